@@ -1,0 +1,138 @@
+"""Watchpost: settings, then hosts, then what runs on them, then what watches them in Datadog, then links."""
+
+import pulumi
+import pulumi_datadog as datadog
+
+from components import agent, links, mysql, traced_app
+from components.agent import AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
+from components.custom_check import MY_METRIC, CustomCheck, CustomCheckArgs
+from components.downtimes import OfficeHoursDowntimes, OfficeHoursDowntimesArgs
+from components.host import Host, HostArgs
+from components.monitors import MetricMonitor, MetricMonitorArgs
+from components.mysql import MySql, MySqlArgs
+from components.settings import HostSettings, load
+from components.sharing import SharedDashboard, SharedDashboardArgs
+from components.timeboards import Timeboards, TimeboardsArgs
+from components.traced_app import OPERATION, LoadGenerator, LoadGeneratorArgs, TracedApp, TracedAppArgs
+
+settings, keys = load()
+site, env, service = settings.site, settings.env, settings.service
+
+
+def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[object]]:
+    """Everything on one host; its links and proofs."""
+    host = Host(
+        name,
+        HostArgs(
+            machine=machine,
+            packages=[*agent.PACKAGES, *mysql.PACKAGES, *traced_app.PACKAGES],
+            directories=mysql.DIRECTORIES,
+            users=mysql.USERS,
+            clean_on_destroy=settings.on_destroy == "clean",
+        ),
+    )
+    datadog_agent = DatadogAgent(
+        f"{name}-agent",
+        DatadogAgentArgs(
+            host=host,
+            api_key=keys.api_key,
+            site=site,
+            env=env,
+            tags=settings.tags,
+            version=settings.agent_version,
+            install_script_url=settings.install_script_url,
+            agent_url=settings.agent_url,
+        ),
+    )
+    database = MySql(f"{name}-mysql", MySqlArgs(agent=datadog_agent))
+    check = CustomCheck(
+        f"{name}-my-metric",
+        CustomCheckArgs(agent=datadog_agent, check="my_metric", metric=MY_METRIC, interval=settings.check_interval),
+    )
+    running = AgentService(
+        f"{name}-agent-service",
+        AgentServiceArgs(agent=datadog_agent, reads=[database.config, *check.files], checks=["my_metric", "mysql"]),
+    )
+    app = TracedApp(
+        f"{name}-app",
+        TracedAppArgs(host=host, agent=running, service=service, env=env, version=settings.version),
+    )
+    proofs: dict[str, pulumi.Input[object]] = {
+        "agent": running.version,
+        "my_metric": check.sample,
+        "database": database.version,
+        "user_time": database.user_time,
+        "traces": app.traces,
+    }
+    if settings.load_requests:
+        load_generator = LoadGenerator(
+            f"{name}-load",
+            LoadGeneratorArgs(
+                host=host, app=app, requests=settings.load_requests, concurrency=settings.load_concurrency
+            ),
+        )
+        proofs["load"] = load_generator.report
+    return {"page": links.host(site, name), "ssh": host.ssh, "proofs": proofs}
+
+
+in_datadog = pulumi.ResourceOptions(
+    provider=datadog.Provider(
+        "datadog",
+        # Keys that aren't in the stack's configuration are left to the provider, which reads the environment.
+        api_key=keys.api_key_of_stack,
+        app_key=keys.app_key_of_stack,
+        api_url=keys.api_url or links.api(site),
+    )
+)
+timeboards = Timeboards(
+    "watchpost",
+    TimeboardsArgs(
+        site=site,
+        env=env,
+        metric=MY_METRIC,
+        warning=settings.warning_threshold,
+        alert=settings.alert_threshold,
+        service=service,
+    ),
+    in_datadog,
+)
+monitor = MetricMonitor(
+    "my-metric-monitor",
+    MetricMonitorArgs(
+        site=site,
+        env=env,
+        metric=MY_METRIC,
+        window_minutes=settings.window_minutes,
+        warning=settings.warning_threshold,
+        alert=settings.alert_threshold,
+        no_data_minutes=settings.no_data_minutes,
+        mentions=settings.mentions,
+        timeboard=timeboards.timeboard,
+    ),
+    in_datadog,
+)
+downtimes = OfficeHoursDowntimes(
+    "closed-office",
+    OfficeHoursDowntimesArgs(
+        site=site,
+        env=env,
+        hours=settings.office_hours,
+        monitor=monitor.monitor,
+        metric=MY_METRIC.name,
+        mentions=settings.mentions,
+    ),
+    in_datadog,
+)
+
+pulumi.export("timeboard", timeboards.timeboard)
+pulumi.export("timeboardLast5Minutes", timeboards.timeboard.apply(lambda link: links.last_minutes(link, 5)))
+pulumi.export("apmDashboard", timeboards.apm_link)
+pulumi.export("monitor", monitor.link)
+pulumi.export("downtimes", downtimes.links)
+pulumi.export("service", links.service(site, service, env, OPERATION))
+pulumi.export("hosts", {name: watched_host(name, machine) for name, machine in settings.hosts.items()})
+if settings.share_dashboards:
+    shared = SharedDashboard(
+        "shared-apm", SharedDashboardArgs(dashboard=timeboards.apm, title=f"{service} ({env})"), in_datadog
+    )
+    pulumi.export("sharedDashboard", shared.link)

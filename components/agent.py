@@ -1,0 +1,125 @@
+"""Datadog Agent 7 on a host: installed by the official script, configured by the stack, restarted once per update."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components import templates
+from components.host import Host
+from components.remote import RemoteFile, fingerprints
+
+PACKAGES = ("ca-certificates", "curl", "gnupg", "python3", "sudo")
+"""What the install script and the proving scripts need on the host."""
+
+DIRECTORY = "/etc/datadog-agent"
+
+CORE_CHECKS = ("cpu", "network")
+"""Checks of the Agent itself that the dashboards draw on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatadogAgentArgs:
+    """An Agent that reports to ``site`` as its host's name; ``tags`` are the host tags.
+
+    ``agent_url`` is ``dd_url``, for those who don't send to the site itself.
+    """
+
+    host: Host
+    api_key: pulumi.Input[str]
+    site: str
+    env: str
+    tags: Sequence[str]
+    version: str
+    install_script_url: str
+    agent_url: str = ""
+
+
+class DatadogAgent(pulumi.ComponentResource):
+    """The Agent's package and its own configuration, not yet running with it: :class:`AgentService` starts it.
+
+    Source: https://docs.datadoghq.com/agent/supported_platforms/linux/
+    """
+
+    host: Host
+    files: list[RemoteFile]
+    """The Agent's own configuration files on the host."""
+
+    def __init__(self, name: str, args: DatadogAgentArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("watchpost:host:DatadogAgent", name, None, opts)
+        self.host = args.host
+        self._installed = args.host.shell.run(
+            f"{name}-install",
+            "agent/install.sh",
+            parent=self,
+            variables={"url": args.install_script_url, "version": args.version},
+            depends_on=[args.host.ready],
+        )
+        content = pulumi.Output.from_input(args.api_key).apply(lambda api_key: datadog_yaml(args, api_key))
+        self.files = [
+            self.file(f"{name}-datadog.yaml", "datadog.yaml", content, parent=self),
+            self.file(
+                f"{name}-network.yaml",
+                "conf.d/network.d/conf.yaml",
+                templates.yaml_file("agent/network.yaml", {}),
+                parent=self,
+            ),
+        ]
+        self.register_outputs({})
+
+    def file(self, name: str, path: str, content: pulumi.Input[str], *, parent: pulumi.Resource) -> RemoteFile:
+        """A file in the Agent's folder, which only the Agent can read: ``path`` is relative to /etc/datadog-agent."""
+        return self.host.shell.file(
+            name,
+            f"{DIRECTORY}/{path}",
+            content,
+            parent=parent,
+            owner="dd-agent:dd-agent",
+            mode="0640",
+            depends_on=[self._installed],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentServiceArgs:
+    """``reads`` are all files that the Agent reads; ``checks`` are the names of those it must have loaded."""
+
+    agent: DatadogAgent
+    reads: Sequence[RemoteFile]
+    checks: Sequence[str]
+
+
+class AgentService(pulumi.ComponentResource):
+    """The running Agent: restarted once when a file that it reads has changed, healthy, and with its checks loaded."""
+
+    version: pulumi.Output[str]
+    """What ``datadog-agent version`` says."""
+
+    def __init__(self, name: str, args: AgentServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("watchpost:host:AgentService", name, None, opts)
+        files = [*args.agent.files, *args.reads]
+        self.restarted = args.agent.host.shell.run(
+            f"{name}-restart",
+            "agent/service.sh",
+            parent=self,
+            variables={"checks": " ".join([*CORE_CHECKS, *args.checks])},
+            stdin=fingerprints(files),
+            depends_on=[file.resource for file in files],
+        )
+        self.version = self.restarted.stdout
+        self.register_outputs({"version": self.version})
+
+
+def datadog_yaml(args: DatadogAgentArgs, api_key: str) -> str:
+    """The Agent's main configuration file."""
+    return templates.yaml_file(
+        "agent/datadog.yaml",
+        {
+            "api_key": api_key,
+            "site": args.site,
+            "agent_url": args.agent_url or None,
+            "hostname": args.host.name,
+            "env": args.env,
+            "tags": list(args.tags),
+        },
+    )

@@ -1,0 +1,77 @@
+"""The custom Agent check that submits ``my_metric``."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from components import templates
+from components.agent import DatadogAgent
+from components.remote import RemoteFile, fingerprints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """What a check submits, written once for the check, the dashboards and the monitor."""
+
+    name: str
+    tag: str
+    minimum: int
+    maximum: int
+
+
+MY_METRIC = Metric(name="my_metric", tag="custom_check:my_metric", minimum=0, maximum=1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomCheckArgs:
+    """One check: its name is the stem of its Python and YAML files; ``interval`` is in seconds."""
+
+    agent: DatadogAgent
+    check: str
+    metric: Metric
+    interval: int = 45
+
+
+class CustomCheck(pulumi.ComponentResource):
+    """A check in ``checks.d`` with its YAML in ``conf.d``, proven by one run as dd-agent.
+
+    The interval stands in the YAML alone: another one changes that file and leaves the Python file untouched.
+
+    Source: https://docs.datadoghq.com/extend/custom_checks/write_agent_check/
+    """
+
+    files: list[RemoteFile]
+    """The check's Python and YAML files, which the Agent reads."""
+
+    sample: pulumi.Output[dict[str, Any]]
+    """What the proving run submitted: value, tags, and the interval in nanoseconds."""
+
+    def __init__(self, name: str, args: CustomCheckArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("watchpost:host:CustomCheck", name, None, opts)
+        agent, check, metric = args.agent, args.check, args.metric
+        config = templates.yaml_file(
+            f"checks/{check}.yaml",
+            {
+                "interval": args.interval,
+                "metric": metric.name,
+                "minimum": metric.minimum,
+                "maximum": metric.maximum,
+                "tag": metric.tag,
+            },
+        )
+        self.files = [
+            agent.file(f"{name}-code", f"checks.d/{check}.py", templates.text(f"checks/{check}.py"), parent=self),
+            agent.file(f"{name}-conf.yaml", f"conf.d/{check}.d/conf.yaml", config, parent=self),
+        ]
+        proof = agent.host.shell.run(
+            f"{name}-proof",
+            "agent/prove_check.sh",
+            parent=self,
+            variables={"check": check, "metric": metric.name, "twice": "no"},
+            stdin=fingerprints(self.files),
+            depends_on=[file.resource for file in self.files],
+        )
+        self.sample = proof.stdout.apply(json.loads)
+        self.register_outputs({"sample": self.sample})

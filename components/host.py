@@ -1,0 +1,132 @@
+"""A machine over SSH: any that is there already, or a Vagrant VM that the stack brings up and destroys."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi_command import remote
+
+from components import remote as scripts
+from components.settings import HostSettings, VagrantSettings
+
+DIAL_ATTEMPTS = 20
+"""How often a machine that doesn't answer is tried: about a minute where the connection is refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostArgs:
+    """One machine; ``packages`` are what the rest needs on it, each as in a Debian ``Depends`` field.
+
+    ``directories`` and ``users`` are what those packages leave behind when they are purged.
+    """
+
+    machine: HostSettings
+    packages: Sequence[str] = ()
+    directories: Sequence[str] = ()
+    users: Sequence[str] = ()
+    clean_on_destroy: bool = True
+
+
+class Host(pulumi.ComponentResource):
+    """A machine that has finished booting, lets its user become root, and holds the packages that the rest needs."""
+
+    name: str
+    """The machine's name in Datadog."""
+
+    shell: scripts.Shell
+    """Where the scripts of the other components run."""
+
+    ready: pulumi.Resource
+    """What everything on the machine depends on."""
+
+    ssh: pulumi.Output[str]
+    """The command that logs in."""
+
+    def __init__(self, name: str, args: HostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("watchpost:host:Host", name, None, opts)
+        self.name = name
+        machine = args.machine
+        vm = None
+        if machine.vagrant:
+            vm = self._vagrant_vm(machine.vagrant)
+            facts = vm.stdout.apply(json.loads)
+            connection = facts.apply(_vagrant_connection)
+            self.ssh = facts.apply(
+                lambda vm: ssh_command(vm["address"], vm["port"], vm["user"], vm["private_key_file"])
+            )
+        else:
+            connection = pulumi.Output.from_input(_ssh_connection(machine))
+            self.ssh = pulumi.Output.from_input(
+                ssh_command(str(machine.address), machine.port, str(machine.user), machine.private_key_file)
+            )
+            if not machine.host_key:
+                pulumi.log.warn(
+                    f"any machine that answers at {machine.address} is taken for {name}: its host key is not checked."
+                    f" Set it with: pulumi config set --path 'watchpost:hosts.{name}.hostKey' KEY",
+                    self,
+                )
+        self.shell = scripts.Shell(
+            connection=pulumi.Output.secret(connection),
+            sudo=machine.user != "root",
+            undo=args.clean_on_destroy or vm is not None,
+            vm=vm,
+        )
+        booted = self.shell.run(f"{name}-ready", "host/ready.sh", parent=self, as_root=False)
+        # One package install for all: dpkg has one lock, so several would only wait for each other.
+        self.ready = self.shell.run(
+            f"{name}-packages",
+            "host/packages.sh",
+            parent=self,
+            variables={
+                "packages": ", ".join(args.packages),
+                "directories": " ".join(args.directories),
+                "users": " ".join(args.users),
+            },
+            depends_on=[booted],
+        )
+        self.register_outputs({"ssh": self.ssh})
+
+    def _vagrant_vm(self, vagrant: VagrantSettings) -> Any:
+        return scripts.local_script(
+            f"{self.name}-vm",
+            "vagrant/vm.sh",
+            parent=self,
+            variables={"name": self.name, "box": vagrant.box, "memory": vagrant.memory, "cpus": vagrant.cpus},
+            replace_on=[vagrant.box],
+        )
+
+
+def ssh_command(address: str, port: int, user: str, key_file: str | Path | None) -> str:
+    """The command with which a person logs in."""
+    identity = f"-i {key_file} " if key_file else ""
+    return f"ssh {identity}-p {port} {user}@{address}"
+
+
+def _ssh_connection(machine: HostSettings) -> remote.ConnectionArgs:
+    password = machine.private_key_password
+    return remote.ConnectionArgs(
+        host=str(machine.address),
+        port=machine.port,
+        user=machine.user,
+        private_key=machine.key(),
+        private_key_password=password.get_secret_value() if password else None,
+        agent_socket_path=os.environ["SSH_AUTH_SOCK"] if machine.agent else None,
+        host_key=machine.host_key,
+        dial_error_limit=DIAL_ATTEMPTS,
+    )
+
+
+def _vagrant_connection(vm: dict[str, Any]) -> dict[str, Any]:
+    """What ``files/vagrant/vm.sh`` printed, as a connection."""
+    return {
+        "host": vm["address"],
+        "port": vm["port"],
+        "user": vm["user"],
+        "private_key": Path(vm["private_key_file"]).read_text(),
+        "host_key": vm["host_key"],
+        "dial_error_limit": DIAL_ATTEMPTS,
+    }

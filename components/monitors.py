@@ -1,0 +1,91 @@
+"""The metric monitor: its query, its message for each state, and when it speaks."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_datadog as datadog
+
+from components import links, templates
+from components.custom_check import Metric
+from components.timeboards import scope
+
+STATES = ("alert", "warning", "no_data", "recovery")
+"""The states that have a message of their own: each names its block in Datadog and its file in ``files/monitor/``.
+
+Source: https://docs.datadoghq.com/monitors/notify/variables/#conditional-variables
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricMonitorArgs:
+    """A monitor of ``metric`` on every host of ``env``; ``window_minutes`` are averaged, ``mentions`` are notified."""
+
+    site: str
+    env: str
+    metric: Metric
+    window_minutes: int
+    warning: int
+    alert: int
+    no_data_minutes: int
+    mentions: str
+    timeboard: pulumi.Input[str]
+
+
+class MetricMonitor(pulumi.ComponentResource):
+    """A multi alert by host: only that renders the host's name and address in its messages.
+
+    Source: https://docs.datadoghq.com/monitors/types/metric/
+    """
+
+    monitor: datadog.Monitor
+    """The monitor, for those who mute it."""
+
+    link: pulumi.Output[str]
+    """The link to its page."""
+
+    def __init__(self, name: str, args: MetricMonitorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("watchpost:datadog:MetricMonitor", name, None, opts)
+        self.monitor = datadog.Monitor(
+            name,
+            name=f"{args.metric.name} on {{{{host.name}}}} ({args.env})",
+            type="metric alert",
+            query=query(args),
+            message=pulumi.Output.from_input(args.timeboard).apply(lambda timeboard: message(args, timeboard)),
+            monitor_thresholds=datadog.MonitorMonitorThresholdsArgs(
+                critical=str(args.alert), warning=str(args.warning)
+            ),
+            # `on_missing_data` would always wait as long as the window is; only this older pair takes its own minutes.
+            notify_no_data=True,
+            no_data_timeframe=args.no_data_minutes,
+            require_full_window=True,
+            notify_audit=True,
+            tags=[f"env:{args.env}", args.metric.tag],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.link = self.monitor.id.apply(lambda identifier: links.monitor(args.site, identifier))
+        self.register_outputs({"link": self.link})
+
+
+def query(args: MetricMonitorArgs) -> str:
+    """The monitor's query; the number in it has to be the critical threshold."""
+    metric = f"avg:{args.metric.name}{{{scope(args.metric, args.env)}}} by {{host}}"
+    return f"avg(last_{args.window_minutes}m):{metric} > {args.alert}"
+
+
+def message(args: MetricMonitorArgs, timeboard: str) -> str:
+    """One message of all states, each in a block of its own with its recipients.
+
+    A mention outside the blocks would be notified of every transition.
+    """
+    values = {
+        "metric": args.metric.name,
+        "window": args.window_minutes,
+        "no_data": args.no_data_minutes,
+        "timeboard": timeboard,
+        "host_page": links.host(args.site, ""),
+    }
+    blocks = []
+    for state in STATES:
+        text = templates.text_file(f"monitor/{state}.md", values).strip()
+        blocks.append(f"{{{{#is_{state}}}}}\n{text}\n\n{args.mentions}\n{{{{/is_{state}}}}}")
+    return "\n".join(blocks)

@@ -1,0 +1,76 @@
+"""MySQL, or MariaDB where the distribution has that, with the Agent's integration."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_random as random
+
+from components import templates
+from components.agent import DatadogAgent
+from components.remote import RemoteFile, fingerprints
+
+PACKAGES = ("mysql-server | mariadb-server | mysql-community-server | percona-server-server",)
+"""The distribution's server; one that is there already is kept."""
+
+DIRECTORIES = ("/var/lib/mysql", "/var/log/mysql", "/etc/mysql")
+USERS = ("mysql",)
+"""What the server's packages leave behind."""
+
+USER_TIME = "mysql.performance.user_time"
+"""The share of CPU time that the server spends in user space, in percent.
+
+Source: https://docs.datadoghq.com/integrations/mysql/#metrics
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MySqlArgs:
+    """The database server on the host of ``agent``."""
+
+    agent: DatadogAgent
+
+
+class MySql(pulumi.ComponentResource):
+    """The server with a ``datadog`` user, and the integration's configuration, proven to measure the server.
+
+    Source: https://docs.datadoghq.com/integrations/mysql/
+    """
+
+    config: RemoteFile
+    """``mysql.d/conf.yaml``, which the Agent reads."""
+
+    version: pulumi.Output[str]
+    """The server's version."""
+
+    user_time: pulumi.Output[dict[str, Any]]
+    """What the integration submitted as :data:`USER_TIME` in the proving run: value and tags."""
+
+    def __init__(self, name: str, args: MySqlArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("watchpost:host:MySql", name, None, opts)
+        host = args.agent.host
+        password = random.RandomPassword(
+            f"{name}-password", length=32, special=False, opts=pulumi.ResourceOptions(parent=self)
+        )
+        user = host.shell.run(
+            f"{name}-user",
+            "mysql/user.sh",
+            parent=self,
+            variables={"sql": templates.text("mysql/user.sql")},
+            stdin=password.result.apply(lambda secret: f"{secret}\n"),
+            depends_on=[host.ready],
+        )
+        content = password.result.apply(lambda secret: templates.yaml_file("mysql/conf.yaml", {"password": secret}))
+        self.config = args.agent.file(f"{name}-conf.yaml", "conf.d/mysql.d/conf.yaml", content, parent=self)
+        proof = host.shell.run(
+            f"{name}-proof",
+            "agent/prove_check.sh",
+            parent=self,
+            variables={"check": "mysql", "metric": USER_TIME, "twice": "yes"},
+            stdin=fingerprints([self.config]),
+            depends_on=[user, self.config.resource],
+        )
+        self.version = user.stdout
+        self.user_time = proof.stdout.apply(json.loads)
+        self.register_outputs({"version": self.version, "user_time": self.user_time})

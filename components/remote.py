@@ -1,0 +1,124 @@
+"""How a script or a file of ``files/`` gets onto a host: the only place that knows pulumi-command.
+
+A script is one idempotent step. It is called with ``apply`` when its resource is created or updated and with
+``remove`` when it is deleted, its plain arguments as variables, its secrets on standard input. It reaches the host as
+the text of the command, so that a preview shows every change of it, and every change runs it again.
+
+Source: https://www.pulumi.com/registry/packages/command/api-docs/remote/command/
+"""
+
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+from pulumi_command import local, remote
+
+from components import templates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    """Where scripts run: the connection to a machine, and what becomes of their work on ``pulumi destroy``.
+
+    ``vm`` is the resource of a VM that the stack owns: when that goes, nothing on it needs undoing.
+    """
+
+    connection: pulumi.Input[remote.ConnectionArgs]
+    sudo: bool
+    undo: bool
+    vm: pulumi.Resource | None = None
+
+    def run(
+        self,
+        name: str,
+        script: str,
+        *,
+        parent: pulumi.Resource,
+        variables: Mapping[str, str | int] | None = None,
+        stdin: pulumi.Input[str] | None = None,
+        depends_on: Sequence[pulumi.Resource] = (),
+        as_root: bool = True,
+    ) -> remote.Command:
+        """A step on the machine: ``script`` is its path under ``files/``."""
+        variables = dict(variables or {})
+        sudo = self.sudo and as_root
+        return remote.Command(
+            name,
+            connection=self.connection,
+            create=command_line(script, "apply", variables, sudo=sudo),
+            delete=command_line(script, "remove", variables, sudo=sudo) if self.undo else None,
+            stdin=stdin,
+            add_previous_output_in_env=False,
+            opts=pulumi.ResourceOptions(
+                parent=parent,
+                depends_on=list(depends_on),
+                deleted_with=self.vm,
+                additional_secret_outputs=["connection"],
+            ),
+        )
+
+    def file(
+        self,
+        name: str,
+        path: str,
+        content: pulumi.Input[str],
+        *,
+        parent: pulumi.Resource,
+        owner: str = "root:root",
+        mode: str = "0644",
+        depends_on: Sequence[pulumi.Resource] = (),
+    ) -> "RemoteFile":
+        """A file on the machine, owner and mode set before its content; what was there before comes back on delete."""
+        variables = {"path": path, "owner": owner, "mode": mode}
+        resource = self.run(
+            name, "host/file.sh", parent=parent, variables=variables, stdin=content, depends_on=depends_on
+        )
+        return RemoteFile(path=path, content=content, resource=resource)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteFile:
+    """A file that a stack keeps on a host."""
+
+    path: str
+    content: pulumi.Input[str] = field(repr=False)
+    resource: pulumi.Resource
+
+    @property
+    def fingerprint(self) -> pulumi.Output[str]:
+        """Changes when the content does; as secret as that is."""
+        return pulumi.Output.from_input(self.content).apply(
+            lambda content: f"{self.path} {hashlib.sha256(content.encode()).hexdigest()}"
+        )
+
+
+def fingerprints(files: Sequence[RemoteFile]) -> pulumi.Output[str]:
+    """Changes when one of ``files`` does: the standard input of a step that has to follow them."""
+    return pulumi.Output.all(*(file.fingerprint for file in files)).apply(
+        lambda lines: "".join(f"{x}\n" for x in lines)
+    )
+
+
+def command_line(script: str, verb: str, variables: Mapping[str, str | int], *, sudo: bool) -> str:
+    """The shell command that runs ``script``, free of secrets; standard input stays the script's own."""
+    assignments = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items()]
+    words = [*(["sudo", "-n"] if sudo else []), *(["env", *assignments] if assignments else []), "bash", "-c"]
+    text = templates.text(script).rstrip("\n")
+    return f"{' '.join(words)} \"$(cat <<'WATCHPOST'\n{text}\nWATCHPOST\n)\" files/{script} {verb}"
+
+
+def local_script(
+    name: str, script: str, *, parent: pulumi.Resource, variables: Mapping[str, str | int], replace_on: Sequence[object]
+) -> local.Command:
+    """A step where Pulumi itself runs; a change of ``replace_on`` undoes it first and then does it anew."""
+    return local.Command(
+        name,
+        create=f"bash files/{script} apply",
+        delete=f"bash files/{script} remove",
+        environment={key: str(value) for key, value in variables.items()},
+        triggers=list(replace_on),
+        add_previous_output_in_env=False,
+        opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
+    )

@@ -1,0 +1,416 @@
+"""The configuration of the program: typed, and validated whole before anything is created.
+
+Descriptions and defaults stand in ``Pulumi.yaml``; what is allowed stands here.
+"""
+
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Mapping, Sized
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+import pulumi
+from pulumi.runtime.config import CONFIG, get_config_env
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from components.office_hours import DAYS, OfficeHours, first_fault
+
+PROJECT = "watchpost"
+
+Site = Literal[
+    "datadoghq.com",
+    "us3.datadoghq.com",
+    "us5.datadoghq.com",
+    "datadoghq.eu",
+    "ap1.datadoghq.com",
+    "ap2.datadoghq.com",
+    "ddog-gov.com",
+    "us2.ddog-gov.com",
+]
+"""Datadog's sites. Source: https://docs.datadoghq.com/getting_started/site/"""
+
+
+def _matching(pattern: str, allowed: str, longest: int) -> AfterValidator:
+    """A string of one form; the error says what ``allowed`` means instead of showing the pattern."""
+
+    def check(value: str) -> str:
+        if len(value) > longest or not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {allowed}, at most {longest} characters")
+        return value
+
+    return AfterValidator(check)
+
+
+def _clock(value: object) -> object:
+    if not isinstance(value, str) or not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
+        raise ValueError("must be a time of day as HH:MM, from 00:00 to 23:59")
+    return time.fromisoformat(value)
+
+
+def _address_of_a_person(value: str) -> str:
+    # Braces, blanks and commas would mean something to Datadog's templates and mentions.
+    if len(value) > 254 or not re.fullmatch(r"[A-Za-z0-9._%+-]+@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}", value):
+        raise ValueError("must be an e-mail address such as you@example.com")
+    return value
+
+
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    try:
+        internal = ipaddress.ip_address(parts.hostname or "").is_private
+    except ValueError:
+        internal = False
+    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and internal)):
+        raise ValueError("must be an https:// address (http:// only for a private IP address)")
+    return value
+
+
+# Datadog turns other characters into underscores and capitals into small letters, after which nothing would match.
+# Source: https://docs.datadoghq.com/getting_started/tagging/#define-tags
+TagValue = Annotated[
+    str, _matching(r"[a-z0-9][a-z0-9_./-]*", "small letters, digits, and . _ - / (a letter or digit first)", 100)
+]
+Tag = Annotated[
+    str, _matching(r"[a-z][a-z0-9_./-]*:[a-z0-9][a-z0-9_.:/-]*", "key:value in small letters, digits, and . _ - /", 200)
+]
+HostName = Annotated[
+    str, _matching(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "a host name of small letters, digits, . and -", 253)
+]
+UserName = Annotated[str, _matching(r"[a-z_][a-z0-9_-]*", "the name of a Unix user", 32)]
+Version = Annotated[str, _matching(r"[a-z0-9][a-z0-9._+-]*", "small letters, digits, and . _ + -", 100)]
+AgentVersion = Annotated[str, _matching(r"7\.\d+\.\d+", "a version of Agent 7 such as 7.78.4", 20)]
+HostKey = Annotated[
+    str,
+    _matching(
+        r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+) [A-Za-z0-9+/=]+( [^\n]*)?",
+        "a public host key such as `ssh-keyscan -t ed25519 ADDRESS` prints, without the address",
+        2000,
+    ),
+]
+NetworkAddress = Annotated[
+    str, _matching(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?", "a host name or IP address", 253)
+]
+BoxName = Annotated[str, _matching(r"[\w.-]+(/[\w.-]+)?", "the name of a Vagrant box such as bento/ubuntu-24.04", 100)]
+Recipient = Annotated[str, AfterValidator(_address_of_a_person)]
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+Clock = Annotated[time, BeforeValidator(_clock)]
+Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+class VagrantSettings(_Model):
+    """A VM that the stack brings up with Vagrant and VirtualBox, and destroys. Memory is in MiB."""
+
+    box: BoxName = "bento/ubuntu-24.04"
+    memory: Annotated[int, Field(ge=512)] = 2048
+    cpus: Annotated[int, Field(ge=1, le=64)] = 2
+
+
+class HostSettings(_Model):
+    """One machine: reached over SSH by ``address``, ``user``, one way to log in and its host key; or ``vagrant``."""
+
+    vagrant: VagrantSettings | None = None
+    address: NetworkAddress | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    user: UserName | None = None
+    private_key: SecretStr | None = None
+    private_key_file: Path | None = None
+    private_key_password: SecretStr | None = None
+    agent: bool = False
+    host_key: HostKey | None = None
+    accept_any_host_key: bool = False
+
+    @field_validator("vagrant", mode="before")
+    @classmethod
+    def _true_means_defaults(cls, value: object) -> object:
+        return {} if value in (True, "true") else value
+
+    @field_validator("private_key_file")
+    @classmethod
+    def _must_be_there(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        if not (path := value.expanduser()).is_file():
+            raise ValueError("must be the path of a private key's file; no file is there")
+        return path
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if self.vagrant:
+            extra = sorted(to_camel(name) for name in self.model_fields_set - {"vagrant"})
+            if extra:
+                raise ValueError(f"a Vagrant VM tells these itself; leave out {', '.join(extra)}")
+            return self
+        if not self.address or not self.user:
+            raise ValueError("needs `address` and `user`, or `vagrant`")
+        if sum(map(bool, (self.private_key, self.private_key_file, self.agent))) != 1:
+            raise ValueError("needs one of `privateKey` (as a secret), `privateKeyFile`, or `agent: true`")
+        if self.agent and not os.environ.get("SSH_AUTH_SOCK"):
+            raise ValueError("has `agent: true`, but no SSH agent runs here (SSH_AUTH_SOCK is not set)")
+        if not self.host_key and not self.accept_any_host_key:
+            raise ValueError(
+                "needs `hostKey`, so that no other machine can pose as this one"
+                f" (`ssh-keyscan -t ed25519 -p {self.port} {self.address}` prints it); or set `acceptAnyHostKey: true`"
+            )
+        return self
+
+    def key(self) -> str | None:
+        """The private key to log in with; ``None`` where the SSH agent holds it."""
+        if self.private_key_file:
+            return self.private_key_file.read_text()
+        return self.private_key.get_secret_value() if self.private_key else None
+
+
+class Settings(_Model):
+    """All settings of a stack. Field order is the order of validation: a field may look at those above it."""
+
+    hosts: dict[HostName, HostSettings]
+    recipients: tuple[Recipient, ...]
+    env: TagValue
+    tags: tuple[Tag, ...]
+    site: Site
+    timezone: str
+    office_start: Clock
+    office_end: Clock
+    office_days: tuple[Weekday, ...]
+    window_minutes: Annotated[int, Field(ge=1, le=1440)]
+    warning_threshold: Annotated[int, Field(ge=0, le=1000)]
+    alert_threshold: Annotated[int, Field(ge=0, le=1000)]
+    no_data_minutes: Annotated[int, Field(ge=2, le=1440)]
+    check_interval: Annotated[int, Field(ge=1, le=3600)]
+    service: TagValue
+    version: Version
+    load_requests: Annotated[int, Field(ge=0, le=1_000_000)]
+    load_concurrency: Annotated[int, Field(ge=1, le=1000)]
+    agent_version: AgentVersion
+    install_script_url: WebAddress
+    agent_url: Literal[""] | WebAddress
+    on_destroy: Literal["clean", "leave"]
+    share_dashboards: bool
+
+    @field_validator("hosts", "recipients", "office_days")
+    @classmethod
+    def _not_empty(cls, value: Sized) -> Sized:
+        if not value:
+            raise ValueError("must have at least one entry")
+        return value
+
+    @field_validator("tags")
+    @classmethod
+    def _no_reserved_tag(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if reserved := [tag for tag in value if tag.split(":")[0] in ("env", "host", "service", "version")]:
+            raise ValueError(
+                f"must leave out {', '.join(reserved)}: host, env, service and version are settings of their own"
+            )
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("must be an IANA time zone such as Europe/Paris")
+        return value
+
+    @field_validator("office_end")
+    @classmethod
+    def _after_the_start(cls, value: time, info: ValidationInfo) -> time:
+        start = info.data.get("office_start")
+        if start and value <= start:
+            raise ValueError(f"must be later than officeStart ({start:%H:%M})")
+        return value
+
+    @field_validator("office_days")
+    @classmethod
+    def _muted_exactly(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        days = tuple(day for day in DAYS if day in value)
+        known = {name: info.data.get(name) for name in ("timezone", "office_start", "office_end")}
+        if None in known.values():
+            return days  # an error of its own is reported for it
+        hours = OfficeHours(
+            start=info.data["office_start"], end=info.data["office_end"], days=days, timezone=info.data["timezone"]
+        )
+        since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        if fault := first_fault(hours, since, since + timedelta(days=730)):
+            raise ValueError(
+                f"can't be muted exactly in {hours.timezone}, whose clock changes right before an office day:"
+                f" the first wrong minute is {fault.astimezone(ZoneInfo(hours.timezone)):%Y-%m-%d %H:%M}."
+                " Close the office on that day of the week, or use a time zone without that change"
+            )
+        return days
+
+    @field_validator("alert_threshold")
+    @classmethod
+    def _above_the_warning(cls, value: int, info: ValidationInfo) -> int:
+        warning = info.data.get("warning_threshold")
+        if warning is not None and value <= warning:
+            raise ValueError(f"must be above warningThreshold ({warning})")
+        return value
+
+    @field_validator("no_data_minutes")
+    @classmethod
+    def _twice_the_window(cls, value: int, info: ValidationInfo) -> int:
+        # Source: https://docs.datadoghq.com/monitors/configuration/#no-data
+        window = info.data.get("window_minutes")
+        if window and value < 2 * window:
+            raise ValueError(f"must be at least twice windowMinutes (2 * {window} = {2 * window})")
+        return value
+
+    @property
+    def office_hours(self) -> OfficeHours:
+        """The office hours as one value."""
+        return OfficeHours(start=self.office_start, end=self.office_end, days=self.office_days, timezone=self.timezone)
+
+    @property
+    def mentions(self) -> str:
+        """The recipients as Datadog notifies them: ``@you@example.com @other@example.com``."""
+        return " ".join(f"@{recipient}" for recipient in self.recipients)
+
+
+class Keys:
+    """The account's keys, looked for where the Datadog provider looks: the stack's secrets, else the environment.
+
+    Source: https://www.pulumi.com/registry/packages/datadog/installation-configuration/
+    """
+
+    def __init__(self) -> None:
+        config = pulumi.Config("datadog")
+        self.api_key_of_stack = config.get_secret("apiKey")
+        self.app_key_of_stack = config.get_secret("appKey")
+        self.api_url = config.get("apiUrl") or os.environ.get("DATADOG_HOST") or os.environ.get("DD_HOST")
+        self._api_key_of_environment = os.environ.get("DATADOG_API_KEY") or os.environ.get("DD_API_KEY")
+        app_key_of_environment = os.environ.get("DATADOG_APP_KEY") or os.environ.get("DD_APP_KEY")
+        self.missing = [
+            name
+            for name, here in {
+                "apiKey": self.api_key_of_stack or self._api_key_of_environment,
+                "appKey": self.app_key_of_stack or app_key_of_environment,
+            }.items()
+            if not here
+        ]
+
+    @property
+    def api_key(self) -> pulumi.Output[str]:
+        """The API key, a secret: what the Agents report with."""
+        return self.api_key_of_stack or pulumi.Output.secret(self._api_key_of_environment or "")
+
+
+def load() -> tuple[Settings, Keys]:
+    """Read and validate the configuration of the stack.
+
+    Raises:
+        pulumi.RunError: something is missing or not allowed; the message lists every fault, a line each, with the
+            setting, its value, what is allowed, and the command that sets it.
+    """
+    faults = []
+    settings = None
+    try:
+        settings = validate(configured())
+    except SettingsError as error:
+        faults = error.faults
+    keys = Keys()
+    for name in keys.missing:
+        variable = {"apiKey": "DD_API_KEY", "appKey": "DD_APP_KEY"}[name]
+        faults.append(
+            f"datadog:{name} is not set: `pulumi config set --secret datadog:{name}` asks for it,"
+            f" or export {variable} (keys are made at Organization Settings)"
+        )
+    if faults or settings is None:
+        raise pulumi.RunError(
+            "\n".join(["the configuration of this stack can't be used:", *(f"  - {f}" for f in faults)])
+        )
+    return settings, keys
+
+
+def configured() -> dict[str, Any]:
+    """The raw configuration of this project, by key without namespace, JSON parsed where the setting holds it."""
+    prefix = f"{PROJECT}:"
+    found = {**get_config_env(), **CONFIG.get()}
+    raw = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+    return {
+        key: _parsed(value) if key in ("hosts", "recipients", "tags", "officeDays") else value
+        for key, value in raw.items()
+    }
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+class SettingsError(ValueError):
+    """The configuration isn't allowed; ``faults`` holds a sentence for each reason."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+def validate(raw: Mapping[str, Any]) -> Settings:
+    """Make settings of raw values, as ``pulumi config --json`` shows them.
+
+    Raises:
+        SettingsError: with every fault at once.
+    """
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError([_sentence(details) for details in error.errors()]) from None
+
+
+_SECRET = ("privateKey", "privateKeyPassword")
+
+_ALLOWED = {
+    "missing": "is not set",
+    "extra_forbidden": "is not a setting of Watchpost; remove it with: pulumi config rm --path",
+}
+
+
+def _sentence(details: ErrorDetails) -> str:
+    """One fault as a sentence: the setting, its value, what is allowed, and the command that sets it."""
+    path = [str(part) for part in details["loc"] if part != "[key]" and not str(part).startswith("function-")]
+    key = f"{PROJECT}:" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path).lstrip(".")
+    kind = details["type"]
+    allowed = _ALLOWED.get(kind) or str(details["msg"]).removeprefix("Value error, ").replace("Input should", "must")
+    shown = ""
+    if kind not in ("missing", "extra_forbidden") and not isinstance(details["input"], Mapping):
+        value = "(secret)" if path[-1] in _SECRET else json.dumps(_plain(details["input"]))
+        shown = f" is {value if len(value) <= 100 else value[:100] + '…'}:"
+    if kind == "extra_forbidden":
+        return f"{key} {allowed} '{key}'"
+    secret = "--secret " if path[-1] in _SECRET else ""
+    nested = "--path " if len(path) > 1 or path[0] in ("hosts", "recipients", "tags", "officeDays") else ""
+    example = {"hosts": f"{key}.NAME.address", "recipients": f"{key}[0]"}.get(path[-1], key)
+    return f"{key}{shown} {allowed}; set it with: pulumi config set {secret}{nested}'{example}' VALUE"
+
+
+def _plain(value: Any) -> Any:
+    return (
+        [_plain(item) for item in value]
+        if isinstance(value, list | tuple)
+        else value
+        if isinstance(value, str)
+        else str(value)
+    )

@@ -1,0 +1,36 @@
+"""A shared link to a dashboard, for people without an account."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_datadog as datadog
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedDashboardArgs:
+    """The dashboard to share, under a title that its readers see."""
+
+    dashboard: datadog.DashboardJson
+    title: str
+
+
+class SharedDashboard(pulumi.ComponentResource):
+    """A secure embed: the one kind of shared link that is a resource. The account has to allow sharing.
+
+    Source: https://docs.datadoghq.com/dashboards/sharing/shared_dashboards/
+    """
+
+    link: pulumi.Output[str]
+    """The shared link, a secret: whoever has it can look."""
+
+    def __init__(self, name: str, args: SharedDashboardArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("watchpost:datadog:SharedDashboard", name, None, opts)
+        embed = datadog.SecureEmbedDashboard(
+            name,
+            dashboard_id=args.dashboard.id,
+            title=args.title,
+            global_time_live_span="1h",
+            opts=pulumi.ResourceOptions(parent=self, additional_secret_outputs=["url", "credential", "token"]),
+        )
+        self.link = pulumi.Output.secret(embed.url)
+        self.register_outputs({"link": self.link})

@@ -1,0 +1,71 @@
+"""What stands in ``files/``: read as text, or as JSON and YAML with their placeholders filled in.
+
+A placeholder is ``${name}`` inside a string. It is filled in after parsing, so a value can't break the document's form;
+a string that is nothing but one placeholder becomes the value itself, with its type. Datadog's own ``$host`` and
+``{{value}}`` stay as they are.
+"""
+
+import json
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import yaml
+
+FILES = Path(__file__).resolve().parents[1] / "files"
+
+
+class _Template(string.Template):
+    # Only ${name}: a bare $name is Datadog's, and "$$" is nothing special.
+    pattern = r"\$(?:\{(?P<braced>[a-z_]+)\}|(?P<named>(?!))|(?P<escaped>(?!))|(?P<invalid>(?!)))"  # type: ignore[assignment]
+
+
+def text(path: str) -> str:
+    """The content of a file under ``files/``."""
+    return (FILES / path).read_text(encoding="utf-8")
+
+
+def text_file(path: str, values: Mapping[str, Any]) -> str:
+    """A plain file of ``files/``, filled in."""
+    return _Template(text(path)).substitute(values)
+
+
+def fill(document: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of ``document`` with its placeholders replaced; an entry whose value is ``None`` is left out.
+
+    Raises:
+        KeyError: a placeholder without a value.
+    """
+    if isinstance(document, dict):
+        filled = {key: fill(value, values) for key, value in document.items()}
+        return {key: value for key, value in filled.items() if value is not None}
+    if isinstance(document, list):
+        return [fill(value, values) for value in document]
+    if not isinstance(document, str):
+        return document
+    template = _Template(document)
+    names = template.get_identifiers()
+    if names and document == f"${{{names[0]}}}":
+        return values[names[0]]
+    return template.substitute(values)
+
+
+def json_file(path: str, values: Mapping[str, Any]) -> str:
+    """A JSON file of ``files/``, filled in.
+
+    Raises:
+        pulumi.RunError: the file isn't JSON, or names something that has no value.
+    """
+    try:
+        return json.dumps(fill(json.loads(text(path)), values))
+    except ValueError as error:
+        raise pulumi.RunError(f"files/{path} is not valid JSON: {error}") from None
+    except KeyError as error:
+        raise pulumi.RunError(f"files/{path} names ${{{error.args[0]}}}, which has no value") from None
+
+
+def yaml_file(path: str, values: Mapping[str, Any]) -> str:
+    """A YAML file of ``files/``, filled in."""
+    return yaml.safe_dump(fill(yaml.safe_load(text(path)), values), sort_keys=False, allow_unicode=True)

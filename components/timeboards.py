@@ -1,0 +1,78 @@
+"""The dashboards, in Datadog's own JSON: edit ``files/dashboards/``, or paste there what a dashboard's page exports."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_datadog as datadog
+
+from components import links, templates
+from components.custom_check import Metric
+from components.mysql import USER_TIME
+from components.traced_app import OPERATION
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeboardsArgs:
+    """What the dashboards show: a metric with its thresholds, and a service, in one environment of ``site``."""
+
+    site: str
+    env: str
+    metric: Metric
+    warning: int
+    alert: int
+    service: str
+
+
+class Timeboards(pulumi.ComponentResource):
+    """The timeboard of the metric, and the dashboard of APM and infrastructure.
+
+    ``DashboardJson`` is the only resource that can set a default time frame.
+
+    Source: https://www.pulumi.com/registry/packages/datadog/api-docs/dashboardjson/
+    """
+
+    timeboard: pulumi.Output[str]
+    """The link to the metric's timeboard, which shows the last 5 minutes."""
+
+    apm: datadog.DashboardJson
+    """The dashboard of APM and infrastructure, which may be shared."""
+
+    apm_link: pulumi.Output[str]
+    """The link to it."""
+
+    def __init__(self, name: str, args: TimeboardsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("watchpost:datadog:Timeboards", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        timeboard = datadog.DashboardJson(f"{name}-timeboard", dashboard=timeboard_json(args), opts=child)
+        self.apm = datadog.DashboardJson(f"{name}-apm", dashboard=apm_json(args), opts=child)
+        self.timeboard = timeboard.url.apply(lambda url: links.dashboard(args.site, url))
+        self.apm_link = self.apm.url.apply(lambda url: links.dashboard(args.site, url))
+        self.register_outputs({"timeboard": self.timeboard, "apm_link": self.apm_link})
+
+
+def scope(metric: Metric, env: str) -> str:
+    """The tags by which a query finds the metric of this stack: ``custom_check:my_metric,env:dev``."""
+    return f"{metric.tag},env:{env}"
+
+
+def timeboard_json(args: TimeboardsArgs) -> str:
+    """The timeboard with the metric, the database's anomalies and the metric's hourly sum."""
+    return templates.json_file(
+        "dashboards/timeboard.json",
+        {
+            "metric": args.metric.name,
+            "scope": scope(args.metric, args.env),
+            "env": args.env,
+            "warning": args.warning,
+            "alert": args.alert,
+            "service": args.service,
+            "user_time": USER_TIME,
+        },
+    )
+
+
+def apm_json(args: TimeboardsArgs) -> str:
+    """The dashboard with hits and errors, requests against CPU, and hits against loopback TCP."""
+    return templates.json_file(
+        "dashboards/apm_infrastructure.json", {"service": args.service, "env": args.env, "operation": OPERATION}
+    )

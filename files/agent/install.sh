@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Installs Datadog Agent 7 by the official install script; on removal uninstalls it, unless it was there before.
+# Variables: url (of the install script), version (7.MINOR.PATCH).
+# The real API key comes with datadog.yaml afterwards: here it would stand in the environment of many processes.
+# Source: https://docs.datadoghq.com/agent/supported_platforms/linux/
+set -eu
+: "${url:?}" "${version:?}"
+kept=/var/lib/watchpost/agent
+export DEBIAN_FRONTEND=noninteractive
+ours=(/etc/datadog-agent /opt/datadog-agent /var/log/datadog /opt/datadog-packages /etc/datadog-installer
+  /etc/apt/sources.list.d/datadog.list /etc/apt/sources.list.d/datadog-observability-pipelines-worker.list
+  /usr/share/keyrings/datadog-archive-keyring.gpg)
+
+installed_version() {
+  dpkg-query -W -f '${db:Status-Status} ${Version}\n' datadog-agent 2>/dev/null | sed -n 's/^installed \(.*:\)\?\([0-9.]*\).*/\2/p'
+}
+
+case $1 in
+apply)
+  if [ ! -e "$kept" ]; then
+    install -d -m 0755 "$kept.new"
+    installed_version >"$kept.new/version-before"
+    for path in "${ours[@]}"; do [ ! -e "$path" ] || echo "$path"; done >"$kept.new/paths-before"
+    mv -T "$kept.new" "$kept"
+  fi
+  if [ "$(installed_version)" != "$version" ]; then
+    [ -z "$(ls /var/lib/dpkg/updates)" ] || dpkg --configure -a
+    script=$(mktemp)
+    trap 'rm -f "$script"' EXIT
+    curl --fail --silent --show-error --location --retry 5 --retry-all-errors --output "$script" "$url"
+    DD_API_KEY=00000000000000000000000000000000 DD_INSTALL_ONLY=true DD_AGENT_MAJOR_VERSION=7 \
+      DD_AGENT_MINOR_VERSION="${version#7.}" DD_INSTRUMENTATION_TELEMETRY_ENABLED=false bash "$script"
+  fi
+  if [ "$(installed_version)" != "$version" ]; then
+    echo "watchpost: the install script left Agent '$(installed_version)' instead of $version (watchpost:agentVersion)" >&2
+    exit 1
+  fi
+  echo "Agent $version is installed"
+  ;;
+remove)
+  [ -e "$kept" ] || exit 0
+  if [ -s "$kept/version-before" ]; then
+    echo "kept the Agent, which was here before; restarting it with the configuration that it had"
+    systemctl restart datadog-agent || true
+  else
+    mapfile -t packages < <(dpkg-query -W -f '${binary:Package}\n' 'datadog-*' 2>/dev/null || true)
+    [ ${#packages[@]} = 0 ] || apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 purge "${packages[@]}"
+    for path in "${ours[@]}"; do
+      grep -qxF "$path" "$kept/paths-before" || rm -rf "$path"
+    done
+    ! getent passwd dd-agent >/dev/null || userdel dd-agent
+    ! getent group dd-agent >/dev/null || groupdel dd-agent
+    systemctl daemon-reload
+  fi
+  rm -r "$kept"
+  rmdir --ignore-fail-on-non-empty /var/lib/watchpost
+  ;;
+esac

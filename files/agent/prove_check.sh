@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Runs one check as dd-agent, which sends nothing, and prints the last value of one metric as it submitted it.
+# Variables: check, metric, twice (yes for a rate, which needs two runs). Standard input: fingerprints, as service.sh.
+# Source: https://docs.datadoghq.com/extend/custom_checks/write_agent_check/#verify-your-check
+set -eu
+: "${check:?}" "${metric:?}" "${twice:?}"
+[ "$1" = apply ] || exit 0
+
+options=(--json)
+[ "$twice" = no ] || options+=(--check-rate)
+output=$(sudo -n -u dd-agent -- datadog-agent check "$check" "${options[@]}") || {
+  echo "watchpost: 'datadog-agent check $check' failed: $output" >&2
+  exit 1
+}
+# A check that raises does not make the command fail: the error stands in what it prints.
+python3 -c '
+import json, sys
+
+check, metric, printed = sys.argv[1:]
+runs = json.loads(printed[printed.index("["):])
+errors = [run["runner"]["LastError"] for run in runs if run["runner"].get("LastError")]
+found = [m for run in runs for m in run["aggregator"].get("metrics") or [] if m["metric"] == metric]
+if errors or not found:
+    sys.exit(f"watchpost: the check {check} did not submit {metric}: {errors or runs}")
+print(json.dumps({"value": found[-1]["points"][-1][1], "tags": found[-1]["tags"], "interval": runs[-1]["runner"].get("Interval")}))
+' "$check" "$metric" "$output"

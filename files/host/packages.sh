@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Installs Debian packages in one go, and on removal takes away those that were not there before.
+# Variables: packages (as in a Depends field: "a, b | c" means a, and b or else c),
+#   directories, users (what those packages make and leave behind, with blanks between),
+#   lock_wait (seconds to wait for another apt, default 600).
+set -eu
+: "${packages?}" "${directories:=}" "${users:=}"
+options=(-q -y -o "DPkg::Lock::Timeout=${lock_wait:=600}" -o Dpkg::Use-Pty=0)
+kept=/var/lib/watchpost/packages
+export DEBIAN_FRONTEND=noninteractive
+
+installed() {
+  dpkg-query -W -f '${db:Status-Status} ${binary:Package}\n' | sed -n 's/^installed //p' | LC_ALL=C sort
+}
+
+is_installed() {
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+is_offered() {
+  LC_ALL=C apt-cache policy "$1" | grep -q 'Candidate: [^(]'
+}
+
+remember_before() {
+  install -d -m 0755 "$kept.new"
+  for directory in $directories; do
+    [ ! -e "$directory" ] || echo "$directory"
+  done >"$kept.new/directories"
+  for user in $users; do
+    getent passwd "$user" | cut -d : -f 1
+  done >"$kept.new/users"
+  installed >"$kept.new/before"
+  mv -T "$kept.new" "$kept"
+}
+
+# The first alternative that is there, else the first that apt offers.
+choose() {
+  for alternative in "$@"; do ! is_installed "$alternative" || return 0; done
+  for alternative in "$@"; do
+    if is_offered "$alternative"; then
+      missing+=("$alternative")
+      return 0
+    fi
+  done
+  echo "watchpost: apt on $(hostname) offers none of: $*" >&2
+  return 1
+}
+
+case $1 in
+apply)
+  [ -e "$kept" ] || remember_before
+  # Packages left half-configured by an install that was cut off would stop every later one.
+  [ -z "$(ls /var/lib/dpkg/updates)" ] || dpkg --configure -a
+  missing=()
+  IFS=, read -ra wanted <<<"$packages"
+  for alternatives in "${wanted[@]}"; do
+    IFS=' |' read -ra names <<<"$alternatives"
+    is_installed "${names[0]}" || missing+=("${names[0]}")
+  done
+  if [ ${#missing[@]} -gt 0 ]; then
+    apt-get "${options[@]}" update
+    missing=()
+    for alternatives in "${wanted[@]}"; do
+      IFS=' |' read -ra names <<<"$alternatives"
+      choose "${names[@]}"
+    done
+    apt-get "${options[@]}" install --no-install-recommends "${missing[@]}"
+  fi
+  installed | LC_ALL=C comm -13 "$kept/before" - >"$kept/ours.new"
+  mv "$kept/ours.new" "$kept/ours"
+  ;;
+remove)
+  [ -e "$kept" ] || exit 0
+  [ -e "$kept/ours" ] || installed | LC_ALL=C comm -13 "$kept/before" - >"$kept/ours"
+  mapfile -t ours <"$kept/ours"
+  [ ${#ours[@]} = 0 ] || apt-get "${options[@]}" purge "${ours[@]}"
+  for directory in $directories; do
+    grep -qxF "$directory" "$kept/directories" || rm -rf "$directory"
+  done
+  for user in $users; do
+    grep -qxF "$user" "$kept/users" || ! getent passwd "$user" >/dev/null || userdel "$user"
+  done
+  rm -r "$kept"
+  rmdir --ignore-fail-on-non-empty /var/lib/watchpost
+  ;;
+esac

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Sends requests to each endpoint of the app at once with ApacheBench, and prints one JSON report.
+# Variables: port, endpoints (paths with blanks between), requests (to each), concurrency (for each).
+# Standard input: fingerprints of what the app is made of, so that a new app is loaded anew.
+# Source: https://httpd.apache.org/docs/2.4/programs/ab.html
+set -eu
+: "${port:?}" "${endpoints:?}" "${requests:?}" "${concurrency:?}"
+[ "$1" = apply ] || exit 0
+
+reports=$(mktemp -d)
+trap 'rm -rf "$reports"' EXIT
+started=()
+number=0
+for endpoint in $endpoints; do
+  ab -l -s 30 -n "$requests" -c "$((concurrency < requests ? concurrency : requests))" -e "$reports/$number.csv" \
+    "http://127.0.0.1:$port$endpoint" >"$reports/$number.txt" 2> >(sed -u "s|^|$endpoint: |" >&2) &
+  started+=($!)
+  number=$((number + 1))
+done
+failed=0
+number=0
+for endpoint in $endpoints; do
+  if ! wait "${started[$number]}"; then
+    echo "watchpost: the load on $endpoint broke off: $(tail -n 1 "$reports/$number.txt")" >&2
+    failed=1
+  fi
+  number=$((number + 1))
+done
+[ $failed = 0 ] || exit 1
+
+python3 - "$reports" "$endpoints" <<'PYTHON'
+import csv, json, pathlib, re, sys
+
+folder, endpoints = pathlib.Path(sys.argv[1]), sys.argv[2].split()
+report = {}
+for number, endpoint in enumerate(endpoints):
+    text = (folder / f"{number}.txt").read_text()
+
+    def figure(label: str) -> float:
+        found = re.search(rf"^{label}:\s+([\d.]+)", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    rows = list(csv.reader((folder / f"{number}.csv").open()))[1:]
+    milliseconds = {int(float(percent)): float(value) for percent, value in rows}
+    report[endpoint] = {
+        "requests": int(figure("Complete requests")),
+        "errors": int(figure("Failed requests") + figure("Non-2xx responses")),
+        "seconds": figure("Time taken for tests"),
+        "latency_ms": {f"p{percent}": milliseconds[percent] for percent in (50, 90, 95, 99)},
+    }
+print(json.dumps(report))
+PYTHON

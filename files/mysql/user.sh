@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Makes the database user of the Agent and shows that it can read what the integration reads; prints the server's version.
+# Variables: sql (the statements, with :password where the password belongs).
+# Standard input: the user's password, letters and digits only.
+set -eu
+: "${sql:?}"
+kept=/var/lib/watchpost/mysql-user
+client=$(command -v mariadb || command -v mysql)
+
+as_root() {
+  "$client" --batch --skip-column-names "$@"
+}
+
+case $1 in
+apply)
+  read -r password
+  [[ $password =~ ^[A-Za-z0-9]{16,}$ ]] || { echo "watchpost: the database password must be letters and digits" >&2; exit 1; }
+  service=$(systemctl list-unit-files --no-legend mysql.service mariadb.service | awk '$2 != "alias" { print $1; exit }')
+  systemctl enable --quiet --now "${service:?no MySQL or MariaDB service on this machine}"
+  deadline=$((SECONDS + 60))
+  until "${client}-admin" ping >/dev/null 2>&1 || [ $SECONDS -ge $deadline ]; do sleep 0.5; done
+  if [ ! -e "$kept" ]; then
+    install -d -m 0755 /var/lib/watchpost
+    as_root -e "SELECT COUNT(*) FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'" >"$kept.new"
+    mv "$kept.new" "$kept"
+  fi
+  # By standard input: a command line can be read by everybody on the machine.
+  as_root <<<"${sql//:password/$password}"
+  # What the integration asks for, as the user itself and by TCP, like the Agent.
+  "$client" --defaults-extra-file=/dev/fd/3 --batch --skip-column-names --execute \
+    "SHOW GLOBAL STATUS LIKE 'Uptime'; SHOW ENGINE INNODB STATUS; SELECT 1 FROM performance_schema.threads LIMIT 1" \
+    3<<<"[client]
+user=datadog
+password=$password
+host=127.0.0.1
+port=3306" >/dev/null
+  as_root -e 'SELECT VERSION()'
+  ;;
+remove)
+  [ -e "$kept" ] || exit 0
+  if [ "$(cat "$kept")" = 0 ]; then
+    as_root -e "DROP USER IF EXISTS 'datadog'@'127.0.0.1'"
+  else
+    echo "kept the database user datadog, which was here before, with the password that Watchpost gave it"
+  fi
+  rm "$kept"
+  rmdir --ignore-fail-on-non-empty /var/lib/watchpost
+  ;;
+esac

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Builds the app's virtual environment from its requirements.txt, beside it; on removal takes it away.
+# Variables: directory (of the app). Standard input: fingerprint of requirements.txt, so that the step follows it.
+set -eu
+: "${directory:?}"
+
+case $1 in
+apply)
+  python3 -m venv --clear "$directory/venv"
+  "$directory/venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+    --requirement "$directory/requirements.txt"
+  "$directory/venv/bin/python" -m pip list --disable-pip-version-check 2>/dev/null | grep -i -E '^(ddtrace|flask) '
+  ;;
+remove)
+  rm -rf "$directory/venv"
+  rmdir --ignore-fail-on-non-empty "$directory" 2>/dev/null || true
+  ;;
+esac

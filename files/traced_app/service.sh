@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Starts the app's service anew, shows that every endpoint answers, and tells Datadog of the deployment.
+# Variables: unit, port, endpoints (paths with blanks between), tags (with commas between), version.
+# Standard input: fingerprints of the files that the app is made of, so that the step follows them.
+# Source: https://docs.datadoghq.com/extend/dogstatsd/datagram_shell/?tab=events
+set -eu
+: "${unit:?}" "${port:?}" "${endpoints:?}" "${tags:?}" "${version:?}"
+
+case $1 in
+apply)
+  systemctl daemon-reload
+  systemctl enable --quiet "$unit"
+  systemctl reset-failed "$unit" 2>/dev/null || true
+  systemctl restart "$unit"
+  deadline=$((SECONDS + 60))
+  for endpoint in $endpoints; do
+    until curl --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint"; do
+      if [ $SECONDS -ge $deadline ]; then
+        echo "watchpost: $unit does not answer at http://127.0.0.1:$port$endpoint; its journal ends with:" >&2
+        journalctl --unit "$unit" --lines 20 --no-pager >&2
+        exit 1
+      fi
+      sleep 0.5
+    done
+    echo "$endpoint answers"
+  done
+  title="Deployed $unit $version"
+  text="Started on $(hostname) by Watchpost"
+  printf '_e{%d,%d}:%s|%s|s:watchpost|#%s' ${#title} ${#text} "$title" "$text" "$tags" >/dev/udp/127.0.0.1/8125
+  ;;
+remove)
+  systemctl disable --quiet --now "$unit" 2>/dev/null || true
+  ;;
+esac
