@@ -47,11 +47,11 @@ def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[obj
     database = MySql(f"{name}-mysql", MySqlArgs(agent=datadog_agent))
     check = CustomCheck(
         f"{name}-my-metric",
-        CustomCheckArgs(agent=datadog_agent, check="my_metric", metric=MY_METRIC, interval=settings.check_interval),
+        CustomCheckArgs(agent=datadog_agent, metric=MY_METRIC, interval=settings.check_interval),
     )
     running = AgentService(
         f"{name}-agent-service",
-        AgentServiceArgs(agent=datadog_agent, reads=[database.config, *check.files], checks=["my_metric", "mysql"]),
+        AgentServiceArgs(agent=datadog_agent, reads=[database.config, *check.files], checks=[MY_METRIC.check, "mysql"]),
     )
     app = TracedApp(
         f"{name}-app",

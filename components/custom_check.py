@@ -13,23 +13,30 @@ from components.remote import RemoteFile, fingerprints
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a check submits, written once for the check, the dashboards and the monitor."""
+    """What a check submits, written once for the check, the dashboards and the monitor.
 
+    ``check`` is the check's name: the stem of its Python and YAML files.
+    """
+
+    check: str
     name: str
     tag: str
     minimum: int
     maximum: int
 
+    def scope(self, env: str) -> str:
+        """The tags by which queries find it in one environment: ``custom_check:my_metric,env:dev``."""
+        return f"{self.tag},env:{env}"
 
-MY_METRIC = Metric(name="my_metric", tag="custom_check:my_metric", minimum=0, maximum=1000)
+
+MY_METRIC = Metric(check="my_metric", name="my_metric", tag="custom_check:my_metric", minimum=0, maximum=1000)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CustomCheckArgs:
-    """One check: its name is the stem of its Python and YAML files; ``interval`` is in seconds."""
+    """The check that submits ``metric``, every ``interval`` seconds."""
 
     agent: DatadogAgent
-    check: str
     metric: Metric
     interval: int = 45
 
@@ -46,11 +53,11 @@ class CustomCheck(pulumi.ComponentResource):
     """The check's Python and YAML files, which the Agent reads."""
 
     sample: pulumi.Output[dict[str, Any]]
-    """What the proving run submitted: value, tags, and the interval in nanoseconds."""
+    """What the proving run submitted: value, tags, and interval_s in seconds."""
 
     def __init__(self, name: str, args: CustomCheckArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:CustomCheck", name, None, opts)
-        agent, check, metric = args.agent, args.check, args.metric
+        agent, metric, check = args.agent, args.metric, args.metric.check
         config = templates.yaml_file(
             f"checks/{check}.yaml",
             {

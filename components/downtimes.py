@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pulumi
 import pulumi_datadog as datadog
 
 from components import links, templates
 from components.office_hours import DAYS, OfficeHours, Recurrence, duration_text, recurrences
+
+MARGIN = timedelta(minutes=3)
+"""How long after a run of the program its downtimes begin at the earliest."""
 
 WHEN = {"nights": "every night before or after an office day", "closed-days": "all day on the other days"}
 
@@ -59,18 +63,24 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
 
 
 def schedule(recurrence: Recurrence, now: datetime) -> list[datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs]:
-    """The recurrence from its next start on; one that is under way at ``now`` is made up for, once, from now on.
+    """The recurrence from its next start on; one that is under way is made up for, once.
+
+    Both begin a little later than ``now``, so that no start lies in the past when Datadog gets to see it. A monitor
+    that is as new as its downtimes can't speak before that: its first evaluation needs a full window.
 
     Source: https://docs.datadoghq.com/api/latest/downtimes/#schedule-a-downtime
     """
+    begin = now.replace(second=0, microsecond=0) + MARGIN
     weekly = datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs(
-        rrule=recurrence.rrule, duration=duration_text(recurrence.duration), start=recurrence.first_start(now)
+        rrule=recurrence.rrule, duration=duration_text(recurrence.duration), start=recurrence.first_start(begin)
     )
-    if not (rest := recurrence.under_way(now)):
-        return [weekly]
-    # Without a start it begins when the downtime is made.
+    rest = recurrence.under_way(begin)
+    if not rest or recurrence.under_way(begin - timedelta(minutes=1)) is None:
+        return [weekly]  # nothing is under way, or it begins at that very minute
     once = datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs(
-        rrule="FREQ=DAILY;INTERVAL=1;COUNT=1", duration=duration_text(rest)
+        rrule="FREQ=DAILY;INTERVAL=1;COUNT=1",
+        duration=duration_text(rest),
+        start=begin.astimezone(ZoneInfo(recurrence.timezone)).strftime("%Y-%m-%dT%H:%M:%S"),
     )
     return [weekly, once]
 

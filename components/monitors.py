@@ -7,7 +7,6 @@ import pulumi_datadog as datadog
 
 from components import links, templates
 from components.custom_check import Metric
-from components.timeboards import scope
 
 STATES = ("alert", "warning", "no_data", "recovery")
 """The states that have a message of their own: each names its block in Datadog and its file in ``files/monitor/``.
@@ -68,7 +67,7 @@ class MetricMonitor(pulumi.ComponentResource):
 
 def query(args: MetricMonitorArgs) -> str:
     """The monitor's query; the number in it has to be the critical threshold."""
-    metric = f"avg:{args.metric.name}{{{scope(args.metric, args.env)}}} by {{host}}"
+    metric = f"avg:{args.metric.name}{{{args.metric.scope(args.env)}}} by {{host}}"
     return f"avg(last_{args.window_minutes}m):{metric} > {args.alert}"
 
 
@@ -79,6 +78,7 @@ def message(args: MetricMonitorArgs, timeboard: str) -> str:
     """
     values = {
         "metric": args.metric.name,
+        "check": args.metric.check,
         "window": args.window_minutes,
         "no_data": args.no_data_minutes,
         "timeboard": timeboard,

@@ -63,7 +63,7 @@ class Recurrence:
                 yield begins, begins + self.duration
 
     def first_start(self, after: datetime) -> str:
-        """When the recurrence begins first, not before ``after``: ``YYYY-MM-DDTHH:MM:SS`` local to its time zone."""
+        """When the recurrence begins first, not before ``after``: ``YYYY-MM-DDTHH:MM:SS`` by its clock."""
         local = after.astimezone(ZoneInfo(self.timezone)).replace(tzinfo=None)
         starts = rrulestr(self.rrule, dtstart=datetime.combine(local.date(), self.start))
         return next(start for start in starts if start >= local).isoformat(timespec="seconds")

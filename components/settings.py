@@ -52,7 +52,7 @@ def _matching(pattern: str, allowed: str, longest: int) -> AfterValidator:
     """A string of one form; the error says what ``allowed`` means instead of showing the pattern."""
 
     def check(value: str) -> str:
-        if len(value) > longest or not re.fullmatch(pattern, value):
+        if len(value) > longest or not re.fullmatch(pattern, value, re.ASCII):
             raise ValueError(f"must be {allowed}, at most {longest} characters")
         return value
 
@@ -60,7 +60,7 @@ def _matching(pattern: str, allowed: str, longest: int) -> AfterValidator:
 
 
 def _clock(value: object) -> object:
-    if not isinstance(value, str) or not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
+    if not isinstance(value, str) or not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
         raise ValueError("must be a time of day as HH:MM, from 00:00 to 23:59")
     return time.fromisoformat(value)
 
@@ -73,34 +73,48 @@ def _address_of_a_person(value: str) -> str:
 
 
 def _web_address(value: str) -> str:
-    parts = urlsplit(value)
+    """An address that a root script or an API key may be entrusted to."""
+    allowed = "must be an https:// address without a user in it (http:// only for a private IP address)"
     try:
-        internal = ipaddress.ip_address(parts.hostname or "").is_private
+        parts = urlsplit(value)
+        host = parts.hostname or ""
+        private = bool(re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host)) and ipaddress.ip_address(host).is_private
     except ValueError:
-        internal = False
-    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and internal)):
-        raise ValueError("must be an https:// address (http:// only for a private IP address)")
+        raise ValueError(allowed) from None
+    secure = parts.scheme == "https" or (parts.scheme == "http" and private)
+    if not host or not secure or not re.fullmatch(r"[!-?A-~]+", value):
+        raise ValueError(allowed)
     return value
 
 
 # Datadog turns other characters into underscores and capitals into small letters, after which nothing would match.
 # Source: https://docs.datadoghq.com/getting_started/tagging/#define-tags
 TagValue = Annotated[
-    str, _matching(r"[a-z0-9][a-z0-9_./-]*", "small letters, digits, and . _ - / (a letter or digit first)", 100)
+    str,
+    _matching(
+        r"(?!.*__)[a-z0-9]([a-z0-9_./-]*[a-z0-9])?",
+        "small letters, digits, and single . _ - / between them",
+        100,
+    ),
 ]
 Tag = Annotated[
-    str, _matching(r"[a-z][a-z0-9_./-]*:[a-z0-9][a-z0-9_.:/-]*", "key:value in small letters, digits, and . _ - /", 200)
+    str,
+    _matching(
+        r"(?!.*__)[a-z]([a-z0-9_./-]*[a-z0-9])?:[a-z0-9]([a-z0-9_.:/-]*[a-z0-9])?",
+        "key:value in small letters, digits, and single . _ - / between them",
+        200,
+    ),
 ]
 HostName = Annotated[
     str, _matching(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "a host name of small letters, digits, . and -", 253)
 ]
 UserName = Annotated[str, _matching(r"[a-z_][a-z0-9_-]*", "the name of a Unix user", 32)]
-Version = Annotated[str, _matching(r"[a-z0-9][a-z0-9._+-]*", "small letters, digits, and . _ + -", 100)]
-AgentVersion = Annotated[str, _matching(r"7\.\d+\.\d+", "a version of Agent 7 such as 7.78.4", 20)]
+Version = TagValue
+AgentVersion = Annotated[str, _matching(r"7\.[0-9]+\.[0-9]+", "a version of Agent 7 such as 7.78.4", 20)]
 HostKey = Annotated[
     str,
     _matching(
-        r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+) [A-Za-z0-9+/=]+( [^\n]*)?",
+        r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp[0-9]+) [A-Za-z0-9+/=]+( [^\n]*)?",
         "a public host key such as `ssh-keyscan -t ed25519 ADDRESS` prints, without the address",
         2000,
     ),
@@ -151,7 +165,12 @@ class HostSettings(_Model):
     def _must_be_there(cls, value: Path | None) -> Path | None:
         if value is None:
             return None
-        if not (path := value.expanduser()).is_file():
+        try:
+            path = value.expanduser()
+            found = path.is_file()
+        except (OSError, RuntimeError):
+            found = False
+        if not found:
             raise ValueError("must be the path of a private key's file; no file is there")
         return path
 
@@ -162,17 +181,19 @@ class HostSettings(_Model):
             if extra:
                 raise ValueError(f"a Vagrant VM tells these itself; leave out {', '.join(extra)}")
             return self
-        if not self.address or not self.user:
-            raise ValueError("needs `address` and `user`, or `vagrant`")
+        lacks = [f"needs `{name}`, or `vagrant: true`" for name in ("address", "user") if not getattr(self, name)]
         if sum(map(bool, (self.private_key, self.private_key_file, self.agent))) != 1:
-            raise ValueError("needs one of `privateKey` (as a secret), `privateKeyFile`, or `agent: true`")
+            lacks.append("needs one of `privateKey` (as a secret), `privateKeyFile` and `agent: true`")
         if self.agent and not os.environ.get("SSH_AUTH_SOCK"):
-            raise ValueError("has `agent: true`, but no SSH agent runs here (SSH_AUTH_SOCK is not set)")
+            lacks.append("has `agent: true`, but no SSH agent runs here (SSH_AUTH_SOCK is not set)")
         if not self.host_key and not self.accept_any_host_key:
-            raise ValueError(
+            lacks.append(
                 "needs `hostKey`, so that no other machine can pose as this one"
-                f" (`ssh-keyscan -t ed25519 -p {self.port} {self.address}` prints it); or set `acceptAnyHostKey: true`"
+                f" (`ssh-keyscan -t ed25519 -p {self.port} {self.address or 'ADDRESS'}` prints it),"
+                " or `acceptAnyHostKey: true`"
             )
+        if lacks:
+            raise ValueError("; ".join(lacks))
         return self
 
     def key(self) -> str | None:
@@ -205,7 +226,7 @@ class Settings(_Model):
     load_concurrency: Annotated[int, Field(ge=1, le=1000)]
     agent_version: AgentVersion
     install_script_url: WebAddress
-    agent_url: Literal[""] | WebAddress
+    agent_url: Annotated[str, AfterValidator(lambda value: _web_address(value) if value else value)]
     on_destroy: Literal["clean", "leave"]
     share_dashboards: bool
 
@@ -228,7 +249,8 @@ class Settings(_Model):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        if value not in available_timezones():
+        # Some systems list files that are no zones, such as "localtime" and "posixrules".
+        if value not in available_timezones() or ("/" not in value and value != "UTC"):
             raise ValueError("must be an IANA time zone such as Europe/Paris")
         return value
 
@@ -382,35 +404,46 @@ def validate(raw: Mapping[str, Any]) -> Settings:
 
 _SECRET = ("privateKey", "privateKeyPassword")
 
+_LISTS = ("recipients", "tags", "officeDays")
+
 _ALLOWED = {
     "missing": "is not set",
-    "extra_forbidden": "is not a setting of Watchpost; remove it with: pulumi config rm --path",
+    "extra_forbidden": "is not a setting of Watchpost",
+    "dict_type": "must be a map, as in the README",
+    "tuple_type": "must be a list",
 }
 
 
 def _sentence(details: ErrorDetails) -> str:
     """One fault as a sentence: the setting, its value, what is allowed, and the command that sets it."""
-    path = [str(part) for part in details["loc"] if part != "[key]" and not str(part).startswith("function-")]
-    key = f"{PROJECT}:" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path).lstrip(".")
+    path = [str(part) for part in details["loc"] if part != "[key]"]
+    key = _key(path)
     kind = details["type"]
     allowed = _ALLOWED.get(kind) or str(details["msg"]).removeprefix("Value error, ").replace("Input should", "must")
-    shown = ""
-    if kind not in ("missing", "extra_forbidden") and not isinstance(details["input"], Mapping):
-        value = "(secret)" if path[-1] in _SECRET else json.dumps(_plain(details["input"]))
-        shown = f" is {value if len(value) <= 100 else value[:100] + '…'}:"
     if kind == "extra_forbidden":
-        return f"{key} {allowed} '{key}'"
+        return f"{key} {allowed}; remove it with: pulumi config rm --path '{key}'"
+    shown = "" if kind == "missing" else f" is {_shown(path, details['input'])}:"
     secret = "--secret " if path[-1] in _SECRET else ""
-    nested = "--path " if len(path) > 1 or path[0] in ("hosts", "recipients", "tags", "officeDays") else ""
-    example = {"hosts": f"{key}.NAME.address", "recipients": f"{key}[0]"}.get(path[-1], key)
+    example = key
+    if path[-1] in _LISTS:
+        example = f"{key}[0]"
+    elif path[0] == "hosts" and len(path) < 3:
+        example = _key(["hosts", *(path[1:] or ["NAME"]), "address"])
+    nested = "--path " if len(path) > 1 or example != key else ""
     return f"{key}{shown} {allowed}; set it with: pulumi config set {secret}{nested}'{example}' VALUE"
 
 
-def _plain(value: Any) -> Any:
-    return (
-        [_plain(item) for item in value]
-        if isinstance(value, list | tuple)
-        else value
-        if isinstance(value, str)
-        else str(value)
-    )
+def _key(path: list[str]) -> str:
+    """A setting's key as ``pulumi config set --path`` takes it."""
+    parts = [f"[{part}]" if part.isdigit() else f'["{part}"]' if "." in part else f".{part}" for part in path]
+    return f"{PROJECT}:" + "".join(parts).removeprefix(".")
+
+
+def _shown(path: list[str], value: object) -> str:
+    """A value as a message may show it: nothing that is a secret, or that may hold one in the wrong place."""
+    if path[0] == "hosts" and (len(path) < 3 or path[-1] in (*_SECRET, "vagrant")):
+        return "(not shown)"
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    if "PRIVATE KEY" in text or "@" in text.partition("://")[2]:
+        return "(not shown)"
+    return text if len(text) <= 100 else f"{text[:100]}…"

@@ -5,9 +5,10 @@ a string that is nothing but one placeholder becomes the value itself, with its 
 ``{{value}}`` stay as they are.
 """
 
+import contextlib
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,6 @@ class _Template(string.Template):
 def text(path: str) -> str:
     """The content of a file under ``files/``."""
     return (FILES / path).read_text(encoding="utf-8")
-
-
-def text_file(path: str, values: Mapping[str, Any]) -> str:
-    """A plain file of ``files/``, filled in."""
-    return _Template(text(path)).substitute(values)
 
 
 def fill(document: Any, values: Mapping[str, Any]) -> Any:
@@ -52,20 +48,41 @@ def fill(document: Any, values: Mapping[str, Any]) -> Any:
     return template.substitute(values)
 
 
+def text_file(path: str, values: Mapping[str, Any]) -> str:
+    """A plain file of ``files/``, filled in.
+
+    Raises:
+        pulumi.RunError: the file names something that has no value.
+    """
+    with _explained(path, "text"):
+        return _Template(text(path)).substitute(values)
+
+
 def json_file(path: str, values: Mapping[str, Any]) -> str:
     """A JSON file of ``files/``, filled in.
 
     Raises:
         pulumi.RunError: the file isn't JSON, or names something that has no value.
     """
-    try:
+    with _explained(path, "JSON"):
         return json.dumps(fill(json.loads(text(path)), values))
-    except ValueError as error:
-        raise pulumi.RunError(f"files/{path} is not valid JSON: {error}") from None
-    except KeyError as error:
-        raise pulumi.RunError(f"files/{path} names ${{{error.args[0]}}}, which has no value") from None
 
 
 def yaml_file(path: str, values: Mapping[str, Any]) -> str:
-    """A YAML file of ``files/``, filled in."""
-    return yaml.safe_dump(fill(yaml.safe_load(text(path)), values), sort_keys=False, allow_unicode=True)
+    """A YAML file of ``files/``, filled in.
+
+    Raises:
+        pulumi.RunError: the file isn't YAML, or names something that has no value.
+    """
+    with _explained(path, "YAML"):
+        return yaml.safe_dump(fill(yaml.safe_load(text(path)), values), sort_keys=False, allow_unicode=True)
+
+
+@contextlib.contextmanager
+def _explained(path: str, form: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyError as error:
+        raise pulumi.RunError(f"files/{path} names ${{{error.args[0]}}}, which has no value") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise pulumi.RunError(f"files/{path} is not valid {form}: {error}") from None

@@ -50,18 +50,13 @@ class Timeboards(pulumi.ComponentResource):
         self.register_outputs({"timeboard": self.timeboard, "apm_link": self.apm_link})
 
 
-def scope(metric: Metric, env: str) -> str:
-    """The tags by which a query finds the metric of this stack: ``custom_check:my_metric,env:dev``."""
-    return f"{metric.tag},env:{env}"
-
-
 def timeboard_json(args: TimeboardsArgs) -> str:
     """The timeboard with the metric, the database's anomalies and the metric's hourly sum."""
     return templates.json_file(
         "dashboards/timeboard.json",
         {
             "metric": args.metric.name,
-            "scope": scope(args.metric, args.env),
+            "scope": args.metric.scope(args.env),
             "env": args.env,
             "warning": args.warning,
             "alert": args.alert,

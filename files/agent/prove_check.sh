@@ -12,15 +12,20 @@ output=$(sudo -n -u dd-agent -- datadog-agent check "$check" "${options[@]}") ||
   echo "watchpost: 'datadog-agent check $check' failed: $output" >&2
   exit 1
 }
-# A check that raises does not make the command fail: the error stands in what it prints.
+# A check that raises does not make the command fail: the error stands in what it prints, after its log lines.
 python3 -c '
-import json, sys
+import json, re, sys
 
-check, metric, printed = sys.argv[1:]
-runs = json.loads(printed[printed.index("["):])
+check, metric = sys.argv[1:]
+printed = sys.stdin.read()
+begin = re.search(r"^\[$|^\[\s*[{\]]", printed, re.MULTILINE)
+if not begin:
+    sys.exit(f"watchpost: the check {check} printed no result: {printed[-500:]}")
+runs, _ = json.JSONDecoder().raw_decode(printed, begin.start())
 errors = [run["runner"]["LastError"] for run in runs if run["runner"].get("LastError")]
 found = [m for run in runs for m in run["aggregator"].get("metrics") or [] if m["metric"] == metric]
 if errors or not found:
     sys.exit(f"watchpost: the check {check} did not submit {metric}: {errors or runs}")
-print(json.dumps({"value": found[-1]["points"][-1][1], "tags": found[-1]["tags"], "interval": runs[-1]["runner"].get("Interval")}))
-' "$check" "$metric" "$output"
+interval = (runs[-1]["runner"].get("Interval") or 0) / 1e9
+print(json.dumps({"value": found[-1]["points"][-1][1], "tags": found[-1]["tags"], "interval_s": interval}))
+' "$check" "$metric" <<<"$output"

@@ -12,8 +12,8 @@ trap 'rm -rf "$reports"' EXIT
 started=()
 number=0
 for endpoint in $endpoints; do
-  ab -l -s 30 -n "$requests" -c "$((concurrency < requests ? concurrency : requests))" -e "$reports/$number.csv" \
-    "http://127.0.0.1:$port$endpoint" >"$reports/$number.txt" 2> >(sed -u "s|^|$endpoint: |" >&2) &
+  ab -s 30 -n "$requests" -c "$((concurrency < requests ? concurrency : requests))" -g "$reports/$number.tsv" \
+    "http://127.0.0.1:$port$endpoint" >"$reports/$number.txt" 2> >(tee "$reports/$number.log" | sed -u "s|^|$endpoint: |" >&2) &
   started+=($!)
   number=$((number + 1))
 done
@@ -21,7 +21,7 @@ failed=0
 number=0
 for endpoint in $endpoints; do
   if ! wait "${started[$number]}"; then
-    echo "watchpost: the load on $endpoint broke off: $(tail -n 1 "$reports/$number.txt")" >&2
+    echo "watchpost: the load on $endpoint broke off: $(tail -n 1 "$reports/$number.log")" >&2
     failed=1
   fi
   number=$((number + 1))
@@ -29,7 +29,7 @@ done
 [ $failed = 0 ] || exit 1
 
 python3 - "$reports" "$endpoints" <<'PYTHON'
-import csv, json, pathlib, re, sys
+import csv, json, math, pathlib, re, sys
 
 folder, endpoints = pathlib.Path(sys.argv[1]), sys.argv[2].split()
 report = {}
@@ -40,13 +40,17 @@ for number, endpoint in enumerate(endpoints):
         found = re.search(rf"^{label}:\s+([\d.]+)", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
-    rows = list(csv.reader((folder / f"{number}.csv").open()))[1:]
-    milliseconds = {int(float(percent)): float(value) for percent, value in rows}
+    with (folder / f"{number}.tsv").open(newline="") as table:
+        milliseconds = sorted(int(row["ttime"]) for row in csv.DictReader(table, delimiter="\t"))
+
+    def percentile(percent: int) -> int:
+        return milliseconds[min(len(milliseconds) - 1, math.ceil(len(milliseconds) * percent / 100) - 1)]
+
     report[endpoint] = {
         "requests": int(figure("Complete requests")),
         "errors": int(figure("Failed requests") + figure("Non-2xx responses")),
         "seconds": figure("Time taken for tests"),
-        "latency_ms": {f"p{percent}": milliseconds[percent] for percent in (50, 90, 95, 99)},
+        "latency_ms": {f"p{percent}": percentile(percent) for percent in (50, 90, 95, 99)},
     }
 print(json.dumps(report))
 PYTHON
