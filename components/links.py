@@ -48,3 +48,8 @@ def host(site: str, name: str) -> str:
 def service(site: str, name: str, env: str, operation: str) -> str:
     """A service's page in APM."""
     return f"{app(site)}/apm/services/{quote(name, safe='')}/operations/{operation}/resources?{urlencode({'env': env})}"
+
+
+def event(site: str, identifier: int) -> str:
+    """An event's page."""
+    return f"{app(site)}/event/event?id={identifier}"

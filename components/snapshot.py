@@ -28,8 +28,8 @@ def text(metric: Metric, env: str, minutes: int, image: str, recipients: list[st
     return f"%%%\n{metric.name} ({env}), its last {minutes} minutes:\n\n![{metric.name}]({image})\n\n{mentions}\n%%%"
 
 
-def send(client: ApiClient, metric: Metric, env: str, minutes: int, recipients: list[str]) -> tuple[str, str]:
-    """Take the snapshot of the last ``minutes`` and post the event; the picture's address and the event's.
+def send(client: ApiClient, metric: Metric, env: str, minutes: int, recipients: list[str]) -> tuple[str, int]:
+    """Take the snapshot of the last ``minutes`` and post the event; the picture's address and the event's id.
 
     Raises:
         ApiException: Datadog refused one of them.
@@ -44,7 +44,7 @@ def send(client: ApiClient, metric: Metric, env: str, minutes: int, recipients: 
             tags=[f"env:{env}", metric.tag],
         )
     )
-    return str(snapshot.snapshot_url), str(event.event.url)
+    return str(snapshot.snapshot_url), int(event.event.id)
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def main() -> None:
             image, event = send(client, MY_METRIC, options.env, options.minutes, options.to)
     except ApiException as error:
         sys.exit(f"watchpost: Datadog refused the snapshot: {error.status} {error.reason}: {error.body}")
-    print(f"snapshot  {image}\nevent     {event}")
+    print(f"snapshot  {image}\nevent     {links.event(options.site, event)}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ apply)
   if [ ! -e "$kept" ]; then
     install -d -m 0755 "$kept.new"
     installed_version >"$kept.new/version-before"
-    for path in "${ours[@]}"; do [ ! -e "$path" ] || echo "$path"; done >"$kept.new/paths-before"
+    for path in /opt "${ours[@]}"; do [ ! -e "$path" ] || echo "$path"; done >"$kept.new/paths-before"
     mv -T "$kept.new" "$kept"
   fi
   if [ "$(installed_version)" != "$version" ]; then
@@ -50,6 +50,8 @@ remove)
     done
     ! getent passwd dd-agent >/dev/null || userdel dd-agent
     ! getent group dd-agent >/dev/null || groupdel dd-agent
+    # dpkg removes an empty /opt with the last package that has something in it.
+    ! grep -qxF /opt "$kept/paths-before" || install -d /opt
     systemctl daemon-reload
   fi
   rm -r "$kept"

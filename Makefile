@@ -1,0 +1,46 @@
+# Thin: the logic is in Python (sandbox/). `make up` and `make test` work from a fresh clone.
+.DEFAULT_GOAL := help
+.PHONY: help up down preview outputs snapshot test lint types unit contract engine-test
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+help:  ## Show the commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+$(READY): requirements.txt requirements-dev.txt .ci/environment
+	@PYTHON=$(PYTHON) bash .ci/environment
+
+up: $(READY)  ## The whole: sandbox, stack, and a table of links and proofs
+	@$(BIN)/python -m sandbox up
+
+down: $(READY)  ## Destroy the stack and stop the sandbox
+	@$(BIN)/python -m sandbox down
+
+preview: $(READY)  ## What `make up` would change
+	@$(BIN)/python -m sandbox preview
+
+outputs: $(READY)  ## The outputs of the stack, as JSON
+	@$(BIN)/python -m sandbox outputs
+
+snapshot: $(READY)  ## Send a snapshot of the my_metric graph to the recipients
+	@$(BIN)/python -m sandbox snapshot
+
+test: lint types unit contract engine-test  ## Everything that CI checks
+
+lint: $(READY)  ## Format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)  ## Strict types
+	$(BIN)/mypy
+
+unit: $(READY)  ## The program under Pulumi's mocks: seconds
+	$(BIN)/python -m pytest tests/unit -q
+
+contract: $(READY)  ## Against Datadog's own libraries
+	$(BIN)/python -m pytest tests/contract -q
+
+engine-test: $(READY)  ## The real engine on the sandbox
+	$(BIN)/python -m pytest tests/engine -v

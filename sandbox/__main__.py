@@ -1,0 +1,114 @@
+"""What the Makefile runs: the `dev` stack on the sandbox, from nothing to a table of links and proofs, and back."""
+
+import contextlib
+import fcntl
+import json
+import sys
+from collections.abc import Iterator, Mapping
+
+import click
+import yaml
+
+from sandbox import paths
+from sandbox.progress import SandboxError, say
+from sandbox.stack import Stack
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[Stack]:
+    """The stack of this clone, for one command at a time; a second one waits."""
+    with (paths.local() / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another command works on this sandbox; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Stack()
+
+
+@click.group(help=__doc__)
+def commands() -> None:
+    """The commands, each one target of the Makefile."""
+
+
+@commands.command()
+def up() -> None:
+    """Bring up the sandbox and the stack; print its links and proofs."""
+    with alone() as stack:
+        stack.start()
+        stack.pulumi("up", "--yes", "--skip-preview", "--stack", stack.name, "--suppress-outputs", show=True)
+        click.echo(table(stack.outputs()))
+
+
+@commands.command()
+def preview() -> None:
+    """Show what `up` would change."""
+    with alone() as stack:
+        stack.start()
+        stack.pulumi("preview", "--diff", "--stack", stack.name, show=True)
+
+
+@commands.command()
+def outputs() -> None:
+    """Print the outputs of the stack as JSON."""
+    with alone() as stack:
+        stack.start()
+        click.echo(json.dumps(stack.outputs(), indent=2))
+
+
+@commands.command()
+def snapshot() -> None:
+    """Take a snapshot of the my_metric graph and send it to the recipients by @mention."""
+    with alone() as stack:
+        stack.start()
+        config = yaml.safe_load(stack.stack_file.read_text())["config"]
+        recipients = [word for recipient in config["watchpost:recipients"] for word in ("--to", recipient)]
+        stack.python("-m", "components.snapshot", "--env", config["watchpost:env"], *recipients)
+
+
+@commands.command()
+def down() -> None:
+    """Destroy the stack, remove it, and stop the sandbox."""
+    with alone() as stack:
+        failure = None
+        if stack.stack_file.exists():
+            try:
+                stack.start()
+                stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name, show=True)
+                stack.pulumi("stack", "rm", "--yes", stack.name)
+            except SandboxError as error:
+                failure = error
+                say("the stack could not be destroyed in order; the sandbox is removed with everything in it")
+        stack.stop()
+        say("nothing is left running")
+        if failure:
+            raise failure
+
+
+def table(outputs: Mapping[str, object]) -> str:
+    """The outputs of a stack, a line for each link and each proof, aligned."""
+
+    def lines(value: object, path: str) -> Iterator[tuple[str, str]]:
+        if isinstance(value, Mapping) and (not path.endswith(("my_metric", "user_time", "traces")) or not value):
+            for key, entry in value.items():
+                yield from lines(entry, f"{path} {key}".strip())
+        elif isinstance(value, Mapping):
+            yield path, json.dumps(value)
+        else:
+            yield path, str(value)
+
+    rows = list(lines(outputs, ""))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def main() -> None:
+    """Run a command; what is wrong is said in a sentence, without a traceback."""
+    try:
+        commands()
+    except SandboxError as error:
+        sys.exit(f"watchpost: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+# mypy: disable-error-code="import-not-found"
+"""``trace-agent``: Datadog's own ``ddapm-test-agent`` on the receiver's port, plus statistics.
+
+The test agent decodes and checks what tracers send, and keeps every request for tests to look at; here its memory is
+emptied at each flush, after the spans were counted. None of its optional checks is enabled, so it refuses nothing that
+the real trace-agent takes.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from aiohttp import ClientSession, web
+from ddapm_test_agent.agent import make_app
+from ddapm_test_agent.trace import decode_v04, decode_v05
+
+from . import daemon, settings
+from .forwarder import Forwarder
+from .traces import FLUSH, TraceStats, source_of
+
+log = logging.getLogger(__name__)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def application(agent: settings.Settings, stats: TraceStats, forwarder: Forwarder) -> web.Application:
+    """The test agent's application with counting in front of it and flushing behind."""
+    app: web.Application = make_app(
+        enabled_checks=[],
+        log_span_fmt="[{name}]",
+        snapshot_dir="/nonexistent",
+        snapshot_ci_mode=False,
+        snapshot_ignored_attrs=[],
+        snapshot_removed_attrs=[],
+        snapshot_regex_placeholders={},
+        agent_url="",
+        trace_request_delay=0.0,
+        suppress_trace_parse_errors=False,
+        pool_trace_check_failures=False,
+        disable_error_responses=False,
+        vcr_cassettes_directory="/nonexistent",
+    )
+
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        if request.path in {"/v0.4/traces", "/v0.5/traces"} and response.status == 200:
+            body = await request.read()
+            decoded = decode_v05(body) if "v0.5" in request.path else decode_v04(request.content_type, body, False)
+            stats.add(source_of(request.headers, request.path), decoded, len(body))
+        return response
+
+    async def flush(_: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(_flush_forever(f"http://127.0.0.1:{agent.apm_port}", stats, forwarder))
+        yield
+        task.cancel()
+        forwarder.series(stats.flush())
+        forwarder.stop()
+
+    app.middlewares.append(count)
+    app.cleanup_ctx.append(flush)
+    return app
+
+
+async def _flush_forever(own_url: str, stats: TraceStats, forwarder: Forwarder) -> None:
+    async with ClientSession() as session:
+        while True:
+            await asyncio.sleep(FLUSH)
+            forwarder.series(stats.flush())
+            async with session.get(f"{own_url}/test/session/clear"):
+                pass
+
+
+async def _serve(agent: settings.Settings, version: str) -> None:
+    env = next((tag[4:] for tag in agent.tags if tag.startswith("env:")), "none")
+    stats = TraceStats(host=agent.hostname, env=env)
+    forwarder = Forwarder(agent.apm_url, agent.api_key, agent.hostname)
+    forwarder.start()
+
+    async def status(_: web.Request) -> web.Response:
+        config = {
+            "Hostname": agent.hostname,
+            "DefaultEnv": env,
+            "ReceiverHost": "localhost",
+            "ReceiverPort": agent.apm_port,
+        }
+        content = {"config": config, "receiver": stats.receiver(), "version": {"Version": version}}
+        return web.json_response(content)
+
+    debug = web.Application()
+    debug.router.add_get("/debug/vars", status)
+    receiver = application(agent, stats, forwarder)
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    runners = [web.AppRunner(app, access_log=None, shutdown_timeout=0.5) for app in (debug, receiver)]
+    for runner, port in zip(runners, (daemon.TRACE_STATUS, agent.apm_port), strict=True):
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+    log.info("Listening for traces at http://localhost:%d", agent.apm_port)
+    await stopping.wait()
+    for runner in runners:
+        await runner.cleanup()
+
+
+def main(version: str) -> int:
+    """Serve until SIGTERM; does nothing where ``apm_config.enabled`` is false."""
+    agent = settings.load()
+    daemon.start_logging("TRACE", "trace-agent.log")
+    logging.getLogger("ddapm_test_agent").setLevel(logging.WARNING)
+    if not agent.apm_enabled:
+        log.info("trace-agent not enabled. Set the environment variable DD_APM_ENABLED=true or apm_config.enabled")
+        return 0
+    asyncio.run(_serve(agent, version))
+    return 0

@@ -1,0 +1,257 @@
+"""The handlers of what people configure: monitors, dashboards and their sharing, downtimes."""
+
+import datetime
+import secrets
+import uuid
+from typing import Any
+
+from aiohttp import web
+from datadog_api_client.v1.model.dashboard import Dashboard
+from datadog_api_client.v1.model.monitor import Monitor
+from datadog_api_client.v1.model.monitor_update_request import MonitorUpdateRequest
+from datadog_api_client.v1.model.shared_dashboard import SharedDashboard
+from datadog_api_client.v2.model.downtime_create_request import DowntimeCreateRequest
+from datadog_api_client.v2.model.downtime_update_request import DowntimeUpdateRequest
+from datadog_api_client.v2.model.secure_embed_create_request import SecureEmbedCreateRequest
+from datadog_api_client.v2.model.secure_embed_update_request import SecureEmbedUpdateRequest
+
+from sandbox.datadog import dashboards, downtimes, monitors
+from sandbox.datadog.handling import STORE, parsed, thing
+from sandbox.datadog.schema import RefusedError
+
+# Monitors
+
+
+def _monitor(request: web.Request) -> dict[str, Any]:
+    return thing(request, "monitor", request.match_info["id"], "Monitor")
+
+
+def _check_monitor(request: web.Request, monitor: dict[str, Any]) -> None:
+    name = request.match_info.get("id")
+    monitors.check(monitor, [other for other in request.app[STORE].all("monitor") if str(other["id"]) != name])
+
+
+async def list_monitors(request: web.Request) -> web.Response:
+    return web.json_response(request.app[STORE].all("monitor"))
+
+
+async def create_monitor(request: web.Request) -> web.Response:
+    store, body = request.app[STORE], await parsed(request, Monitor)
+    _check_monitor(request, body)
+    monitor = monitors.answer(body, number=store.next("monitor", 100_000_001), now=store.now())
+    store.put("monitor", str(monitor["id"]), monitor)
+    return web.json_response(monitor)
+
+
+async def validate_monitor(request: web.Request) -> web.Response:
+    body = await parsed(request, Monitor)
+    if "id" in request.match_info:
+        _monitor(request)
+    _check_monitor(request, body)
+    return web.json_response({})
+
+
+async def get_monitor(request: web.Request) -> web.Response:
+    assets: dict[str, Any] = {"assets": []} if request.query.get("with_assets") == "true" else {}
+    return web.json_response({**assets, **_monitor(request)})
+
+
+async def update_monitor(request: web.Request) -> web.Response:
+    store, old = request.app[STORE], _monitor(request)
+    body = await parsed(request, MonitorUpdateRequest)
+    kinds = {body.get("type", old["type"]), old["type"]}
+    if len(kinds) > 1 and not kinds <= set(monitors.METRIC_TYPES):
+        raise RefusedError(400, "Monitor type can't be changed")
+    merged = {**old, **body}
+    _check_monitor(request, merged)
+    monitor = monitors.answer(merged, number=old["id"], now=store.now(), created=old["created"])
+    store.put("monitor", request.match_info["id"], monitor)
+    return web.json_response(monitor)
+
+
+async def delete_monitor(request: web.Request) -> web.Response:
+    monitor = _monitor(request)
+    request.app[STORE].drop("monitor", request.match_info["id"])
+    return web.json_response({"deleted_monitor_id": monitor["id"]})
+
+
+# Dashboards
+
+
+def _dashboard(request: web.Request) -> dict[str, Any]:
+    name = request.match_info["id"]
+    return thing(request, "dashboard", name, f"Dashboard with ID {name}")
+
+
+async def list_dashboards(request: web.Request) -> web.Response:
+    return web.json_response({"dashboards": request.app[STORE].all("dashboard")})
+
+
+async def create_dashboard(request: web.Request) -> web.Response:
+    store, body = request.app[STORE], await parsed(request, Dashboard)
+    dashboard = dashboards.answer(body, name=dashboards.new_id(), now=store.now())
+    store.put("dashboard", dashboard["id"], dashboard)
+    return web.json_response(dashboard)
+
+
+async def get_dashboard(request: web.Request) -> web.Response:
+    return web.json_response(_dashboard(request))
+
+
+async def update_dashboard(request: web.Request) -> web.Response:
+    store, old = request.app[STORE], _dashboard(request)
+    body = await parsed(request, Dashboard)
+    dashboard = dashboards.answer(body, name=old["id"], now=store.now(), created=old["created_at"])
+    store.put("dashboard", old["id"], dashboard)
+    return web.json_response(dashboard)
+
+
+async def delete_dashboard(request: web.Request) -> web.Response:
+    name = _dashboard(request)["id"]
+    store = request.app[STORE]
+    store.drop("dashboard", name)
+    for kind in ("embed", "public"):  # a share does not outlive what it shows
+        for share in store.all(kind):
+            if share["dashboard_id"] == name:
+                store.drop(kind, share["token"])
+    return web.json_response({"deleted_dashboard_id": name})
+
+
+# Sharing
+
+
+async def create_public(request: web.Request) -> web.Response:
+    store, body = request.app[STORE], await parsed(request, SharedDashboard)
+    thing(request, "dashboard", body["dashboard_id"], f"Dashboard with ID {body['dashboard_id']}")
+    token = f"sandbox-{secrets.token_hex(16)}"
+    url = f"{request.url.origin()}/p/{token}"
+    share = {"share_type": "open", **body, "token": token, "public_url": url, "created": store.now().isoformat()}
+    store.put("public", token, share)
+    return web.json_response(share)
+
+
+async def get_public(request: web.Request) -> web.Response:
+    return web.json_response(thing(request, "public", request.match_info["token"], "Shared dashboard"))
+
+
+async def delete_public(request: web.Request) -> web.Response:
+    token = request.match_info["token"]
+    thing(request, "public", token, "Shared dashboard")
+    request.app[STORE].drop("public", token)
+    return web.json_response({"deleted_public_dashboard_token": token})
+
+
+def _embed(request: web.Request) -> dict[str, Any]:
+    share = thing(request, "embed", request.match_info["token"], "Secure embed")
+    if share["dashboard_id"] != request.match_info["id"]:
+        raise RefusedError(404, "Secure embed not found")
+    return share
+
+
+def _embed_answer(share: dict[str, Any], kind: str, *, first: bool = False) -> web.Response:
+    """A secure embed; the credential is told once, then only how it ends."""
+    credential = {"credential": share["credential"]} if first else {"credential_suffix": share["credential"][-4:]}
+    attributes = {name: value for name, value in share.items() if name != "credential"} | credential
+    return web.json_response({"data": {"id": share["id"], "type": kind, "attributes": attributes}})
+
+
+async def create_embed(request: web.Request) -> web.Response:
+    store, name = request.app[STORE], _dashboard(request)["id"]
+    body = await parsed(request, SecureEmbedCreateRequest)
+    token = f"sandbox-{secrets.token_hex(16)}"
+    share = {
+        **body["data"]["attributes"],
+        "id": str(uuid.uuid4()),
+        "dashboard_id": name,
+        "share_type": "secure_embed",
+        "token": token,
+        "url": f"{request.url.origin()}/embed/{token}",
+        "credential": f"fake-{secrets.token_hex(16)}",
+        "created_at": store.now().isoformat(),
+    }
+    store.put("embed", token, share)
+    return _embed_answer(share, "secure_embed_create_response", first=True)
+
+
+async def get_embed(request: web.Request) -> web.Response:
+    return _embed_answer(_embed(request), "secure_embed_get_response")
+
+
+async def update_embed(request: web.Request) -> web.Response:
+    share = _embed(request)
+    body = await parsed(request, SecureEmbedUpdateRequest)
+    share |= body["data"]["attributes"]
+    request.app[STORE].put("embed", share["token"], share)
+    return _embed_answer(share, "secure_embed_update_response")
+
+
+async def delete_embed(request: web.Request) -> web.Response:
+    request.app[STORE].drop("embed", _embed(request)["token"])
+    return web.Response(status=204)
+
+
+# Downtimes
+
+
+def _current(request: web.Request, downtime: dict[str, Any]) -> dict[str, Any]:
+    return {**downtime, "attributes": downtimes.current(downtime["attributes"], request.app[STORE].now())}
+
+
+def _downtime(request: web.Request) -> dict[str, Any]:
+    """The downtime of the path; a cancelled one is forgotten after two days."""
+    downtime = thing(request, "downtime", request.match_info["id"], "Downtime")
+    canceled = downtime["attributes"]["canceled"]
+    if canceled and request.app[STORE].now() - datetime.datetime.fromisoformat(canceled) > downtimes.KEPT:
+        raise RefusedError(404, "Downtime not found")
+    return downtime
+
+
+def _put_downtime(request: web.Request, name: str, given: dict[str, Any], old: dict[str, Any] | None) -> web.Response:
+    store = request.app[STORE]
+    attributes = downtimes.attributes(
+        given, old, now=store.now(), has_monitor=lambda number: store.get("monitor", str(number)) is not None
+    )
+    number = attributes["monitor_identifier"].get("monitor_id")
+    monitor = None if number is None else {"type": "monitors", "id": str(number)}
+    downtime = {
+        "id": name,
+        "type": "downtime",
+        "attributes": attributes,
+        "relationships": {
+            "created_by": {"data": {"type": "users", "id": str(uuid.UUID(int=0))}},
+            "monitor": {"data": monitor},
+        },
+    }
+    store.put("downtime", name, downtime)
+    return web.json_response({"data": downtime})
+
+
+async def list_downtimes(request: web.Request) -> web.Response:
+    found = [_current(request, downtime) for downtime in request.app[STORE].all("downtime")]
+    return web.json_response({"data": found, "meta": {"page": {"total_filtered_count": len(found)}}})
+
+
+async def create_downtime(request: web.Request) -> web.Response:
+    body = await parsed(request, DowntimeCreateRequest)
+    return _put_downtime(request, str(uuid.uuid4()), body["data"]["attributes"], None)
+
+
+async def get_downtime(request: web.Request) -> web.Response:
+    return web.json_response({"data": _current(request, _downtime(request))})
+
+
+async def update_downtime(request: web.Request) -> web.Response:
+    old = _downtime(request)
+    if old["attributes"]["canceled"]:
+        raise RefusedError(400, "Canceled downtimes cannot be changed")
+    body = await parsed(request, DowntimeUpdateRequest)
+    return _put_downtime(request, old["id"], body["data"]["attributes"], old["attributes"])
+
+
+async def cancel_downtime(request: web.Request) -> web.Response:
+    store, downtime = request.app[STORE], _downtime(request)
+    if downtime["attributes"]["canceled"]:
+        raise RefusedError(404, "Downtime not found")
+    attributes = downtime["attributes"] | {"canceled": store.now().isoformat(), "status": "canceled"}
+    store.put("downtime", downtime["id"], downtime | {"attributes": attributes})
+    return web.Response(status=204)

@@ -1,0 +1,208 @@
+"""The rules of Datadog's servers for downtimes, and when one is active.
+
+Source: https://docs.datadoghq.com/monitors/downtimes/ and https://docs.datadoghq.com/api/latest/downtimes/, and the
+errors that users report. A recurrence is local to its zone; how long it lasts is real time, so that a day of 23 hours
+does not shorten it.
+"""
+
+import datetime
+import re
+import zoneinfo
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dateutil import rrule
+
+from sandbox.datadog.schema import RefusedError
+
+UTC = datetime.UTC
+LOCAL = "%Y-%m-%dT%H:%M:%S"
+"""A recurrence's start: local to the schedule's zone."""
+
+DURATION = re.compile(r"([1-9]\d*)([mhdw])")
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+FREQUENCIES = ("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+MOST_RECURRENCES = 5
+KEPT = datetime.timedelta(days=2)
+"""How long a cancelled downtime stays readable."""
+
+PAST = "Scheduled downtime start cannot be in the past"
+IN_PROGRESS = "Start times of downtimes in progress cannot be changed"
+
+Span = tuple[datetime.datetime, datetime.datetime]
+
+
+def zone(name: str | None) -> zoneinfo.ZoneInfo:
+    """The time zone of that name; none means UTC."""
+    try:
+        return zoneinfo.ZoneInfo(name or "UTC")
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+        raise RefusedError(400, f"Invalid timezone: {name}") from error
+
+
+def duration(text: str) -> datetime.timedelta:
+    """How long ``14h`` is."""
+    match = DURATION.fullmatch(text)
+    if match is None:
+        raise RefusedError(400, f"Invalid duration {text!r}: an integer and one of m, h, d, w")
+    return datetime.timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+def rule(text: str, start: datetime.datetime) -> rrule.rrule:
+    """The recurrences of an RRULE from a local ``start`` on."""
+    parts = dict(part.partition("=")[::2] for part in text.upper().removeprefix("RRULE:").split(";"))
+    if parts.get("FREQ") not in FREQUENCIES:
+        raise RefusedError(400, f"Invalid rrule {text!r}: FREQ is one of {', '.join(FREQUENCIES)}")
+    if not {"DTSTART", "DTEND", "DURATION"}.isdisjoint(name.partition(":")[0] for name in parts) or "\n" in text:
+        raise RefusedError(400, f"Invalid rrule {text!r}: DTSTART, DTEND and DURATION are not supported")
+    try:
+        parsed = rrule.rrulestr(text, dtstart=start)
+    except (ValueError, TypeError) as error:
+        raise RefusedError(400, f"Invalid rrule {text!r}: {error}") from error
+    assert isinstance(parsed, rrule.rrule)
+    return parsed
+
+
+def _local(text: str) -> datetime.datetime:
+    try:
+        return datetime.datetime.strptime(text, LOCAL)  # noqa: DTZ007 - local by definition
+    except ValueError as error:
+        raise RefusedError(400, f"Invalid start {text!r}: YYYY-MM-DDTHH:MM:SS without an offset") from error
+
+
+def _utc(text: str) -> datetime.datetime:
+    moment = datetime.datetime.fromisoformat(text)
+    if moment.utcoffset() != datetime.timedelta(0):
+        raise RefusedError(400, f"Invalid time {text!r}: its UTC offset must be zero")
+    return moment
+
+
+def span(schedule: Mapping[str, Any], now: datetime.datetime) -> Span | None:
+    """The stretch of muting under way at ``now``, else the next one, if any; both ends in UTC."""
+    if "recurrences" not in schedule:
+        end = datetime.datetime.max.replace(tzinfo=UTC) if schedule["end"] is None else _utc(schedule["end"])
+        return (_utc(schedule["start"]), end) if now < end else None
+    there = zone(schedule["timezone"])
+    spans: list[Span] = []
+    for recurrence in schedule["recurrences"]:
+        length = duration(recurrence["duration"])
+        # A start before now can still be under way; the day more is for the zone's changes of offset.
+        earliest = now.astimezone(there).replace(tzinfo=None) - length - datetime.timedelta(days=1)
+        for local in rule(recurrence["rrule"], _local(recurrence["start"])).xafter(earliest, count=400, inc=True):
+            begin = local.replace(tzinfo=there).astimezone(UTC)
+            if now < begin + length:
+                spans.append((begin, begin + length))
+                break
+    return min(spans, default=None)
+
+
+def status(schedule: Mapping[str, Any], now: datetime.datetime) -> str:
+    """Where the schedule is: active, scheduled or ended."""
+    current = span(schedule, now)
+    if current is None:
+        return "ended"
+    return "active" if current[0] <= now else "scheduled"
+
+
+def _recurring(schedule: Mapping[str, Any], now: datetime.datetime, old: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The schedule with every start filled in, against the ``old`` one."""
+    there = zone(schedule.get("timezone"))
+    here = now.astimezone(there).replace(tzinfo=None, microsecond=0)
+    given = schedule.get("recurrences") or []
+    if not 1 <= len(given) <= MOST_RECURRENCES:
+        raise RefusedError(400, f"A downtime has 1 to {MOST_RECURRENCES} recurrences")
+    anchors = [recurrence["start"] for recurrence in (old or {}).get("recurrences", [])]
+    filled = []
+    for number, recurrence in enumerate(given):
+        start = recurrence.get("start") or here.strftime(LOCAL)
+        if _local(start) < here and start not in anchors[number : number + 1]:
+            raise RefusedError(400, PAST)
+        duration(recurrence["duration"])
+        rule(recurrence["rrule"], _local(start))
+        filled.append({"start": start, "rrule": recurrence["rrule"], "duration": recurrence["duration"]})
+    return {"timezone": there.key, "recurrences": filled}
+
+
+def _once(schedule: Mapping[str, Any], now: datetime.datetime, old: Mapping[str, Any] | None) -> dict[str, Any]:
+    start = schedule.get("start") or now.replace(microsecond=0).isoformat()
+    end = schedule.get("end")
+    if _utc(start) < now.replace(microsecond=0) and not (old and "start" in old and _utc(old["start"]) == _utc(start)):
+        raise RefusedError(400, PAST)
+    if end is not None and _utc(end) <= max(_utc(start), now):
+        raise RefusedError(400, "Scheduled downtime end must be after its start and in the future")
+    return {"start": start, "end": end}
+
+
+def schedule(given: Mapping[str, Any] | None, now: datetime.datetime, old: dict[str, Any] | None) -> dict[str, Any]:
+    """The schedule that a downtime has after a request with ``given``; ``old`` is what it had.
+
+    Raises:
+        RefusedError: with status 400, for what Datadog would refuse.
+    """
+    if given is None and old is not None:
+        return old
+    given = given or {}
+    fill = _recurring if "recurrences" in given or "timezone" in given else _once
+    if old is not None and status(old, now) == "active" and _moved(given, old):
+        raise RefusedError(400, IN_PROGRESS)
+    return fill(given, now, old)
+
+
+def _moved(given: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether a start that ``old`` has is another one now; a recurrence more or less moves none of the others."""
+    return any(new != was for new, was in zip(_starts(given), _starts(old), strict=False))
+
+
+def _starts(given: Mapping[str, Any]) -> list[Any]:
+    """When each recurrence starts: an instant, so that another zone is another start; None is now."""
+    if "recurrences" not in given:
+        return [_utc(given["start"]) if given.get("start") else None]
+    there = zone(given.get("timezone"))
+    starts = [recurrence.get("start") for recurrence in given["recurrences"]]
+    return [_local(start).replace(tzinfo=there) if start else None for start in starts]
+
+
+def attributes(
+    given: Mapping[str, Any],
+    old: Mapping[str, Any] | None,
+    *,
+    now: datetime.datetime,
+    has_monitor: Callable[[int], bool],
+) -> dict[str, Any]:
+    """A downtime's attributes after a request to create it (``old`` is None) or to change it.
+
+    Raises:
+        RefusedError: with status 400, for what Datadog would refuse.
+    """
+    merged = {**_DEFAULTS, **(old or {}), **{name: value for name, value in given.items() if value is not None}}
+    merged["message"] = given.get("message", (old or {}).get("message"))
+    number = merged["monitor_identifier"].get("monitor_id")
+    if number is not None and not has_monitor(number):
+        raise RefusedError(400, f"Monitor {number} does not exist")
+    merged["display_timezone"] = zone(merged["display_timezone"]).key
+    merged["schedule"] = schedule(given.get("schedule"), now, (old or {}).get("schedule"))
+    merged["created"] = (old or {}).get("created", now.isoformat())
+    merged["modified"] = now.isoformat()
+    return current(merged, now)
+
+
+_DEFAULTS: dict[str, Any] = {
+    "display_timezone": "UTC",
+    "mute_first_recovery_notification": False,
+    "notify_end_states": ["alert", "no data", "warn"],
+    "notify_end_types": ["expired"],
+    "canceled": None,
+}
+
+
+def current(stored: Mapping[str, Any], now: datetime.datetime) -> dict[str, Any]:
+    """The attributes with what depends on the time: status, and the stretch under way or next."""
+    answered = dict(stored)
+    if stored["canceled"] is not None:
+        return {**answered, "status": "canceled"}
+    when = dict(stored["schedule"])
+    when.pop("current_downtime", None)
+    stretch = span(when, now)
+    if "recurrences" in when and stretch is not None:
+        when["current_downtime"] = {"start": stretch[0].isoformat(), "end": stretch[1].isoformat()}
+    return {**answered, "schedule": when, "status": status(when, now)}

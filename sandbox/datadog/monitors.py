@@ -1,0 +1,106 @@
+"""The rules of Datadog's servers for monitors, beyond what the models say.
+
+Source: https://docs.datadoghq.com/api/latest/monitors/#create-a-monitor, and the errors that users report.
+"""
+
+import datetime
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sandbox.datadog.schema import RefusedError
+
+QUERY = re.compile(
+    r"(?:avg|sum|min|max|change|pct_change|percentile)\([^)]*last_\d+(?:m|h|d|w|mo)[^)]*\):.+"
+    r"\s(?P<comparator>>=|<=|>|<|==|!=)\s*(?P<number>-?\d+(?:\.\d+)?(?:e-?\d+)?)",
+    re.DOTALL,
+)
+"""A query of a metric monitor: aggregation over a window, an expression, a comparison."""
+
+METRIC_TYPES = ("metric alert", "query alert")
+"""Two names of one type."""
+
+
+def check(monitor: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse a monitor that Datadog would refuse; ``others`` are those that exist besides it.
+
+    Raises:
+        RefusedError: with status 400.
+    """
+    if not str(monitor.get("name") or "").strip():
+        raise RefusedError(400, "The value provided for parameter 'name' is invalid")
+    priority = monitor.get("priority")
+    if priority is not None and priority not in range(1, 6):
+        raise RefusedError(400, f"Invalid priority {priority}: a monitor's priority is 1 to 5")
+    options = monitor.get("options") or {}
+    if options.get("on_missing_data") and (options.get("notify_no_data") or options.get("no_data_timeframe")):
+        raise RefusedError(400, "on_missing_data can't be used with notify_no_data or no_data_timeframe")
+    if monitor["type"] in METRIC_TYPES:
+        _check_metric_query(monitor["query"], options.get("thresholds") or {})
+    for other in others:
+        if _same(monitor, other):
+            raise RefusedError(400, f"Duplicate of an existing monitor_id:{other['id']} org_id:{other['org_id']}")
+
+
+def _check_metric_query(query: str, thresholds: Mapping[str, float]) -> None:
+    match = QUERY.fullmatch(query.strip())
+    if match is None:
+        raise RefusedError(400, "The value provided for parameter 'query' is invalid")
+    number, up = float(match["number"]), match["comparator"].startswith(">")
+    critical, warning = thresholds.get("critical"), thresholds.get("warning")
+    if critical is None:
+        if warning is not None:
+            raise RefusedError(400, "Alert status is required.")
+        return
+    if critical != number:
+        raise RefusedError(400, f"Alert threshold ({critical}) does not match that used in the query ({number}).")
+    if warning is not None and (warning >= critical if up else warning <= critical):
+        side = "less" if up else "greater"
+        raise RefusedError(400, f"Warning threshold ({warning}) must be {side} than the alert threshold ({critical}).")
+    for name, level in (("critical_recovery", critical), ("warning_recovery", warning)):
+        recovery = thresholds.get(name)
+        if recovery is not None and (level is None or (recovery > level if up else recovery < level)):
+            raise RefusedError(400, f"{name} ({recovery}) is on the wrong side of its threshold ({level})")
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two monitors are identical to Datadog: what an answer adds doesn't count."""
+
+    def essence(monitor: Mapping[str, Any]) -> list[Any]:
+        kind = "query alert" if monitor["type"] in METRIC_TYPES else monitor["type"]
+        options = {**_OPTIONS, **(monitor.get("options") or {})}
+        return [kind, monitor.get("name"), monitor["query"], monitor.get("message"), options]
+
+    return essence(one) == essence(other)
+
+
+_OPTIONS: dict[str, Any] = {"notify_audit": False, "silenced": {}, "include_tags": True}
+"""What the API adds to a monitor's options."""
+
+
+def answer(
+    monitor: Mapping[str, Any], *, number: int, now: datetime.datetime, created: str | None = None
+) -> dict[str, Any]:
+    """The monitor as the API answers it: a metric monitor reads back as ``query alert``."""
+    stamp = now.isoformat()
+    thresholds = (monitor.get("options") or {}).get("thresholds") or {}
+    options = {**_OPTIONS, **(monitor.get("options") or {})}
+    options["thresholds"] = {name: float(value) for name, value in thresholds.items() if value is not None}
+    return {
+        "draft_status": "published",
+        "message": "",
+        "restricted_roles": None,
+        "tags": [],
+        "priority": None,
+        **monitor,
+        "id": number,
+        "org_id": 1,
+        "type": "query alert" if monitor["type"] in METRIC_TYPES else monitor["type"],
+        "options": options,
+        "multi": " by {" in monitor["query"],
+        "created": created or stamp,
+        "modified": stamp,
+        "deleted": None,
+        "overall_state": "No Data",
+        "creator": {"name": "Sandbox", "handle": "sandbox@example.com", "email": "sandbox@example.com"},
+    }

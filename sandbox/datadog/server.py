@@ -1,0 +1,155 @@
+"""The HTTP side of the stand-in Datadog: the paths, keys, fault orders and the log of requests.
+
+Source of paths and bodies: https://docs.datadoghq.com/api/latest/ and what the real Pulumi plugin was seen to send.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from sandbox.datadog import configuration, telemetry
+from sandbox.datadog.handling import STORE
+from sandbox.datadog.schema import RefusedError
+from sandbox.datadog.store import Store
+
+BODY_LIMIT = 16 * 2**20
+"""The largest body in bytes, decompressed."""
+
+API_KEY_ONLY = {
+    ("GET", "/api/v1/validate"),
+    ("POST", "/api/v1/series"),
+    ("POST", "/api/v2/series"),
+    ("POST", "/api/v1/check_run"),
+    ("POST", "/api/v1/events"),
+    ("POST", "/api/v2/events"),
+    ("POST", "/intake/"),
+}
+"""What an Agent may do with the API key alone."""
+
+PUBLIC = ("/agent/", "/snapshot/")
+"""What needs no key, as with Datadog's download and picture hosts."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def application(store: Store) -> web.Application:
+    """The API over ``store``."""
+    app = web.Application(middlewares=[_guard], client_max_size=BODY_LIMIT)
+    app[STORE] = store
+    app.add_routes(
+        [
+            web.get("/api/v1/validate", validate),
+            web.get("/api/v1/monitor", configuration.list_monitors),
+            web.post("/api/v1/monitor", configuration.create_monitor),
+            web.post("/api/v1/monitor/validate", configuration.validate_monitor),
+            web.post(r"/api/v1/monitor/{id:\d+}/validate", configuration.validate_monitor),
+            web.get(r"/api/v1/monitor/{id:\d+}", configuration.get_monitor),
+            web.put(r"/api/v1/monitor/{id:\d+}", configuration.update_monitor),
+            web.delete(r"/api/v1/monitor/{id:\d+}", configuration.delete_monitor),
+            web.post("/api/v1/dashboard/public", configuration.create_public),
+            web.get("/api/v1/dashboard/public/{token}", configuration.get_public),
+            web.delete("/api/v1/dashboard/public/{token}", configuration.delete_public),
+            web.get("/api/v1/dashboard", configuration.list_dashboards),
+            web.post("/api/v1/dashboard", configuration.create_dashboard),
+            web.get("/api/v1/dashboard/{id}", configuration.get_dashboard),
+            web.put("/api/v1/dashboard/{id}", configuration.update_dashboard),
+            web.delete("/api/v1/dashboard/{id}", configuration.delete_dashboard),
+            web.post("/api/v2/dashboard/{id}/shared/secure-embed", configuration.create_embed),
+            web.get("/api/v2/dashboard/{id}/shared/secure-embed/{token}", configuration.get_embed),
+            web.patch("/api/v2/dashboard/{id}/shared/secure-embed/{token}", configuration.update_embed),
+            web.delete("/api/v2/dashboard/{id}/shared/secure-embed/{token}", configuration.delete_embed),
+            web.get("/api/v2/downtime", configuration.list_downtimes),
+            web.post("/api/v2/downtime", configuration.create_downtime),
+            web.get("/api/v2/downtime/{id}", configuration.get_downtime),
+            web.patch("/api/v2/downtime/{id}", configuration.update_downtime),
+            web.delete("/api/v2/downtime/{id}", configuration.cancel_downtime),
+            web.get("/api/v1/events", telemetry.list_events),
+            web.post("/api/v1/events", telemetry.create_event_v1),
+            web.post("/api/v2/events", telemetry.create_event_v2),
+            web.post("/api/v1/series", telemetry.take_series_v1),
+            web.post("/api/v2/series", telemetry.take_series_v2),
+            web.post("/api/v1/check_run", telemetry.take_checks),
+            web.post("/intake/", telemetry.take_host),
+            web.get("/api/v1/hosts", telemetry.list_hosts),
+            web.get("/api/v1/query", telemetry.query),
+            web.get("/api/v1/graph/snapshot", telemetry.create_snapshot),
+            web.get(r"/snapshot/{name}.svg", telemetry.show_snapshot),
+            web.get("/agent/install_script_agent7.sh", telemetry.agent_script),
+            web.get("/agent/package.tar.gz", telemetry.agent_package),
+        ]
+    )
+    return app
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Order of a request: what was ordered to go wrong, the keys, the handler; and the log, whatever came of it."""
+    store = request.app[STORE]
+    text, status = "", 500
+    try:
+        if request.path.startswith("/api/") and request.can_read_body:
+            text = await _text(request)
+        fault = store.take_fault(request.method, request.path)
+        response = await _answer(request, handler, fault)
+        status = response.status if isinstance(response, web.Response) else 0
+    except RefusedError as refusal:
+        status = refusal.status
+        response = web.json_response({"errors": refusal.errors}, status=status)
+    except web.HTTPException as error:
+        status = 404 if error.status == 405 else error.status
+        response = web.json_response({"errors": [f"{request.method} {request.path}: {error.reason}"]}, status=status)
+    finally:
+        store.log(request.method, request.path, request.query_string, text, status)
+    return response
+
+
+async def _answer(request: web.Request, handler: Handler, fault: dict[str, Any] | None) -> web.StreamResponse:
+    action = fault["action"] if fault else ""
+    if fault and action.isdigit():
+        return web.json_response({"errors": ["ordered fault"]}, status=int(action), headers=fault["headers"])
+    if action == "garbage":
+        return web.Response(text="<html>not JSON, as ordered</html>", content_type="application/json")
+    if action == "cut":
+        return _broken(request)
+    if fault and action == "slow":
+        await asyncio.sleep(fault["seconds"])
+    _check_keys(request)
+    response = await handler(request)
+    return _broken(request) if action == "lost" else response
+
+
+def _broken(request: web.Request) -> web.StreamResponse:
+    """Break the connection: the client sees it closed with no answer."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.StreamResponse()
+
+
+def _check_keys(request: web.Request) -> None:
+    store, headers = request.app[STORE], request.headers
+    if request.path.startswith(PUBLIC):
+        return
+    api_key = headers.get("DD-API-KEY") or request.query.get("api_key")
+    app_key = headers.get("DD-APPLICATION-KEY") or request.query.get("application_key")
+    both = (request.method, request.path) not in API_KEY_ONLY
+    if not api_key or (both and not app_key):
+        raise RefusedError(401, "Unauthorized")
+    if api_key != store.setting("api_key") or (both and app_key != store.setting("app_key")):
+        raise RefusedError(403, "Forbidden")
+
+
+async def _text(request: web.Request) -> str:
+    """The body, if it is JSON, for the log."""
+    try:
+        text = await request.text()
+        json.loads(text)
+    except ValueError:
+        return ""
+    return text
+
+
+async def validate(_: web.Request) -> web.Response:
+    return web.json_response({"valid": True})

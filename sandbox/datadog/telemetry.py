@@ -1,0 +1,160 @@
+"""The handlers of what is measured: what Agents submit, events, queries, pictures; and the Agent's installation."""
+
+import asyncio
+import re
+import secrets
+from typing import Any
+
+from aiohttp import web
+from datadog_api_client.v1.model.event_create_request import EventCreateRequest as EventV1
+from datadog_api_client.v1.model.metrics_payload import MetricsPayload as SeriesV1
+from datadog_api_client.v1.model.service_check import ServiceCheck
+from datadog_api_client.v2.model.event_create_request_payload import EventCreateRequestPayload as EventV2
+from datadog_api_client.v2.model.metric_payload import MetricPayload as SeriesV2
+
+from sandbox.datadog import snapshot
+from sandbox.datadog.handling import STORE, parsed, thing
+from sandbox.datadog.schema import RefusedError, check
+
+# Events, and what Agents submit
+
+
+async def list_events(request: web.Request) -> web.Response:
+    return web.json_response({"events": request.app[STORE].all("event")})
+
+
+def _keep_event(request: web.Request, event: dict[str, Any]) -> dict[str, Any]:
+    store = request.app[STORE]
+    kept = {"date_happened": int(store.now().timestamp()), **event, "id": store.next("event", 7_000_000_001)}
+    store.put("event", str(kept["id"]), kept)
+    return kept
+
+
+async def create_event_v1(request: web.Request) -> web.Response:
+    event = _keep_event(request, await parsed(request, EventV1))
+    return web.json_response({"status": "ok", "event": event}, status=202)
+
+
+async def create_event_v2(request: web.Request) -> web.Response:
+    body = await parsed(request, EventV2)
+    event = _keep_event(request, body["data"]["attributes"])
+    answer = {"id": str(event["id"]), "type": "event", "attributes": {"attributes": {"evt": {"id": str(event["id"])}}}}
+    return web.json_response({"data": answer}, status=202)
+
+
+async def take_series_v1(request: web.Request) -> web.Response:
+    body = await parsed(request, SeriesV1)
+    for series in body["series"]:
+        for at, value in series["points"]:
+            request.app[STORE].add_point(series["metric"], at, value, series.get("host", ""), series.get("tags", []))
+    return web.json_response({"status": "ok"}, status=202)
+
+
+async def take_series_v2(request: web.Request) -> web.Response:
+    body = await parsed(request, SeriesV2)
+    for series in body["series"]:
+        host = next((entry["name"] for entry in series.get("resources", []) if entry["type"] == "host"), "")
+        for point in series["points"]:
+            request.app[STORE].add_point(
+                series["metric"], point["timestamp"], point["value"], host, series.get("tags", [])
+            )
+    return web.json_response({"errors": []}, status=202)
+
+
+async def take_checks(request: web.Request) -> web.Response:
+    store, body = request.app[STORE], await parsed(request)
+    for entry in body if isinstance(body, list) else [body]:
+        check(entry, ServiceCheck)
+        store.put("check", f"{entry['check']} {entry['host_name']} {sorted(entry['tags'])}", entry)
+    return web.json_response({"status": "ok"}, status=202)
+
+
+async def take_host(request: web.Request) -> web.Response:
+    """Host metadata as Agents send it: no model of the client library describes it, so only its name is looked at."""
+    store, body = request.app[STORE], await parsed(request)
+    name = body.get("internalHostname") if isinstance(body, dict) else None
+    if not isinstance(name, str) or not name:
+        raise RefusedError(400, "Host metadata needs internalHostname")
+    host = {key: value for key, value in body.items() if key != "apiKey"}
+    store.put("host", name, {"name": name, "last_reported_time": int(store.now().timestamp()), "metadata": host})
+    return web.json_response({"status": "ok"}, status=202)
+
+
+async def list_hosts(request: web.Request) -> web.Response:
+    store = request.app[STORE]
+    hosts = {host["name"]: host for host in store.all("host")}
+    for point in store.points():
+        hosts.setdefault(point["host"], {"name": point["host"], "last_reported_time": int(point["at"])})
+    hosts.pop("", None)
+    found = [{**host, "host_name": name, "up": True} for name, host in hosts.items()]
+    return web.json_response({"host_list": found, "total_matching": len(found), "total_returned": len(found)})
+
+
+# Queries and pictures
+
+
+def _times(request: web.Request, first: str, last: str) -> tuple[float, float]:
+    try:
+        return float(request.query[first]), float(request.query[last])
+    except (KeyError, ValueError) as error:
+        raise RefusedError(400, f"{first} and {last} are required, in Unix seconds") from error
+
+
+SIMPLE = re.compile(r"(?:(?P<how>avg|sum|min|max):)?(?P<metric>[A-Za-z][\w.]*)(?:\{(?P<scope>[^}]*)\})?.*", re.DOTALL)
+"""As much of a query as the sandbox understands: the metric, and the tags it is narrowed to."""
+
+
+def _points(request: web.Request, text: str, start: float, end: float) -> tuple[str, list[tuple[float, float]]]:
+    """The metric of a query and its points within its scope."""
+    match = SIMPLE.fullmatch(text)
+    if match is None:
+        raise RefusedError(400, f"Error parsing query: {text!r}: the sandbox reads metric{{tags}} only")
+    wanted = {tag.strip() for tag in (match["scope"] or "").split(",")} - {"", "*"}
+    found = request.app[STORE].points(match["metric"], start, end)
+    kept = [point for point in found if wanted <= {*point["tags"], f"host:{point['host']}"}]
+    return match["metric"], [(point["at"], point["value"]) for point in kept]
+
+
+async def query(request: web.Request) -> web.Response:
+    start, end = _times(request, "from", "to")
+    text = request.query.get("query", "")
+    metric, points = _points(request, text, start, end)
+    pointlist = [[at * 1000, value] for at, value in points]
+    series = [{"metric": metric, "scope": "*", "pointlist": pointlist, "length": len(points), "expression": text}]
+    return web.json_response({"status": "ok", "query": text, "series": series if points else []})
+
+
+async def create_snapshot(request: web.Request) -> web.Response:
+    store = request.app[STORE]
+    start, end = _times(request, "start", "end")
+    text, graph = request.query.get("metric_query", ""), request.query.get("graph_def", "")
+    if not text and not graph:
+        raise RefusedError(400, "One of metric_query or graph_def is required")
+    title = request.query.get("title") or text or "graph"
+    points = _points(request, text, start, end)[1] if text else []
+    name = secrets.token_hex(16)
+    store.put("snapshot", name, {"svg": snapshot.draw(title, points, start, end)})
+    url = f"{request.url.origin()}/snapshot/{name}.svg"
+    return web.json_response({"graph_def": graph, "metric_query": text, "snapshot_url": url})
+
+
+async def show_snapshot(request: web.Request) -> web.Response:
+    picture = thing(request, "snapshot", request.match_info["name"], "Snapshot")
+    return web.Response(text=picture["svg"], content_type="image/svg+xml")
+
+
+# The stand-in Agent's installation
+
+
+async def agent_script(request: web.Request) -> web.Response:
+    from sandbox import agent  # only who installs an Agent needs it
+
+    # The machine knows this server by another address than the host does: the one that it asked for.
+    return web.Response(text=agent.install_script(str(request.url.origin())), content_type="text/x-shellscript")
+
+
+async def agent_package(_: web.Request) -> web.Response:
+    from sandbox import agent  # only who installs an Agent needs it
+
+    package = await asyncio.to_thread(agent.package)
+    return web.Response(body=package, content_type="application/gzip")

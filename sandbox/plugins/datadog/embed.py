@@ -1,0 +1,119 @@
+"""``datadog:index/secureEmbedDashboard:SecureEmbedDashboard``."""
+
+from typing import Any, ClassVar
+
+from pulumi.runtime.rpc import UNKNOWN
+
+from sandbox.plugins.datadog.client import Client
+from sandbox.plugins.datadog.kind import Kind, Properties, Shape, snake
+
+LEFT_OUT: Properties = {
+    "globalTimeLiveSpan": "1h",
+    "globalTimeSelectable": True,
+    "selectableTemplateVars": [],
+    "status": "active",
+    "viewingPreferencesHighDensity": False,
+    "viewingPreferencesTheme": "system",
+}
+"""What holds where it is left out."""
+VARIABLE: dict[str, Shape] = {
+    "name": str,
+    "prefix": str,
+    "type": str,
+    "defaultValues": [str],
+    "visibleTags": [str],
+}
+
+
+class SecureEmbedDashboard(Kind):
+    """A dashboard shared in a page of one's own; the credential is known from its creation only."""
+
+    title = "secure embed"
+    shape: ClassVar[dict[str, Shape]] = {
+        "dashboardId": str,
+        "title": str,
+        "globalTimeLiveSpan": str,
+        "globalTimeSelectable": bool,
+        "selectableTemplateVars": [VARIABLE],
+        "status": str,
+        "viewingPreferencesHighDensity": bool,
+        "viewingPreferencesTheme": str,
+    }
+    required = frozenset({"dashboardId", "title"})
+    replaced_by = frozenset({"dashboardId"})
+    secret = frozenset({"credential"})
+
+    def plan(self, inputs: Properties, old: Properties | None) -> Properties:
+        computed = {name: (old or {}).get(name, UNKNOWN) for name in ("credential", "token", "url")}
+        planned = LEFT_OUT | inputs | computed
+        if planned["selectableTemplateVars"] != UNKNOWN:
+            planned["selectableTemplateVars"] = [self._variable(given) for given in planned["selectableTemplateVars"]]
+        return planned
+
+    @staticmethod
+    def _variable(given: Properties) -> Properties:
+        return {"prefix": "", "type": "", "defaultValues": [], "visibleTags": []} | given
+
+    def _body(self, inputs: Properties, kind: str) -> Properties:
+        given = LEFT_OUT | inputs
+        attributes = {
+            "title": given["title"],
+            "status": given["status"],
+            "global_time": {"live_span": given["globalTimeLiveSpan"]},
+            "global_time_selectable": given["globalTimeSelectable"],
+            "selectable_template_vars": [
+                {name: value for name, value in snake(variable).items() if value}
+                for variable in given["selectableTemplateVars"]
+            ],
+            "viewing_preferences": {
+                "high_density": given["viewingPreferencesHighDensity"],
+                "theme": given["viewingPreferencesTheme"],
+            },
+        }
+        return {"data": {"type": kind, "attributes": attributes}}
+
+    def _state(self, answer: Any, dashboard: str, old: Properties) -> Properties:
+        attributes = answer["data"]["attributes"]
+        names = {"default_values": "defaultValues", "visible_tags": "visibleTags"}
+        return {
+            "credential": attributes.get("credential") or old.get("credential"),
+            "dashboardId": dashboard,
+            "globalTimeLiveSpan": attributes["global_time"]["live_span"],
+            "globalTimeSelectable": attributes["global_time_selectable"],
+            "selectableTemplateVars": [
+                self._variable({names.get(name, name): value for name, value in variable.items()})
+                for variable in attributes.get("selectable_template_vars", [])
+            ],
+            "status": attributes["status"],
+            "title": attributes["title"],
+            "token": attributes["token"],
+            "url": attributes["url"],
+            "viewingPreferencesHighDensity": attributes["viewing_preferences"]["high_density"],
+            "viewingPreferencesTheme": attributes["viewing_preferences"]["theme"],
+        }
+
+    @staticmethod
+    def _path(name: str) -> str:
+        """The API's path of the embed whose id is ``DASHBOARD:TOKEN``."""
+        dashboard, _, token = name.partition(":")
+        return f"/api/v2/dashboard/{dashboard}/shared/secure-embed/{token}"
+
+    def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
+        dashboard = inputs["dashboardId"]
+        path = f"/api/v2/dashboard/{dashboard}/shared/secure-embed"
+        answer = client.call("Error creating secure embed", "POST", path, self._body(inputs, "secure_embed_request"))
+        outputs = self._state(answer, dashboard, {})
+        return f"{dashboard}:{outputs['token']}", outputs
+
+    def read(self, client: Client, name: str, old: Properties) -> Properties:
+        answer = client.call("Error reading secure embed", "GET", self._path(name))
+        return self._state(answer, name.partition(":")[0], old)
+
+    def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
+        body = self._body(inputs, "secure_embed_update_request")
+        answer = client.call("Error updating secure embed", "PATCH", self._path(name), body)
+        return self._state(answer, inputs["dashboardId"], old)
+
+    def delete(self, client: Client, name: str, old: Properties) -> None:
+        del old
+        client.call("Error deleting secure embed", "DELETE", self._path(name))

@@ -1,0 +1,124 @@
+"""A stand-in for Pulumi's random plugin: ``RandomPassword`` alone, made as the real one makes it.
+
+Run by the engine as ``python -m sandbox.plugins.random``.
+Source: https://github.com/hashicorp/terraform-provider-random
+"""
+
+import asyncio
+import secrets
+import string
+from collections.abc import Mapping
+from typing import Any
+
+import bcrypt
+from pulumi.provider.experimental.provider import (
+    CheckFailure,
+    CheckRequest,
+    CheckResponse,
+    CreateRequest,
+    CreateResponse,
+    DeleteRequest,
+    DiffRequest,
+    DiffResponse,
+    Provider,
+)
+
+from sandbox.plugins.serve import (
+    Engine,
+    PluginError,
+    boxed,
+    changes,
+    check_names,
+    has_unknown,
+    main,
+    plain_map,
+    unknown,
+)
+
+PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105 - a type's name
+
+CLASSES = {
+    "lower": string.ascii_lowercase,
+    "numeric": string.digits,
+    "special": "!@#$%&*()-_=+[]{}<>:?",
+    "upper": string.ascii_uppercase,
+}
+"""The characters of each class, by the property that includes it."""
+
+DEFAULTS: Mapping[str, Any] = {
+    **dict.fromkeys(CLASSES, True),
+    **{f"min{name.capitalize()}": 0 for name in CLASSES},
+    "number": True,
+}
+PROPERTIES = frozenset({*DEFAULTS, "keepers", "length", "overrideSpecial"})
+
+
+class RandomProvider(Provider):
+    """The plugin: a password is made once, and made anew when any of its inputs changes."""
+
+    def __init__(self, _engine: Engine) -> None: ...
+
+    async def check(self, request: CheckRequest) -> CheckResponse:
+        """Refuse what the type doesn't know and lengths that can't be."""
+        _only_password(request.type)
+        given = plain_map(request.new_inputs)
+        failures = check_names(request.type, given, known=PROPERTIES, required={"length"})
+        if not failures and not has_unknown({**given, "keepers": None}):
+            failures += _check_length(_complete(given))
+        return CheckResponse(inputs=request.new_inputs, failures=failures)
+
+    async def diff(self, request: DiffRequest) -> DiffResponse:
+        """Any change replaces."""
+        old, new = plain_map(request.old_state), _complete(plain_map(request.new_inputs))
+        changed = [name for name in sorted(PROPERTIES) if old.get(name) != new.get(name)]
+        return changes({name: (name in old, name in new, True) for name in changed})
+
+    async def create(self, request: CreateRequest) -> CreateResponse:
+        """Make the password; it and its hash are secret."""
+        given = _complete(plain_map(request.properties))
+        outputs = {**{name: boxed(value) for name, value in given.items()}, **request.properties}
+        if request.preview:
+            return CreateResponse("", {**outputs, "result": unknown(secret=True), "bcryptHash": unknown(secret=True)})
+        password = make_password(given)
+        hashed = await asyncio.to_thread(bcrypt.hashpw, password.encode()[:72], bcrypt.gensalt(rounds=10))
+        made = {"result": boxed(password, secret=True), "bcryptHash": boxed(hashed.decode(), secret=True)}
+        return CreateResponse("none", outputs | made)
+
+    async def delete(self, request: DeleteRequest) -> None:
+        """Nothing to undo."""
+
+
+def make_password(given: Mapping[str, Any]) -> str:
+    """A password of ``given["length"]`` characters with at least the wanted number of each class."""
+    classes = dict(CLASSES)
+    if given.get("overrideSpecial"):
+        classes["special"] = given["overrideSpecial"]
+    wanted = [secrets.choice(classes[name]) for name in classes for _ in range(given[f"min{name.capitalize()}"])]
+    anything = "".join(characters for name, characters in classes.items() if given[name])
+    wanted += [secrets.choice(anything) for _ in range(given["length"] - len(wanted))]
+    secrets.SystemRandom().shuffle(wanted)
+    return "".join(wanted)
+
+
+def _complete(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs with their defaults; ``number`` is the old name of ``numeric``."""
+    numeric = given.get("numeric", given.get("number", True))
+    return {**DEFAULTS, **given, "numeric": numeric, "number": numeric}
+
+
+def _check_length(given: Mapping[str, Any]) -> list[CheckFailure]:
+    least = max(1, sum(given[f"min{name.capitalize()}"] for name in CLASSES))
+    if given["length"] < least:
+        return [CheckFailure("length", f"must be at least {least}, got {given['length']}")]
+    if not any(given[name] for name in CLASSES):
+        return [CheckFailure("length", f"at least one of {', '.join(CLASSES)} must be true")]
+    return []
+
+
+def _only_password(token: str) -> None:
+    if token.rpartition("$")[2] != PASSWORD:  # a token begins with those of the parents
+        raise PluginError(f"unrecognized resource type {token}: this stand-in has {PASSWORD}")
+
+
+if __name__ == "__main__":
+    main("random", RandomProvider)

@@ -1,0 +1,268 @@
+"""What the stand-in plugins share: the gRPC server, the engine's log, and property values as plain Python.
+
+A stand-in is a ``pulumi.provider.experimental.provider.Provider``, run by :func:`main`::
+
+    class Thing(Provider):
+        def __init__(self, engine: Engine) -> None: ...
+
+    main("thing", Thing)
+"""
+
+import argparse
+import asyncio
+import importlib.metadata
+import os
+import sys
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+from google.protobuf import struct_pb2  # type: ignore[import-untyped]
+from pulumi.provider.experimental.property_value import PropertyValue
+from pulumi.provider.experimental.provider import (
+    CheckFailure,
+    DiffRequest,
+    DiffResponse,
+    PropertyDiff,
+    PropertyDiffKind,
+    Provider,
+)
+from pulumi.provider.experimental.server import ProviderServicer
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
+from pulumi.runtime.rpc import UNKNOWN
+
+ASSET = "$asset"
+"""The key that marks an asset or an archive among plain values: a mapping with its kind under this key, and path, text
+or uri, and the hash of its content."""
+
+SIGNATURE = "4dabf18193072939515e22adb298388d"
+ASSET_KINDS = ("c44067f5952c0a294b673a41bacd8c17", "0def7320c3a5731c473e5ecbe6d01bc7")
+"""How the engine marks what is more than plain data, and its marks of an asset and an archive."""
+
+MESSAGE_LIMIT = 400 * 1024 * 1024
+"""The largest message in bytes, as in the engine."""
+
+
+class PluginError(Exception):
+    """What the user is told; any other exception is a defect of the stand-in and is shown with its traceback."""
+
+
+class Engine:
+    """The engine that runs this plugin: its log."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._stub: engine_pb2_grpc.EngineStub | None = None
+
+    async def log(self, urn: str, text: str, *, severity: str = "info", ephemeral: bool = False) -> None:
+        """Show ``text`` with the resource ``urn``; ``ephemeral`` shows it only while the resource is at work.
+
+        ``severity`` is debug, info, warning or error; an error makes the whole run fail.
+        """
+        if self._stub is None:
+            self._stub = engine_pb2_grpc.EngineStub(grpc.aio.insecure_channel(self._address))
+        request = engine_pb2.LogRequest(
+            severity=engine_pb2.LogSeverity.Value(severity.upper()), message=text, urn=urn, ephemeral=ephemeral
+        )
+        call: Any = self._stub.Log(request)
+        await call
+
+
+def plain(value: PropertyValue) -> Any:
+    """``value`` without secrecy and dependencies; a whole number becomes an int, what is unknown stays `UNKNOWN`."""
+    match value.value:
+        case Mapping() as entries:
+            return {key: plain(entry) for key, entry in entries.items()}
+        case float() as number if number.is_integer():
+            return int(number)
+        case str() | bool() | float() | None as scalar:
+            return scalar
+        case Sequence() as items:
+            return [plain(item) for item in items]
+        case other:
+            return other
+
+
+def plain_map(values: Mapping[str, PropertyValue]) -> dict[str, Any]:
+    """Every value of a resource's properties by :func:`plain`, those that are null left out."""
+    return {key: plain(value) for key, value in values.items() if value.value is not None}
+
+
+def boxed(value: Any, *, secret: bool = False) -> PropertyValue:
+    """The opposite of :func:`plain`."""
+    match value:
+        case PropertyValue():
+            return value.with_secret(value.is_secret or secret)
+        case Mapping():
+            return PropertyValue({key: boxed(entry) for key, entry in value.items()}, is_secret=secret)
+        case list() | tuple():
+            return PropertyValue([boxed(item) for item in value], is_secret=secret)
+        case int() if not isinstance(value, bool):
+            return PropertyValue(float(value), is_secret=secret)
+        case _:
+            return PropertyValue(value, is_secret=secret)
+
+
+def unknown(*, secret: bool = False) -> PropertyValue:
+    """An output that a preview can't know yet."""
+    return PropertyValue(UNKNOWN, is_secret=secret)
+
+
+def has_unknown(value: Any) -> bool:
+    """Whether a plain value is, or holds, something that is not known yet."""
+    match value:
+        case PropertyValue():
+            return has_unknown(plain(value))
+        case Mapping():
+            return any(has_unknown(entry) for entry in value.values())
+        case list() | tuple():
+            return any(has_unknown(item) for item in value)
+        case _:
+            return bool(value == UNKNOWN)
+
+
+def check_names(
+    kind: str, given: Mapping[str, Any], *, known: Collection[str], required: Collection[str] = ()
+) -> list[CheckFailure]:
+    """A failure for each property of ``given`` that ``kind`` lacks, and for each required one that is missing."""
+    unexpected = [CheckFailure(name, f"{kind} has no property {name}") for name in sorted(given) if name not in known]
+    missing = [
+        CheckFailure(name, f"missing required property: {name}")
+        for name in sorted(required)
+        if name not in given or plain(boxed(given[name])) is None
+    ]
+    return unexpected + missing
+
+
+def difference(
+    request: DiffRequest, *, inputs: Collection[str], replace: Collection[str] = (), delete_before_replace: bool = False
+) -> DiffResponse:
+    """What changed among ``inputs`` between the stored state and the new inputs; ``replace`` names what replaces.
+
+    Secrecy and dependencies don't count, values do.
+    """
+    old, new = plain_map(request.old_state), plain_map(request.new_inputs)
+    changed = [name for name in sorted(inputs) if old.get(name) != new.get(name)]
+    return changes(
+        {name: (name in old, name in new, name in replace) for name in changed},
+        delete_before_replace=delete_before_replace,
+    )
+
+
+def changes(changed: Mapping[str, tuple[bool, bool, bool]], *, delete_before_replace: bool = False) -> DiffResponse:
+    """The answer for the given property paths, each with: was there, is there now, makes a replacement."""
+    kinds = {
+        (False, False): PropertyDiffKind.ADD,
+        (False, True): PropertyDiffKind.ADD_REPLACE,
+        (True, False): PropertyDiffKind.UPDATE,
+        (True, True): PropertyDiffKind.UPDATE_REPLACE,
+    }
+    gone = {False: PropertyDiffKind.DELETE, True: PropertyDiffKind.DELETE_REPLACE}
+    return DiffResponse(
+        changes=bool(changed),
+        replaces=[name for name, (_, _, replaces) in changed.items() if replaces],
+        diffs=list(changed),
+        delete_before_replace=delete_before_replace,
+        detailed_diff={
+            name: PropertyDiff(kinds[was, replaces] if now else gone[replaces], input_diff=True)
+            for name, (was, now, replaces) in changed.items()
+        },
+    )
+
+
+def _mark_assets(value: struct_pb2.Value | struct_pb2.Struct, mark: str, unmark: str) -> None:
+    """Mark each asset in ``value`` by the key ``mark`` instead of ``unmark``.
+
+    `PropertyValue` would drop an asset's hash, by which alone a changed content shows, and can't read one without path.
+    """
+    if isinstance(value, struct_pb2.Value):
+        for item in value.list_value.values:
+            _mark_assets(item, mark, unmark)
+        value = value.struct_value
+    for entry in list(value.fields.values()):
+        _mark_assets(entry, mark, unmark)
+    if unmark in value.fields and value.fields[unmark].string_value in ASSET_KINDS:
+        value.fields[mark].CopyFrom(value.fields[unmark])
+        del value.fields[unmark]
+
+
+def _mark_all(message: Any, mark: str, unmark: str) -> None:
+    """:func:`_mark_assets` for every property map of a request or an answer."""
+    for _, content in message.ListFields():
+        if isinstance(content, struct_pb2.Struct):
+            _mark_assets(content, mark, unmark)
+
+
+class _Between(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Between engine and provider: keeps assets whole, and tells the sentence of a `PluginError` without a traceback.
+
+    On Cancel, which the engine sends when the user interrupts it, what is under way is stopped.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+
+        async def answer(request: Any, context: Any) -> Any:
+            if details.method.endswith("/Cancel"):
+                for task in self._running:
+                    task.cancel()
+                return await handler.unary_unary(request, context)
+            _mark_all(request, ASSET, SIGNATURE)
+            task = asyncio.ensure_future(handler.unary_unary(request, context))
+            self._running.add(task)
+            try:
+                response = await task
+                _mark_all(response, SIGNATURE, ASSET)
+                return response
+            except asyncio.CancelledError:
+                await context.abort(grpc.StatusCode.CANCELLED, "cancelled")
+            except NotImplementedError as error:
+                await context.abort(grpc.StatusCode.UNIMPLEMENTED, str(error))
+            except Exception as error:
+                # The servicer wraps whatever the provider raised into a text with a traceback.
+                if not isinstance(error.__context__, PluginError):
+                    raise
+                await context.abort(grpc.StatusCode.UNKNOWN, str(error.__context__))
+            finally:
+                self._running.discard(task)
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+async def _serve(package: str, provider: Provider, address: str) -> None:
+    """Serve until the engine that started this process is gone: a plugin must not outlive it."""
+    limits = [("grpc.max_receive_message_length", MESSAGE_LIMIT), ("grpc.max_send_message_length", MESSAGE_LIMIT)]
+    server = grpc.aio.server(options=limits, interceptors=[_Between()])
+    servicer = ProviderServicer([], importlib.metadata.version(f"pulumi-{package}"), provider, address)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    sys.stdout.write(f"{port}\n")
+    sys.stdout.flush()
+    engine = os.getppid()
+    while os.getppid() == engine:  # noqa: ASYNC110 - a process has no event for the death of its parent
+        await asyncio.sleep(1)
+    await server.stop(grace=None)
+
+
+def main(package: str, make: Callable[[Engine], Provider]) -> None:
+    """Serve the provider that ``make`` gives as the plugin ``package``, at the version of its installed Python SDK.
+
+    The engine passes its own address as the first argument and reads the plugin's port from standard output.
+    """
+    parser = argparse.ArgumentParser(description=f"A stand-in for Pulumi's {package} plugin, started by the engine.")
+    parser.add_argument("engine", nargs="?", default="", help="the engine's address")
+    options, _ = parser.parse_known_args()
+    try:
+        asyncio.run(_serve(package, make(Engine(options.engine)), options.engine))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,78 @@
+"""Says what the sandbox is doing, with and without a terminal: one line when a long step starts, ticks, and ends."""
+
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from sandbox import paths
+
+HEARTBEAT = 15.0
+"""Seconds between the lines that show that a long step is alive."""
+
+
+class SandboxError(Exception):
+    """Something the sandbox can't do, in one sentence that names the cause and the way out."""
+
+
+def say(text: str) -> None:
+    """Print one line of progress on standard error, at once."""
+    print(f"▸ {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def step(title: str, *, log: Path | None = None) -> Iterator[None]:
+    """Show that ``title`` has begun, that it is alive (with the last line of ``log``), and the seconds it took."""
+    say(f"{title} …")
+    started, ended = time.monotonic(), threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT):
+            lines = log.read_text(errors="replace").splitlines() if log and log.exists() else []
+            say(f"  {title}: {time.monotonic() - started:.0f} s {lines[-1][:100] if lines else ''}".rstrip())
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException:
+        say(f"{title}: failed after {time.monotonic() - started:.1f} s")
+        raise
+    else:
+        say(f"{title}: done in {time.monotonic() - started:.1f} s")
+    finally:
+        ended.set()
+        thread.join()
+
+
+def run(
+    title: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> None:
+    """Run ``command`` as the step ``title``, its output in ``.sandbox/log/``.
+
+    Raises:
+        SandboxError: the command failed; the message holds the log's place and its last lines.
+    """
+    log = paths.local() / "log" / f"{title.split(' (')[0].replace(' ', '-').replace('/', '-')}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with step(title, log=log), log.open("w") as output:
+        try:
+            code = subprocess.run(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=env,
+                cwd=cwd,
+                check=False,
+            ).returncode
+        except FileNotFoundError as error:
+            raise SandboxError(f"{title}: {error.filename} is not installed") from error
+        if code:
+            tail = "\n    ".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise SandboxError(
+                f"{title} failed with exit code {code}; all of it is in {log}; it ended with:\n    {tail}"
+            )

@@ -1,0 +1,206 @@
+"""A stack of Watchpost on the sandbox: its account, its machines, its engine, and the ``pulumi`` that runs it."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sandbox import engine, paths, plugins
+from sandbox.datadog import Account
+from sandbox.machine import Machine
+from sandbox.progress import SandboxError
+
+INSIDE = "10.0.2.2"
+"""Where a machine finds the loopback of its host."""
+
+PASSPHRASE = "the sandbox has no secrets"  # noqa: S105 - it guards fake keys and a database nobody reaches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """The stack ``name`` with ``hosts`` as its machines; all of it lives in ``folder``.
+
+    The project there is this clone's: its ``Pulumi.yaml`` with ``main`` pointing here, and a copy of its stack file to
+    which the addresses of the sandbox are added, so that nothing is written to the clone.
+    """
+
+    folder: Path = field(default_factory=paths.local)
+    name: str = "dev"
+    hosts: Sequence[str] = ("vm",)
+
+    @property
+    def account(self) -> Account:
+        """The stand-in Datadog, running or not."""
+        return Account(folder=self.folder / "datadog")
+
+    @property
+    def machines(self) -> dict[str, Machine]:
+        """The machines by name, running or not."""
+        return {name: Machine(name, self.folder / "machines" / name) for name in self.hosts}
+
+    def start(self) -> None:
+        """Bring up what the stack needs, reusing what is there: the account, the machines, the engine, the project.
+
+        Raises:
+            SandboxError: something can't be had here; the message says what to do.
+        """
+        engine_folder = engine.ensure()
+        for folder in ("state", "pulumi-home", "project"):
+            (self.folder / folder).mkdir(parents=True, exist_ok=True)
+        plugins.install(self.environment(engine_folder), engine_folder)
+        account = Account.start(self.folder / "datadog")
+        for machine in self.machines.values():
+            machine.start()
+        self._write_project(account)
+        if self.name not in {stack["name"] for stack in json.loads(self.pulumi("stack", "ls", "--json").stdout)}:
+            self.pulumi("stack", "init", self.name)
+        if any((self.folder / "state" / ".pulumi" / "locks").rglob("*.json")):
+            # One command at a time works on a sandbox, so this lock is one that a killed command left.
+            self.pulumi("cancel", "--yes", self.name)
+
+    def stop(self) -> None:
+        """End everything and remove it, whatever state it is in. Resources in a real Datadog are not touched."""
+        for machine in self.machines.values():
+            machine.stop()
+        self.account.stop()
+        for folder in ("machines", "datadog", "project", "state", "pulumi-home", "plugins"):
+            shutil.rmtree(self.folder / folder, ignore_errors=True)
+
+    def environment(self, engine_folder: Path | None = None) -> dict[str, str]:
+        """What ``pulumi`` runs with: the engine and this interpreter first on PATH, state and plugins in the folder."""
+        folders = [Path(sys.executable).parent, engine_folder or engine.ensure()]
+        account = self.account
+        return {
+            **os.environ,
+            "PATH": os.pathsep.join([*map(str, folders), os.environ.get("PATH", "")]),
+            "PULUMI_HOME": str(self.folder / "pulumi-home"),
+            "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
+            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "DD_API_KEY": account.api_key,
+            "DD_APP_KEY": account.app_key,
+        }
+
+    def pulumi(
+        self, *words: str, check: bool = True, show: bool = False, environment: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run ``pulumi`` on the project; with ``show`` its output goes to the terminal instead of into the result.
+
+        Raises:
+            SandboxError: it failed (with ``check``); its output is in the message, unless it was shown.
+        """
+        command = ["pulumi", "--non-interactive", "-C", str(self.folder / "project"), *words]
+        with _interrupts_left_to_the_child():
+            done = subprocess.run(
+                command,
+                env={**self.environment(), **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=None if show else subprocess.PIPE,
+                stderr=None if show else subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        if check and done.returncode:
+            output = "" if show else f":\n{done.stdout}{done.stderr}"
+            raise SandboxError(f"`pulumi {' '.join(words)}` ended with exit code {done.returncode}{output}")
+        return done
+
+    def python(self, *words: str) -> None:
+        """Run this interpreter in the clone with the account's keys, its output shown.
+
+        Raises:
+            SandboxError: it failed.
+        """
+        done = subprocess.run(
+            [sys.executable, *words],
+            env={**self.environment(), "DD_HOST": self.account.url},
+            cwd=paths.ROOT,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if done.returncode:
+            raise SandboxError(f"`python {' '.join(words)}` ended with exit code {done.returncode}")
+
+    def outputs(self) -> dict[str, Any]:
+        """The outputs of the stack, secrets included: there are none of value here."""
+        outputs: dict[str, Any] = json.loads(self.pulumi("stack", "output", "--json", "--show-secrets").stdout)
+        return outputs
+
+    def configure(self, **settings: object) -> None:
+        """Set settings of ``watchpost`` for the next run; ``None`` goes back to what the clone's files say."""
+        path = self.stack_file
+        document = yaml.safe_load(path.read_text())
+        written = yaml.safe_load(_clone_stack_file(self.name).read_text())["config"]
+        for key, value in settings.items():
+            setting = f"watchpost:{key}"
+            value = written.get(setting) if value is None else value
+            if value is None:
+                document["config"].pop(setting, None)
+            else:
+                document["config"][setting] = value
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    @property
+    def stack_file(self) -> Path:
+        """The stack's configuration file."""
+        return self.folder / "project" / f"Pulumi.{self.name}.yaml"
+
+    def _write_project(self, account: Account) -> None:
+        project = yaml.safe_load((paths.ROOT / "Pulumi.yaml").read_text())
+        project["main"] = str(paths.ROOT)
+        project["runtime"]["options"]["virtualenv"] = sys.prefix
+        (self.folder / "project" / "Pulumi.yaml").write_text(yaml.safe_dump(project, sort_keys=False))
+        document = yaml.safe_load(
+            (self.stack_file if self.stack_file.exists() else _clone_stack_file(self.name)).read_text()
+        )
+        inside = account.url.replace("127.0.0.1", INSIDE)
+        document["config"] |= {
+            "datadog:apiUrl": account.url,
+            "watchpost:agentUrl": inside,
+            "watchpost:installScriptUrl": f"{inside}/agent/install_script_agent7.sh",
+            "watchpost:hosts": {name: _host(machine) for name, machine in self.machines.items()},
+        }
+        self.stack_file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+@contextlib.contextmanager
+def _interrupts_left_to_the_child() -> Iterator[None]:
+    """Ctrl-C reaches ``pulumi`` by itself, which then stops in order: this process only has to wait for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # A handler, unlike SIG_IGN, is not inherited by the child.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _host(machine: Machine) -> dict[str, object]:
+    """A machine as an entry of ``watchpost:hosts``."""
+    return {
+        "address": machine.address,
+        "port": machine.port,
+        "user": machine.user,
+        "privateKeyFile": str(machine.private_key_file),
+        "hostKey": machine.host_key,
+    }
+
+
+def _clone_stack_file(name: str) -> Path:
+    path = paths.ROOT / f"Pulumi.{name}.yaml"
+    if not path.exists():
+        raise SandboxError(f"there is no {path.name} in this clone")
+    return path

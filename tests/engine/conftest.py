@@ -1,0 +1,36 @@
+"""Stacks on the sandbox for the engine tests; what one leaves behind, the next run removes."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from sandbox import paths
+from sandbox.stack import Stack
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    # A test run that is ended in order still removes its machines.
+    raise KeyboardInterrupt(f"signal {number}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ended_in_order() -> None:
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+
+
+@pytest.fixture(scope="module")
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A stack of the test module's own, with nothing up yet."""
+    folder: Path = paths.local() / "tests" / request.module.__name__.rpartition(".")[2]
+    stack = Stack(folder=folder)
+    stack.stop()
+    try:
+        stack.start()
+        stack.configure(loadRequests=50, loadConcurrency=5)
+        yield stack
+    finally:
+        stack.stop()

@@ -1,0 +1,221 @@
+"""The life of a stack on the real engine: up, nothing to do, one change of each kind, no drift, gone without a trace.
+
+The tests build on each other in their order.
+"""
+
+import datetime
+import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from dateutil.rrule import rrulestr
+
+from sandbox import paths
+from sandbox.stack import Stack
+from tests.engine.stacks import host_state, inode, logins, starts, up
+
+CHECK_CODE = "/etc/datadog-agent/checks.d/my_metric.py"
+CHECK_YAML = "/etc/datadog-agent/conf.d/my_metric.d/conf.yaml"
+
+T = TypeVar("T")
+
+before: set[str] = set()
+
+
+def test_up_takes_a_bare_machine_to_a_watched_one(stack: Stack) -> None:
+    before.update(host_state(stack.machines["vm"]))
+    done = up(stack)
+    assert done.code == 0, done.text
+    assert len(stack.account.monitors()) == 1
+    assert len(stack.account.dashboards()) == 2
+    assert len(stack.account.downtimes()) == 2
+    assert len(stack.account.embeds()) == 1
+
+
+def test_the_outputs_link_to_everything_and_prove_everything(stack: Stack) -> None:
+    outputs = stack.outputs()
+    monitor = stack.account.monitors()[0]
+    assert outputs["monitor"] == f"https://app.datadoghq.com/monitors/{monitor['id']}"
+    assert set(outputs["downtimes"]) == {"nights", "closed-days"}
+    assert outputs["timeboard"].startswith("https://app.datadoghq.com/dashboard/")
+    assert outputs["timeboardLast5Minutes"].startswith(outputs["timeboard"] + "?")
+    assert outputs["sharedDashboard"]
+    proofs = outputs["hosts"]["vm"]["proofs"]
+    assert proofs["agent"].startswith("Agent 7.")
+    assert 0 <= proofs["my_metric"]["value"] <= 1000
+    assert proofs["my_metric"]["interval_s"] == 45
+    assert proofs["my_metric"]["tags"] == ["custom_check:my_metric"]
+    assert re.match(r"\d+\.\d+", proofs["database"])
+    assert proofs["user_time"]["value"] >= 0
+    assert proofs["traces"]["traces"] > 0
+    assert {path: (load["requests"], load["errors"]) for path, load in proofs["load"].items()} == {
+        "/": (50, 0),
+        "/api/apm": (50, 0),
+        "/api/trace": (50, 0),
+    }
+
+
+def test_the_agent_reports_to_the_account(stack: Stack) -> None:
+    points = _eventually(lambda: stack.account.series("my_metric"))
+    assert {point["host"] for point in points} == {"vm"}
+    assert {"custom_check:my_metric", "env:dev", "project:watchpost"} <= set(points[0]["tags"])
+    assert _eventually(lambda: stack.account.series("trace.flask.request.hits"))
+    assert _eventually(lambda: [p for p in stack.account.series("system.net.bytes_rcvd") if "device:lo" in p["tags"]])
+    assert _eventually(lambda: stack.account.series("mysql.performance.user_time"))
+    assert any("deployed_by:watchpost" in event.get("tags", []) for event in _eventually(stack.account.events))
+
+
+def test_the_app_is_a_service_that_is_not_root_and_comes_back(stack: Stack) -> None:
+    machine = stack.machines["vm"]
+    user = "ps -o user= -p $(systemctl show -p MainPID --value watchpost-app)"
+    assert machine.run(user).stdout.strip() not in ("", "root")
+    machine.run("systemctl kill --signal=KILL watchpost-app")
+    machine.run("for i in $(seq 30); do curl -sf http://127.0.0.1:5050/ && exit 0; sleep 1; done; exit 1")
+
+
+def test_the_downtimes_in_datadog_mute_exactly_outside_office_hours(stack: Stack) -> None:
+    zone = ZoneInfo("Europe/Paris")
+    begin = datetime.datetime.now(zone).replace(second=0, microsecond=0) + datetime.timedelta(minutes=5)
+    muted = _muted(stack)
+    for minute in range(0, 60 * 24 * 60, 5):
+        at = (begin.astimezone(datetime.UTC) + datetime.timedelta(minutes=minute)).astimezone(zone)
+        closed = at.weekday() >= 5 or not 9 <= at.hour < 19
+        assert any(since <= at < until for since, until in muted) == closed, at
+
+
+def test_a_preview_has_nothing_to_change_and_touches_nothing(stack: Stack) -> None:
+    machine = stack.machines["vm"]
+    writes, seen = len(stack.account.writes()), logins(machine)
+    stack.pulumi("preview", "--stack", stack.name, "--expect-no-changes")
+    second = up(stack, "--expect-no-changes")
+    assert second.code == 0, second.text
+    assert len(stack.account.writes()) == writes
+    assert logins(machine) == seen + 1  # the look itself
+
+
+def test_a_refresh_finds_no_drift(stack: Stack) -> None:
+    stack.pulumi("refresh", "--yes", "--skip-preview", "--stack", stack.name, "--expect-no-changes")
+
+
+def test_another_interval_changes_one_file_and_restarts_the_agent_once(stack: Stack) -> None:
+    machine = stack.machines["vm"]
+    code, config, restarts = inode(machine, CHECK_CODE), inode(machine, CHECK_YAML), starts(machine, "datadog-agent")
+    stack.configure(checkInterval=20)
+    done = up(stack)
+    assert done.names("create", "delete", "replace") == set()
+    assert done.names("update") == {"vm-my-metric-conf.yaml", "vm-my-metric-proof", "vm-agent-service-restart"}
+    assert inode(machine, CHECK_CODE) == code
+    assert inode(machine, CHECK_YAML) != config
+    assert starts(machine, "datadog-agent") == restarts + 1
+    assert stack.outputs()["hosts"]["vm"]["proofs"]["my_metric"]["interval_s"] == 20
+
+
+def test_other_thresholds_change_the_monitor_and_the_timeboard_in_place(stack: Stack) -> None:
+    identifier = stack.account.monitors()[0]["id"]
+    stack.configure(warningThreshold=400, alertThreshold=700)
+    done = up(stack)
+    assert done.names("update") == {"my-metric-monitor", "watchpost-timeboard"}
+    assert done.names("create", "delete", "replace") == set()
+    (monitor,) = stack.account.monitors()
+    assert monitor["id"] == identifier
+    assert monitor["query"].endswith("> 700")
+    assert monitor["options"]["thresholds"] == {"critical": 700, "warning": 400}
+
+
+def test_other_office_hours_make_other_downtimes(stack: Stack) -> None:
+    machine, old = stack.machines["vm"], {downtime["id"] for downtime in stack.account.downtimes()}
+    seen = logins(machine)
+    stack.configure(officeStart="08:30", officeEnd="17:30")
+    done = up(stack)
+    assert done.code == 0, done.text
+    downtimes = stack.account.downtimes()
+    assert len(downtimes) == 2
+    assert len(old & {downtime["id"] for downtime in downtimes}) == 1  # the days without office hours stay
+    nights = [d["attributes"]["schedule"]["recurrences"][0] for d in downtimes if d["id"] not in old]
+    assert [(night["start"][11:16], night["duration"]) for night in nights] == [("17:30", "15h")]
+    assert logins(machine) == seen + 1
+
+
+def test_other_host_tags_change_datadog_yaml_and_restart_the_agent_once(stack: Stack) -> None:
+    machine = stack.machines["vm"]
+    restarts = starts(machine, "datadog-agent")
+    stack.configure(tags=["project:watchpost", "team:example"])
+    assert up(stack).names("update") == {"vm-agent-datadog.yaml", "vm-agent-service-restart"}
+    assert starts(machine, "datadog-agent") == restarts + 1
+    assert "team:example" in machine.run("cat /etc/datadog-agent/datadog.yaml").stdout
+
+
+def test_another_version_of_the_app_is_deployed_and_loaded_anew(stack: Stack) -> None:
+    stack.configure(version="1.1.0")
+    done = up(stack)
+    assert done.names("update") == {"vm-app-unit", "vm-app-service", "vm-app-proof", "vm-load-run"}
+    assert _eventually(lambda: [e for e in stack.account.events() if "version:1.1.0" in e.get("tags", [])])
+
+
+def test_other_recipients_are_told_even_while_a_downtime_is_active(stack: Stack) -> None:
+    today = datetime.datetime.now(ZoneInfo("Europe/Paris"))
+    night = (today + datetime.timedelta(days=8 - today.weekday())).replace(hour=21)  # the next Tuesday
+    stack.account.travel(night)
+    stack.configure(recipients=["other@example.com"])
+    done = up(stack)
+    assert done.code == 0, done.text
+    assert "active" in {downtime["attributes"]["status"] for downtime in stack.account.downtimes()}
+    assert "@other@example.com" in stack.account.monitors()[0]["message"]
+    assert "@you@example.com" not in str([stack.account.monitors(), stack.account.downtimes()])
+    assert all("@other@example.com" in downtime["attributes"]["message"] for downtime in stack.account.downtimes())
+    assert up(stack, "--expect-no-changes").code == 0
+    stack.account.travel(None)
+
+
+def test_a_snapshot_is_sent_to_a_person(stack: Stack) -> None:
+    stack.python("-m", "components.snapshot", "--env", "dev", "--to", "other@example.com")
+    texts = [event["text"] for event in stack.account.events() if "Snapshot" in event["title"]]
+    assert len(texts) == 1
+    assert "@other@example.com" in texts[0]
+    assert "![my_metric](http" in texts[0]
+
+
+def test_all_changes_taken_back_leave_nothing_to_change(stack: Stack) -> None:
+    keys = ("checkInterval", "warningThreshold", "alertThreshold", "officeStart", "officeEnd", "tags", "version")
+    stack.configure(recipients=None, **dict.fromkeys(keys))
+    assert up(stack).code == 0
+    assert up(stack, "--expect-no-changes").code == 0
+
+
+def test_destroy_leaves_nothing_in_datadog_and_the_host_as_it_was(stack: Stack) -> None:
+    stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
+    account = stack.account
+    assert [account.monitors(), account.dashboards(), account.downtimes(), account.embeds()] == [[], [], [], []]
+    after = host_state(stack.machines["vm"])
+    assert sorted(before ^ after) == []
+
+
+def test_nothing_was_written_to_the_clone() -> None:
+    assert "encryptionsalt" not in (paths.ROOT / "Pulumi.dev.yaml").read_text()
+    assert not (paths.ROOT / ".pulumi").exists()
+
+
+def _muted(stack: Stack) -> list[tuple[datetime.datetime, datetime.datetime]]:
+    """When the downtimes that the account holds mute, over the next two months and a bit."""
+    horizon = datetime.datetime.now() + datetime.timedelta(days=65)  # noqa: DTZ005 - by the wall clock, like the rules
+    spans = []
+    for downtime in stack.account.downtimes():
+        schedule = downtime["attributes"]["schedule"]
+        for recurrence in schedule["recurrences"]:
+            amount, unit = int(recurrence["duration"][:-1]), recurrence["duration"][-1]
+            lasts = datetime.timedelta(**{{"m": "minutes", "h": "hours", "d": "days"}[unit]: amount})
+            first = datetime.datetime.fromisoformat(recurrence["start"])
+            for start in rrulestr(recurrence["rrule"], dtstart=first).between(first, horizon, inc=True):
+                since = start.replace(tzinfo=ZoneInfo(schedule["timezone"])).astimezone(datetime.UTC)
+                spans.append((since, since + lasts))
+    return spans
+
+
+def _eventually(look: Callable[[], list[T]], seconds: float = 60) -> list[T]:
+    """What ``look`` finds, as soon as it finds anything."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return found

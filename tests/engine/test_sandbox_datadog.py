@@ -1,0 +1,386 @@
+"""The stand-in Datadog refuses what Datadog refuses, keeps the rest, and breaks down on order."""
+
+import copy
+import datetime
+import gzip
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from sandbox.datadog import API_KEY, APP_KEY, Account
+from sandbox.plugins.datadog.client import Client, MissingError
+from sandbox.plugins.serve import PluginError
+
+Call = Callable[..., tuple[int, Any]]
+Json = dict[str, Any]
+
+MONITOR: Json = {
+    "name": "my_metric",
+    "type": "metric alert",
+    "query": "avg(last_5m):avg:my_metric{*} by {host} > 800",
+    "message": "{{#is_alert}}{{value}} on {{host.name}} {{host.ip}}{{/is_alert}} @me@example.com",
+    "tags": ["team:a"],
+    "options": {"thresholds": {"critical": 800, "warning": 500}, "notify_no_data": True, "no_data_timeframe": 10},
+}
+WIDGET: Json = {
+    "definition": {
+        "type": "timeseries",
+        "title": "t",
+        "requests": [
+            {
+                "response_format": "timeseries",
+                "queries": [{"data_source": "metrics", "name": "query1", "query": "avg:my_metric{$host}"}],
+                "formulas": [{"formula": "query1"}],
+            }
+        ],
+    }
+}
+DASHBOARD: Json = {"title": "My board!", "layout_type": "ordered", "description": None, "widgets": [WIDGET]}
+EMBED: Json = {
+    "title": "shared",
+    "status": "active",
+    "global_time": {"live_span": "1h"},
+    "global_time_selectable": True,
+    "selectable_template_vars": [],
+    "viewing_preferences": {"high_density": False, "theme": "system"},
+}
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    account = Account.start(tmp_path_factory.mktemp("datadog"))
+    yield account
+    account.stop()
+    assert not account.running
+
+
+@pytest.fixture
+def call(account: Account) -> Iterator[Call]:
+    keys = {"DD-API-KEY": API_KEY, "DD-APPLICATION-KEY": APP_KEY}
+    pool = urllib3.PoolManager(retries=False)
+
+    def send(method: str, path: str, body: Any = None, *, headers: dict[str, str] = keys) -> tuple[int, Any]:
+        response = pool.request(method, account.url + path, json=body, headers=headers, timeout=10)
+        return response.status, response.json() if response.data else None
+
+    yield send
+    account.clear_faults()
+    pool.clear()
+
+
+@pytest.fixture
+def monitor(call: Call) -> Iterator[int]:
+    status, answer = call("POST", "/api/v1/monitor", MONITOR)
+    assert status == 200
+    yield answer["id"]
+    assert call("DELETE", f"/api/v1/monitor/{answer['id']}")[0] == 200
+
+
+@pytest.fixture
+def dashboard(call: Call) -> Iterator[str]:
+    answer = call("POST", "/api/v1/dashboard", DASHBOARD)[1]
+    yield answer["id"]
+    assert call("DELETE", f"/api/v1/dashboard/{answer['id']}")[0] == 200
+
+
+def changed(body: Json, path: str, value: Any) -> Json:
+    """``body`` with the entry at a dotted path set."""
+    result = copy.deepcopy(body)
+    *outer, last = path.split(".")
+    place: Any = result
+    for name in outer:
+        place = place[int(name)] if isinstance(place, list) else place[name]
+    place[last] = value
+    return result
+
+
+def refusal(answer: tuple[int, Any]) -> str:
+    status, body = answer
+    assert status == 400, answer
+    return " ".join(body["errors"])
+
+
+def downtime(identifier: Json, *recurrences: Json, timezone: str = "Europe/Paris") -> Json:
+    schedule = {"timezone": timezone, "recurrences": list(recurrences)}
+    attributes = {"monitor_identifier": identifier, "scope": "*", "schedule": schedule}
+    return {"data": {"type": "downtime", "attributes": attributes}}
+
+
+def recurrence(**changes: Any) -> Json:
+    return {"rrule": "FREQ=WEEKLY;BYDAY=SA,SU", "duration": "24h", "start": "2037-01-03T00:00:00"} | changes
+
+
+class TestKeys:
+    def test_good_keys_are_valid(self, call: Call) -> None:
+        assert call("GET", "/api/v1/validate") == (200, {"valid": True})
+
+    @pytest.mark.parametrize(
+        ("headers", "status"),
+        [({}, 401), ({"DD-API-KEY": API_KEY}, 401), ({"DD-API-KEY": "x", "DD-APPLICATION-KEY": APP_KEY}, 403)],
+    )
+    def test_other_keys_are_refused_in_datadogs_form(self, call: Call, headers: Json, status: int) -> None:
+        answered, body = call("GET", "/api/v1/monitor", headers=headers)
+        assert answered == status
+        assert body in ({"errors": ["Unauthorized"]}, {"errors": ["Forbidden"]})
+
+    def test_an_agent_needs_the_api_key_alone(self, call: Call) -> None:
+        assert call("POST", "/api/v2/series", {"series": []}, headers={"DD-API-KEY": API_KEY})[0] == 202
+
+    def test_an_unknown_path_is_404_and_noted(self, account: Account, call: Call) -> None:
+        assert call("GET", "/api/v9/nothing")[0] == 404
+        assert {"path": "/api/v9/nothing", "status": 404}.items() <= account.requests()[-1].items()
+
+
+class TestMonitors:
+    @pytest.mark.parametrize(
+        ("path", "value", "sentence"),
+        [
+            ("titel", "x", "unknown property 'titel'"),
+            ("options.thresholds.critical", 900, "does not match that used in the query"),
+            ("options.thresholds.warning", 900, "must be less than"),
+            ("options.thresholds", {"warning": 500}, "Alert status is required"),
+            ("options.on_missing_data", "show_no_data", "on_missing_data"),
+            ("query", "avg:my_metric{*} > 800", "'query' is invalid"),
+            ("query", "avg(last_5m):avg:my_metric{*} < 800", "must be greater than"),
+            ("type", "metrical alert", "is not one of"),
+            ("priority", 6, "priority"),
+            ("name", "", "'name' is invalid"),
+        ],
+    )
+    @pytest.mark.parametrize("where", ["/api/v1/monitor", "/api/v1/monitor/validate"])
+    def test_what_datadog_refuses_is_refused(
+        self, call: Call, where: str, path: str, value: Any, sentence: str
+    ) -> None:
+        assert sentence in refusal(call("POST", where, changed(MONITOR, path, value)))
+
+    def test_an_identical_second_monitor_is_refused(self, call: Call, monitor: int) -> None:
+        assert f"Duplicate of an existing monitor_id:{monitor}" in refusal(call("POST", "/api/v1/monitor", MONITOR))
+        assert call("POST", f"/api/v1/monitor/{monitor}/validate", MONITOR) == (200, {})
+
+    def test_a_metric_alert_reads_back_as_query_alert(self, call: Call, monitor: int) -> None:
+        answer = call("GET", f"/api/v1/monitor/{monitor}")[1]
+        assert answer["type"] == "query alert"
+        assert answer["multi"] is True
+
+    def test_an_update_keeps_the_rest_but_not_the_type(self, call: Call, monitor: int) -> None:
+        assert call("PUT", f"/api/v1/monitor/{monitor}", {"name": "other"})[1]["query"] == MONITOR["query"]
+        assert "type" in refusal(call("PUT", f"/api/v1/monitor/{monitor}", {"type": "service check"}))
+
+    def test_what_was_deleted_is_not_found(self, call: Call) -> None:
+        assert call("GET", "/api/v1/monitor/1") == (404, {"errors": ["Monitor not found"]})
+
+
+class TestDashboards:
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("titel", "x"),
+            ("default_timeframe", {"type": "live", "unit": "fortnight", "value": 5}),
+            ("widgets.0.definition.titel", "x"),
+            ("widgets.0.definition.type", "timeserious"),
+            ("widgets.0.definition.requests.0.queries.0.qery", "x"),
+        ],
+    )
+    def test_what_the_models_do_not_know_is_refused(self, call: Call, path: str, value: Any) -> None:
+        assert refusal(call("POST", "/api/v1/dashboard", changed(DASHBOARD, path, value)))
+
+    def test_the_answer_adds_what_datadog_adds(self, call: Call, dashboard: str) -> None:
+        answer = call("GET", f"/api/v1/dashboard/{dashboard}")[1]
+        assert answer["url"] == f"/dashboard/{dashboard}/my-board"
+        assert [len(part) for part in dashboard.split("-")] == [3, 3, 3]
+        assert isinstance(answer["widgets"][0]["id"], int)
+        assert "description" not in answer
+
+    def test_a_secure_embed_tells_its_credential_once(self, call: Call, account: Account, dashboard: str) -> None:
+        path = f"/api/v2/dashboard/{dashboard}/shared/secure-embed"
+        status, made = call("POST", path, {"data": {"type": "secure_embed_request", "attributes": EMBED}})
+        attributes = made["data"]["attributes"]
+        assert status == 200
+        read = call("GET", f"{path}/{attributes['token']}")[1]["data"]["attributes"]
+        assert "credential" not in read
+        assert attributes["credential"].endswith(read["credential_suffix"])
+        pause = {"data": {"type": "secure_embed_update_request", "attributes": {"status": "paused"}}}
+        assert call("PATCH", f"{path}/{attributes['token']}", pause)[0] == 200
+        assert account.embeds()[-1]["status"] == "paused"
+        assert call("DELETE", f"{path}/{attributes['token']}")[0] == 204
+        assert call("GET", f"{path}/{attributes['token']}")[0] == 404
+
+    def test_five_minutes_can_not_be_shared(self, call: Call, dashboard: str) -> None:
+        share: Json = {"dashboard_id": dashboard, "dashboard_type": "custom_timeboard"}
+        assert refusal(call("POST", "/api/v1/dashboard/public", share | {"global_time": {"live_span": "5m"}}))
+        answer = call("POST", "/api/v1/dashboard/public", share | {"global_time": {"live_span": "15m"}})[1]
+        assert answer["public_url"].endswith(answer["token"])
+
+
+class TestDowntimes:
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            ({"start": "2037-01-03T00:00:00+01:00"}, "without an offset"),
+            ({"start": "2020-01-03T00:00:00"}, "cannot be in the past"),
+            ({"duration": "1 day"}, "duration"),
+            ({"duration": "0h"}, "duration"),
+            ({"rrule": "FREQ=MINUTELY"}, "FREQ"),
+            ({"rrule": "BYDAY=MO"}, "FREQ"),
+            ({"rrule": "FREQ=WEEKLY;DTSTART=20370101T000000"}, "not supported"),
+            ({"rrule": "DTSTART:20370101T000000\nRRULE:FREQ=WEEKLY"}, "rrule"),
+            ({"rrule": "FREQ=WEEKLY;DURATION=PT1H"}, "not supported"),
+            ({"rrule": "FREQ=WEEKLY;BYDAY=XX"}, "rrule"),
+            ({"strat": "2037-01-03T00:00:00"}, "unknown property 'strat'"),
+        ],
+    )
+    def test_a_bad_recurrence_is_refused(self, call: Call, change: Json, sentence: str) -> None:
+        body = downtime({"monitor_tags": ["team:a"]}, recurrence(**change))
+        assert sentence in refusal(call("POST", "/api/v2/downtime", body))
+
+    def test_six_recurrences_are_too_many(self, call: Call) -> None:
+        many = downtime({"monitor_tags": ["*"]}, *[recurrence()] * 6)
+        assert "1 to 5" in refusal(call("POST", "/api/v2/downtime", many))
+
+    def test_a_monitor_or_zone_that_does_not_exist_is_refused(self, call: Call) -> None:
+        assert "Monitor 1 " in refusal(call("POST", "/api/v2/downtime", downtime({"monitor_id": 1}, recurrence())))
+        nowhere = downtime({"monitor_tags": ["*"]}, recurrence(), timezone="Europe/Atlantis")
+        assert "Atlantis" in refusal(call("POST", "/api/v2/downtime", nowhere))
+
+    def test_the_answer_computes_what_was_left_out(self, call: Call, monitor: int) -> None:
+        unanchored = {name: value for name, value in recurrence(rrule="FREQ=DAILY").items() if name != "start"}
+        answer = call("POST", "/api/v2/downtime", downtime({"monitor_id": monitor}, unanchored))[1]["data"]
+        attributes = answer["attributes"]
+        assert attributes["status"] == "active"
+        assert attributes["notify_end_states"] == ["alert", "no data", "warn"]
+        assert attributes["notify_end_types"] == ["expired"]
+        assert attributes["display_timezone"] == "UTC"
+        assert datetime.datetime.fromisoformat(attributes["schedule"]["recurrences"][0]["start"]).tzinfo is None
+        assert call("DELETE", f"/api/v2/downtime/{answer['id']}")[0] == 204
+
+    def test_the_start_of_an_active_one_is_fixed_and_the_rest_is_not(self, call: Call, account: Account) -> None:
+        made = call("POST", "/api/v2/downtime", downtime({"monitor_tags": ["*"]}, recurrence()))[1]["data"]
+        assert made["attributes"]["status"] == "scheduled"
+        path = f"/api/v2/downtime/{made['id']}"
+
+        def patch(**changes: Any) -> tuple[int, Any]:
+            body = downtime({"monitor_tags": ["*"]}, recurrence(**changes))
+            body["data"]["id"] = ""
+            return call("PATCH", path, body)
+
+        assert patch(start="2037-01-10T00:00:00")[0] == 200
+        assert patch()[0] == 200
+        begin = datetime.datetime.fromisoformat(made["attributes"]["schedule"]["current_downtime"]["start"])
+        account.travel(begin + datetime.timedelta(hours=1))
+        try:
+            assert call("GET", path)[1]["data"]["attributes"]["status"] == "active"
+            assert "in progress cannot be changed" in refusal(patch(start="2037-01-10T00:00:00"))
+            assert "in progress cannot be changed" in refusal(patch(start=None))
+            assert patch(duration="20h")[0] == 200
+            assert call("DELETE", path)[0] == 204
+            assert call("GET", path)[1]["data"]["attributes"]["status"] == "canceled"
+            assert made["id"] not in {downtime["id"] for downtime in account.downtimes()}
+            account.travel(begin + datetime.timedelta(days=2, hours=2))
+            assert call("GET", path)[0] == 404
+        finally:
+            account.travel(None)
+
+
+class TestAgents:
+    def test_gzipped_series_are_kept_and_queried(self, call: Call, account: Account) -> None:
+        now = int(time.time())
+        series = {
+            "metric": "my_metric",
+            "type": 3,
+            "points": [{"timestamp": now, "value": 7.5}],
+            "resources": [{"type": "host", "name": "vm"}],
+            "tags": ["env:dev"],
+        }
+        answer = urllib3.request(
+            "POST",
+            f"{account.url}/api/v2/series",
+            body=gzip.compress(json.dumps({"series": [series]}).encode()),
+            headers={"DD-API-KEY": API_KEY, "Content-Encoding": "gzip", "Content-Type": "application/json"},
+        )
+        assert answer.status == 202
+        assert account.series("my_metric")[-1]["host"] == "vm"
+        window = f"from={now - 60}&to={now + 60}"
+        found = call("GET", f"/api/v1/query?{window}&query=avg:my_metric%7Bhost:vm,env:dev%7D")[1]
+        assert found["series"][0]["pointlist"] == [[now * 1000, 7.5]]
+        assert call("GET", f"/api/v1/query?{window}&query=avg:my_metric%7Bhost:other%7D")[1]["series"] == []
+        assert "vm" in {host["name"] for host in call("GET", "/api/v1/hosts")[1]["host_list"]}
+
+    def test_a_snapshot_is_a_picture_that_says_who_drew_it(self, call: Call, account: Account) -> None:
+        answer = call("GET", "/api/v1/graph/snapshot?start=1&end=2&metric_query=avg:my_metric%7B*%7D")[1]
+        picture = urllib3.request("GET", answer["snapshot_url"])
+        assert answer["snapshot_url"].startswith(account.url)
+        assert b"drawn by the sandbox" in picture.data
+
+    def test_an_event_is_kept(self, call: Call, account: Account) -> None:
+        event = {"title": "Timeboard", "text": "@me@example.com look"}
+        assert call("POST", "/api/v1/events", event)[0] == 202
+        assert event.items() <= account.events()[-1].items()
+        assert "titel" in refusal(call("POST", "/api/v1/events", event | {"titel": "x"}))
+
+
+class TestFaults:
+    def test_what_was_ordered_goes_wrong_that_many_times(self, call: Call, account: Account) -> None:
+        account.fault("GET", "/api/v1/mon*", 503, times=2, headers={"Retry-After": "1"})
+        assert [call("GET", "/api/v1/monitor")[0] for _ in range(3)] == [503, 503, 200]
+
+    @pytest.mark.parametrize("action", ["cut", "lost"])
+    def test_a_broken_connection_is_one_sentence_for_the_plugin(
+        self, account: Account, action: Any, client: Client
+    ) -> None:
+        account.fault("GET", "*", action)
+        with pytest.raises(PluginError, match=r"error getting it from http://.*Connection"):
+            client.call("error getting it", "GET", "/api/v1/monitor")
+
+    def test_garbage_is_one_sentence_for_the_plugin(self, account: Account, client: Client) -> None:
+        account.fault("GET", "*", "garbage")
+        with pytest.raises(PluginError, match="not JSON"):
+            client.call("error getting it", "GET", "/api/v1/monitor")
+
+    @pytest.fixture
+    def client(self, account: Account) -> Iterator[Client]:
+        client = Client(url=account.url, api_key=API_KEY, app_key=APP_KEY, base=1, multiplier=0.01)
+        yield client
+        client.pool.clear()
+        account.clear_faults()
+
+    @pytest.mark.parametrize("status", [429, 500, 502])
+    def test_the_plugin_tries_four_times(self, account: Account, client: Client, status: int) -> None:
+        account.fault("POST", "*", status, times=3)
+        assert client.call("error validating it", "POST", "/api/v1/monitor/validate", MONITOR) == {}
+        account.fault("POST", "*", status, times=4)
+        with pytest.raises(PluginError, match=str(status)):
+            client.call("error validating it", "POST", "/api/v1/monitor/validate", MONITOR)
+
+    def test_the_plugin_waits_as_long_as_datadog_says(self, account: Account, client: Client) -> None:
+        account.fault("GET", "*", 429, headers={"X-RateLimit-Reset": "1"})
+        began = time.monotonic()
+        client.call("error", "GET", "/api/v1/monitor")
+        assert 1 <= time.monotonic() - began < 3
+
+    def test_a_refusal_is_not_tried_again(self, account: Account, client: Client) -> None:
+        before = len(account.requests())
+        with pytest.raises(MissingError, match="404 Not Found"):
+            client.call("error getting monitor", "GET", "/api/v1/monitor/1")
+        assert len(account.requests()) == before + 1
+
+
+def test_a_server_that_runs_is_used_and_what_it_kept_outlives_it(tmp_path: Path) -> None:
+    account = Account.start(tmp_path)
+    try:
+        assert Account.start(tmp_path).url == account.url
+    finally:
+        account.stop()
+    assert not account.running
+    again = Account.start(tmp_path, api_key="f" * 32)
+    try:
+        pool = urllib3.PoolManager()
+        assert pool.request("GET", f"{again.url}/api/v1/validate", headers={"DD-API-KEY": API_KEY}).status == 403
+        pool.clear()
+    finally:
+        again.stop()
+    assert again.requests()[-1]["status"] == 403
