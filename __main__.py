@@ -1,7 +1,6 @@
 """Watchpost: settings, then hosts, then what runs on them, then what watches them in Datadog, then links."""
 
 import pulumi
-import pulumi_datadog as datadog
 
 from components import agent, links, mysql, traced_app
 from components.agent import AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
@@ -75,15 +74,7 @@ def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[obj
     return {"page": links.host(site, name), "ssh": host.ssh, "proofs": proofs}
 
 
-in_datadog = pulumi.ResourceOptions(
-    provider=datadog.Provider(
-        "datadog",
-        # Keys that aren't in the stack's configuration are left to the provider, which reads the environment.
-        api_key=keys.api_key_of_stack,
-        app_key=keys.app_key_of_stack,
-        api_url=keys.api_url or links.api(site),
-    )
-)
+in_datadog = pulumi.ResourceOptions(provider=keys.provider("datadog", site))
 timeboards = Timeboards(
     "watchpost",
     TimeboardsArgs(

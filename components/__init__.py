@@ -1,1 +1,5 @@
 """The components of Watchpost, one module each: settings, a host, what runs on it, and what watches it in Datadog."""
+
+from components.slim import lighten
+
+lighten("pulumi_datadog")

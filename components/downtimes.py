@@ -71,6 +71,9 @@ def schedule(recurrence: Recurrence, now: datetime) -> list[datadog.DowntimeSche
     Source: https://docs.datadoghq.com/api/latest/downtimes/#schedule-a-downtime
     """
     begin = now.replace(second=0, microsecond=0) + MARGIN
+    if begin.astimezone(ZoneInfo(recurrence.timezone)).fold:
+        # In the second pass of an hour that exists twice, a local time would be read as one of the first.
+        begin = begin.replace(minute=0) + timedelta(hours=1)
     weekly = datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs(
         rrule=recurrence.rrule, duration=duration_text(recurrence.duration), start=recurrence.first_start(begin)
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from dateutil.rrule import rrulestr
@@ -11,6 +11,9 @@ DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 """The days of a week as iCalendar writes them, Monday first like ``date.weekday``."""
 
 DAY = timedelta(days=1)
+
+FORESEEABLE = (date(2026, 1, 1), date(2036, 1, 1))
+"""The years whose changes of the clock count: the same at every run, so that a schedule stays what it was."""
 
 Span = tuple[datetime, datetime]
 
@@ -24,16 +27,20 @@ class OfficeHours:
     days: tuple[str, ...]
     timezone: str
 
+    def office_days(self, since: datetime, until: datetime) -> Iterator[Span]:
+        """When the office opens and closes on each office day that touches the time between two instants."""
+        zone = ZoneInfo(self.timezone)
+        day = since.astimezone(zone).date() - DAY
+        while day <= until.astimezone(zone).date():
+            opens, closes = (datetime.combine(day, clock, zone) for clock in (self.start, self.end))
+            if DAYS[day.weekday()] in self.days and opens < until and closes > since:
+                yield opens, closes
+            day += DAY
+
     def open_spans(self, since: datetime, until: datetime) -> Iterator[Span]:
         """The office hours between two instants, in UTC, in order."""
-        zone = ZoneInfo(self.timezone)
-        date = since.astimezone(zone).date() - DAY
-        while date <= until.astimezone(zone).date():
-            if DAYS[date.weekday()] in self.days:
-                span = [datetime.combine(date, clock, zone).astimezone(UTC) for clock in (self.start, self.end)]
-                if span[0] < until and span[1] > since:
-                    yield max(span[0], since), min(span[1], until)
-            date += DAY
+        for opens, closes in self.office_days(since, until):
+            yield max(opens.astimezone(UTC), since), min(closes.astimezone(UTC), until)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +94,22 @@ def nights(hours: OfficeHours) -> Recurrence:
 
 
 def closed_days(hours: OfficeHours) -> Recurrence | None:
-    """The days without office hours, whole; ``None`` where the office opens every day."""
+    """The days without office hours, whole; ``None`` where the office opens every day.
+
+    They last 24 hours, or longer where the clock may go back on one that another one follows (in Chile it does so on a
+    Saturday); where an office day follows, the night covers the rest.
+    """
     days = [day for day in DAYS if day not in hours.days]
-    return Recurrence(rrule=_weekly(days), start=time(0), duration=DAY, timezone=hours.timezone) if days else None
+    if not days:
+        return None
+    zone = ZoneInfo(hours.timezone)
+    lasts = DAY
+    for number in range((FORESEEABLE[1] - FORESEEABLE[0]).days):
+        day = FORESEEABLE[0] + number * DAY
+        if {DAYS[day.weekday()], DAYS[(day + DAY).weekday()]} <= set(days):
+            midnights = [datetime.combine(midnight, time(0), zone).astimezone(UTC) for midnight in (day, day + DAY)]
+            lasts = max(lasts, midnights[1] - midnights[0])
+    return Recurrence(rrule=_weekly(days), start=time(0), duration=lasts, timezone=hours.timezone)
 
 
 def recurrences(hours: OfficeHours) -> dict[str, Recurrence]:
@@ -104,6 +124,10 @@ def first_fault(hours: OfficeHours, since: datetime, until: datetime) -> datetim
     ``None`` when they are exact. A fixed duration can't follow a clock that changes in the middle of a night before
     an office day; a change on a closed day, as in most time zones, does no harm.
     """
+    for edge in (edge for day in hours.office_days(since, until) for edge in day):
+        # An hour that the clock skips, or passes twice, says nothing certain about when the office opens or closes.
+        if edge.utcoffset() != edge.replace(fold=1).utcoffset():
+            return edge.astimezone(UTC)
     muted = _merged(
         (max(begins, since), min(ends, until))
         for recurrence in recurrences(hours).values()

@@ -31,6 +31,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+from components.account import Keys
 from components.office_hours import DAYS, OfficeHours, first_fault
 
 PROJECT = "watchpost"
@@ -274,10 +275,11 @@ class Settings(_Model):
         )
         since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         if fault := first_fault(hours, since, since + timedelta(days=730)):
+            minute = fault.astimezone(ZoneInfo(hours.timezone))
             raise ValueError(
-                f"can't be muted exactly in {hours.timezone}, whose clock changes right before an office day:"
-                f" the first wrong minute is {fault.astimezone(ZoneInfo(hours.timezone)):%Y-%m-%d %H:%M}."
-                " Close the office on that day of the week, or use a time zone without that change"
+                f"can't be muted exactly outside {hours.start:%H:%M}-{hours.end:%H:%M} in {hours.timezone},"
+                f" where the clock changes: the first wrong minute is {minute:%Y-%m-%d %H:%M}."
+                " Use other days or hours, or a time zone without that change"
             )
         return days
 
@@ -307,34 +309,6 @@ class Settings(_Model):
     def mentions(self) -> str:
         """The recipients as Datadog notifies them: ``@you@example.com @other@example.com``."""
         return " ".join(f"@{recipient}" for recipient in self.recipients)
-
-
-class Keys:
-    """The account's keys, looked for where the Datadog provider looks: the stack's secrets, else the environment.
-
-    Source: https://www.pulumi.com/registry/packages/datadog/installation-configuration/
-    """
-
-    def __init__(self) -> None:
-        config = pulumi.Config("datadog")
-        self.api_key_of_stack = config.get_secret("apiKey")
-        self.app_key_of_stack = config.get_secret("appKey")
-        self.api_url = config.get("apiUrl") or os.environ.get("DATADOG_HOST") or os.environ.get("DD_HOST")
-        self._api_key_of_environment = os.environ.get("DATADOG_API_KEY") or os.environ.get("DD_API_KEY")
-        app_key_of_environment = os.environ.get("DATADOG_APP_KEY") or os.environ.get("DD_APP_KEY")
-        self.missing = [
-            name
-            for name, here in {
-                "apiKey": self.api_key_of_stack or self._api_key_of_environment,
-                "appKey": self.app_key_of_stack or app_key_of_environment,
-            }.items()
-            if not here
-        ]
-
-    @property
-    def api_key(self) -> pulumi.Output[str]:
-        """The API key, a secret: what the Agents report with."""
-        return self.api_key_of_stack or pulumi.Output.secret(self._api_key_of_environment or "")
 
 
 def load() -> tuple[Settings, Keys]:

@@ -43,8 +43,9 @@ class Timeboards(pulumi.ComponentResource):
     def __init__(self, name: str, args: TimeboardsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:datadog:Timeboards", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        timeboard = datadog.DashboardJson(f"{name}-timeboard", dashboard=timeboard_json(args), opts=child)
-        self.apm = datadog.DashboardJson(f"{name}-apm", dashboard=apm_json(args), opts=child)
+        rendered = {"timeboard": timeboard_json(args), "apm": apm_json(args)}  # a broken one stops both
+        timeboard = datadog.DashboardJson(f"{name}-timeboard", dashboard=rendered["timeboard"], opts=child)
+        self.apm = datadog.DashboardJson(f"{name}-apm", dashboard=rendered["apm"], opts=child)
         self.timeboard = timeboard.url.apply(lambda url: links.dashboard(args.site, url))
         self.apm_link = self.apm.url.apply(lambda url: links.dashboard(args.site, url))
         self.register_outputs({"timeboard": self.timeboard, "apm_link": self.apm_link})

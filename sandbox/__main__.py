@@ -5,6 +5,7 @@ import fcntl
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import click
 import yaml
@@ -37,7 +38,8 @@ def up() -> None:
     with alone() as stack:
         stack.start()
         stack.pulumi("up", "--yes", "--skip-preview", "--stack", stack.name, "--suppress-outputs", show=True)
-        click.echo(table(stack.outputs()))
+        click.echo(f"\n{table(stack.outputs())}\n")
+        say(f"the account is a stand-in at {stack.account.url}: nobody answers at the links to Datadog's own pages")
 
 
 @commands.command()
@@ -85,21 +87,34 @@ def down() -> None:
             raise failure
 
 
-def table(outputs: Mapping[str, object]) -> str:
-    """The outputs of a stack, a line for each link and each proof, aligned."""
+def table(outputs: Mapping[str, Any]) -> str:
+    """The outputs of a stack for people: a line for each link, then the proofs of each host."""
+    hosts = outputs["hosts"]
+    rows = [row for key, value in outputs.items() if key != "hosts" for row in _rows(key, value)]
+    for name, host in hosts.items():
+        rows += [("", ""), (f"host {name}", host["page"]), ("  ssh", host["ssh"])]
+        for proof, value in host["proofs"].items():
+            rows += _loads(value) if proof == "load" else _rows(f"  {proof}", value)
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"{label:<{width}}  {value}".rstrip() for label, value in rows)
 
-    def lines(value: object, path: str) -> Iterator[tuple[str, str]]:
-        if isinstance(value, Mapping) and (not path.endswith(("my_metric", "user_time", "traces")) or not value):
-            for key, entry in value.items():
-                yield from lines(entry, f"{path} {key}".strip())
-        elif isinstance(value, Mapping):
-            yield path, json.dumps(value)
-        else:
-            yield path, str(value)
 
-    rows = list(lines(outputs, ""))
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+def _rows(label: str, value: object) -> Iterator[tuple[str, str]]:
+    """One line for a plain value; the entries of a map on one line if they are few and plain, else a line each."""
+    if not isinstance(value, Mapping):
+        yield label, str(value)
+    elif all(isinstance(entry, str) and "://" in entry for entry in value.values()):
+        for key, entry in value.items():
+            yield f"{label} {key}", entry
+    else:
+        yield label, ", ".join(f"{key} {entry}" for key, entry in value.items())
+
+
+def _loads(loads: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for endpoint, load in loads.items():
+        latency = ", ".join(f"{name} {milliseconds} ms" for name, milliseconds in load["latency_ms"].items())
+        counts = f"{load['requests']} requests, {load['errors']} errors, {load['seconds']} s"
+        yield f"  load {endpoint}", f"{counts}, {latency}"
 
 
 def main() -> None:

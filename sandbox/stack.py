@@ -67,6 +67,7 @@ class Stack:
         if any((self.folder / "state" / ".pulumi" / "locks").rglob("*.json")):
             # One command at a time works on a sandbox, so this lock is one that a killed command left.
             self.pulumi("cancel", "--yes", self.name)
+            self.pulumi("refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", self.name)
 
     def stop(self) -> None:
         """End everything and remove it, whatever state it is in. Resources in a real Datadog are not touched."""

@@ -24,7 +24,8 @@ apply)
     mv -T "$kept.new" "$kept"
   fi
   if [ "$(installed_version)" != "$version" ]; then
-    [ -z "$(ls /var/lib/dpkg/updates)" ] || dpkg --configure -a
+    # The script's own apt neither waits for another one nor repairs what one that was cut off has left.
+    apt-get -q -o DPkg::Lock::Timeout=600 check || dpkg --configure -a
     script=$(mktemp)
     trap 'rm -f "$script"' EXIT
     curl --fail --silent --show-error --location --retry 5 --retry-all-errors --output "$script" "$url"

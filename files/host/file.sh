@@ -4,41 +4,62 @@
 set -eu
 : "${path:?}" "${owner:?}" "${mode:?}"
 directory=$(dirname "$path")
+new=$path.watchpost
 kept=/var/lib/watchpost/files$path
 kept_directory=$(dirname "$kept")
+made=$kept_directory.made
+
+there() {
+  [ -e "$1" ] || [ -L "$1" ]
+}
+
+# The directories that do not exist yet, the innermost first.
+missing_directories() {
+  local missing=$directory
+  while [ ! -d "$missing" ]; do
+    echo "$missing"
+    missing=$(dirname "$missing")
+  done
+}
+
+remember() {
+  install -d -m 0700 /var/lib/watchpost/files
+  mkdir -p "$kept_directory"
+  rm -rf "$kept.new"
+  mkdir "$kept.new"
+  # `cp -a` keeps owner, mode and times, so that what comes back is the same file.
+  ! there "$path" || cp -a "$path" "$kept.new/original"
+  [ -d "$directory" ] || missing_directories >"$made"
+  mv -T "$kept.new" "$kept"
+}
 
 case $1 in
 apply)
-  if [ ! -d "$kept" ]; then
-    install -d -m 0700 /var/lib/watchpost/files
-    mkdir -p "$kept_directory"
-    before=$(mktemp -d "$kept.XXXXXX")
-    # `cp -a` keeps owner, mode and times, so that the file that comes back is the same one.
-    [ ! -e "$path" ] || cp -a "$path" "$before/original"
-    [ -d "$directory" ] || touch "$kept_directory.made"
-    mv -T "$before" "$kept"
-  fi
+  [ -d "$kept" ] || remember
   install -d "$directory"
-  new=$(mktemp "$path.XXXXXX")
+  # One name for all times, so that what a killed run leaves is taken by the next.
   trap 'rm -f "$new"' EXIT
+  install -m 0600 /dev/null "$new"
   chown "$owner" "$new"
   chmod "$mode" "$new"
   cat >"$new"
   mv -T "$new" "$path"
   ;;
 remove)
+  rm -rf "$new" "$kept.new"
   [ -d "$kept" ] || exit 0
-  if [ -e "$kept/original" ]; then
-    cp -a "$kept/original" "$path.watchpost"
-    mv -T "$path.watchpost" "$path"
+  if there "$kept/original"; then
+    cp -a "$kept/original" "$new"
+    mv -T "$new" "$path"
   else
     rm -f "$path"
   fi
   rm -r "$kept"
-  # A directory that was made for one file goes with the last one in it.
-  if [ -e "$kept_directory.made" ] && rmdir "$directory" 2>/dev/null; then
-    rm -f "$kept_directory.made"
+  # Directories that were made for files of ours go with the last of them, unless others use them.
+  if [ -e "$made" ] && rmdir "$kept_directory" 2>/dev/null; then
+    while read -r empty && rmdir "$empty" 2>/dev/null; do :; done <"$made"
+    rm "$made"
   fi
-  rmdir -p --ignore-fail-on-non-empty "$kept_directory" 2>/dev/null || true
+  rmdir -p --ignore-fail-on-non-empty "$kept_directory" "$(dirname "$kept_directory")" 2>/dev/null || true
   ;;
 esac

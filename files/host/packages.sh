@@ -49,8 +49,8 @@ choose() {
 case $1 in
 apply)
   [ -e "$kept" ] || remember_before
-  # Packages left half-configured by an install that was cut off would stop every later one.
-  [ -z "$(ls /var/lib/dpkg/updates)" ] || dpkg --configure -a
+  # This waits for another apt, and fails where an install that was cut off has left packages half-configured.
+  apt-get "${options[@]}" check || dpkg --configure -a
   missing=()
   IFS=, read -ra wanted <<<"$packages"
   for alternatives in "${wanted[@]}"; do

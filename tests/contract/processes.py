@@ -1,0 +1,64 @@
+"""Starts programs for a test, waits until they answer, and leaves none of them behind."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections at a port of loopback."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
+    """Wait until ``condition`` holds; after ``seconds`` the test fails by saying ``what`` did not happen."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str | Path], log: Path, *, port: int, env: Mapping[str, str], cwd: Path | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """``command``, from when it listens at ``port``; with everything that it started, it is ended afterwards."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            env={"PATH": os.environ["PATH"], **env},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: listens(port) or process.poll() is not None, f"{command} listens")
+        assert process.poll() is None, log.read_text()
+        yield process
+    finally:
+        for number, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+                break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

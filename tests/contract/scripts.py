@@ -1,0 +1,45 @@
+"""Runs scripts of ``files/`` the way the program does, with stand-ins for the programs that they call."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from components.remote import command_line
+
+Done = subprocess.CompletedProcess[str]
+
+
+def command(script: str, verb: str, variables: Mapping[str, str | int]) -> list[str]:
+    """The command of a step on a host, as sshd hands it to root's shell."""
+    return ["bash", "-c", command_line(script, verb, variables, sudo=False)]
+
+
+def run(
+    script: str,
+    verb: str = "apply",
+    *,
+    variables: Mapping[str, str | int],
+    stdin: str = "",
+    programs: Path | None = None,
+    inside: Sequence[str | Path] = (),
+) -> Done:
+    """Run a step to its end; ``programs`` is a folder that comes first on PATH, ``inside`` a command to run it in."""
+    path = os.pathsep.join([*([str(programs)] if programs else []), os.environ["PATH"]])
+    return subprocess.run(
+        [*inside, *command(script, verb, variables)],
+        input=stdin,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def stand_in(folder: Path, name: str, text: str) -> None:
+    """A program for tests: the shell script ``text``, as ``name`` in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)

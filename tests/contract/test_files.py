@@ -1,0 +1,164 @@
+"""What stands in ``files/`` is taken by the tools of its kind, and says what it needs."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sandbox import paths
+
+from . import program
+from .scripts import stand_in
+
+ROOT = paths.ROOT
+FILES = ROOT / "files"
+TOOLS = Path(sys.executable).parent
+SCRIPTS = sorted([*FILES.rglob("*.sh"), *(ROOT / "sandbox").rglob("*.sh")])
+OURS = [script for script in SCRIPTS if script.is_relative_to(FILES)]
+YAML = sorted([*FILES.rglob("*.y*ml"), *ROOT.glob("Pulumi*.yaml"), *(ROOT / ".github").rglob("*.y*ml")])
+UNITS = ("/etc/systemd/system/watchpost-app.service",)
+
+
+def named(path: Path) -> str:
+    """A file's name in the name of a test."""
+    return str(path.relative_to(ROOT))
+
+
+def tool(*words: str | Path, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run a checker and let it speak for itself."""
+    command: Sequence[str | Path] = words
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+
+
+def header(script: Path) -> str:
+    """The comment that a script begins with."""
+    lines = script.read_text().splitlines()[1:]
+    end = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return "\n".join(lines[:end])
+
+
+def demanded(script: Path) -> list[str]:
+    """The variables without which a script stops at once: ``: "${name:?}"``."""
+    lines = [line for line in script.read_text().splitlines() if line.startswith(": ")]
+    return re.findall(r"\$\{([a-z_]+):?\?\}", "\n".join(lines))
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(OURS) >= 12
+    assert len(YAML) >= 6
+
+
+def test_shellcheck_has_nothing_to_say() -> None:
+    done = tool(TOOLS / "shellcheck", *SCRIPTS)
+    assert done.returncode == 0, done.stdout
+
+
+def test_shellcheck_sees_an_unquoted_variable() -> None:
+    done = tool(TOOLS / "shellcheck", "-", stdin="#!/bin/bash\nrm $1\n")
+    assert "SC2086" in done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=named)
+def test_a_script_stops_at_errors_and_is_bash(script: Path) -> None:
+    lines = script.read_text().splitlines()
+    assert lines[0] in ("#!/usr/bin/env bash", "#!/bin/bash", "#!/bin/sh")
+    statements = [line for line in lines if line.strip() and not line.startswith("#")]
+    assert statements[0] in ("set -eu", "set -euo pipefail")
+    assert tool("sh" if lines[0] == "#!/bin/sh" else "bash", "-n", script).returncode == 0
+
+
+@pytest.mark.parametrize("script", OURS, ids=named)
+def test_a_script_says_what_it_does_and_which_variables_it_takes(script: Path) -> None:
+    said = header(script)
+    assert len(said) > 40
+    assert [name for name in demanded(script) if not re.search(rf"\b{name}\b", said.partition("Variables:")[2])] == []
+
+
+def test_scripts_get_the_variables_that_they_name(resources: dict[str, program.Inputs]) -> None:
+    seen = set()
+    for step in resources["defaults"]["command:remote:Command"]:
+        before, _, after = step["create"].partition('bash -c "$(cat <<')
+        script = ROOT / after.splitlines()[-1].split()[-2]
+        given = {word.partition("=")[0] for word in shlex.split(before) if "=" in word}
+        described = header(script).partition("Variables:")[2]
+        assert [name for name in sorted(given) if not re.search(rf"\b{name}\b", described)] == []
+        assert set(demanded(script)) <= given
+        seen.add(script)
+    assert len(seen) >= 10
+
+
+@pytest.mark.parametrize("name", program.SETTINGS)
+def test_no_secret_is_part_of_a_command(resources: dict[str, program.Inputs], name: str) -> None:
+    for step in resources[name]["command:remote:Command"]:
+        assert "fake" not in step["create"] + step.get("delete", "")
+
+
+def test_yamllint_has_nothing_to_say() -> None:
+    done = tool(sys.executable, "-m", "yamllint", "--strict", "--config-file", ROOT / ".yamllint", *YAML)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_yamllint_sees_a_key_twice() -> None:
+    done = tool(sys.executable, "-m", "yamllint", "--config-file", ROOT / ".yamllint", "-", stdin="a: 1\na: 2\n")
+    assert "duplication of key" in done.stdout
+
+
+def test_yaml_on_the_host_reads_back_with_its_types(files: dict[str, str]) -> None:
+    written = {path: yaml.safe_load(text) for path, text in files.items() if path.endswith(".yaml")}
+    assert len(written) == 4
+    agent = written["/etc/datadog-agent/datadog.yaml"]
+    assert isinstance(agent["api_key"], str)
+    assert agent["apm_config"] == {"enabled": True}
+    assert "${" not in str(written)
+
+
+@pytest.mark.parametrize("file", sorted(FILES.rglob("*.json")), ids=named)
+def test_json_is_json_without_a_key_twice(file: Path) -> None:
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        names = [name for name, _ in pairs]
+        assert len(names) == len(set(names)), names
+        return dict(pairs)
+
+    json.loads(file.read_text(), object_pairs_hook=once)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("path", UNITS)
+@pytest.mark.parametrize("fault", ["", "ProtectSystem=", "ExecStart="])
+def test_systemd_takes_the_unit_and_no_faulty_one(files: dict[str, str], tmp_path: Path, path: str, fault: str) -> None:
+    # The programs that a unit starts have to be there; these are.
+    unit = re.sub(r"/opt/watchpost-app/venv/bin", str(tmp_path), files[path])
+    for program_name in ("ddtrace-run", "python"):
+        stand_in(tmp_path, program_name, "exit")
+    (tmp_path / Path(path).name).write_text(unit.replace(fault, f"X{fault}") if fault else unit)
+    done = tool("systemd-analyze", "verify", "--man=no", tmp_path / Path(path).name)
+    assert bool(done.returncode or done.stderr) == bool(fault), done.stderr
+
+
+def test_the_databases_user_gets_what_the_integration_needs_and_no_more() -> None:
+    text = (FILES / "mysql" / "user.sql").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("--")]
+    statements = [" ".join(statement.split()) for statement in " ".join(lines).split(";") if statement.strip()]
+    user = "'datadog'@'127.0.0.1'"
+    # https://docs.datadoghq.com/integrations/mysql/#prepare-mysql
+    allowed = [
+        rf"CREATE USER IF NOT EXISTS {user} IDENTIFIED BY ':password'",
+        rf"ALTER USER {user} (IDENTIFIED BY ':password' )?WITH MAX_USER_CONNECTIONS 5",
+        rf"GRANT REPLICATION CLIENT, PROCESS ON \*\.\* TO {user}( WITH MAX_USER_CONNECTIONS 5)?",
+        rf"GRANT SELECT ON performance_schema\.\* TO {user}",
+    ]
+    for statement in statements:
+        assert any(re.fullmatch(form, statement) for form in allowed), statement
+    assert {re.split(r" (?:IF|'|ON|TO)", statement)[0] for statement in statements} == {
+        "CREATE USER",
+        "ALTER USER",
+        "GRANT REPLICATION CLIENT, PROCESS",
+        "GRANT SELECT",
+    }

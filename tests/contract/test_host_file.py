@@ -1,0 +1,233 @@
+"""A file on a host: owner and mode before content, and afterwards everything as it was. For real, as root.
+
+Each run sees a /var/lib of its own, where the script keeps what was there before.
+"""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from .processes import wait_until
+from .scripts import Done, command, run
+
+SCRIPT = "host/file.sh"
+NOBODY = pwd.getpwnam("nobody")
+OWNER = f"nobody:{NOBODY.pw_gid}"
+
+
+def may_mount() -> bool:
+    """Whether a mount namespace can be made here."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        return False
+    probe = ["unshare", "--mount", "mount", "--bind", "/var", "/var"]
+    return subprocess.run(probe, stderr=subprocess.DEVNULL, timeout=10, check=False).returncode == 0
+
+
+pytestmark = pytest.mark.skipif(not may_mount(), reason="needs root and mount namespaces (unshare --mount)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """A folder for files, and the one that stands for /var/lib."""
+
+    files: Path
+    kept: Path
+
+    def inside(self) -> list[str | Path]:
+        """What the script is run in: a process of its own with the folder in the place of /var/lib."""
+        return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /var/lib && exec "$@"', self.kept]
+
+    def apply(self, path: Path, content: str, mode: str = "0640") -> Done:
+        """Put ``content`` at ``path``."""
+        variables = {"path": str(path), "owner": OWNER, "mode": mode}
+        return run(SCRIPT, variables=variables, stdin=content, inside=self.inside())
+
+    def remove(self, path: Path) -> Done:
+        """Take it back."""
+        variables = {"path": str(path), "owner": OWNER, "mode": "0640"}
+        return run(SCRIPT, "remove", variables=variables, inside=self.inside())
+
+    @contextlib.contextmanager
+    def applying(self, path: Path) -> "Iterator[subprocess.Popen[bytes]]":
+        """A run of the script whose standard input is still open."""
+        variables = {"path": str(path), "owner": OWNER, "mode": "0640"}
+        process = subprocess.Popen(
+            [*self.inside(), *command(SCRIPT, "apply", variables)], stdin=subprocess.PIPE, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            process.wait(10)
+
+    def unfinished(self, path: Path) -> Path | None:
+        """The file beside ``path`` that is to become it, if there is one."""
+        others = [other for other in path.parent.glob(f"{path.name}.*") if other.is_file()]
+        return others[0] if others else None
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    """A host with nothing on it."""
+    (tmp_path / "files").mkdir()
+    (tmp_path / "kept").mkdir()
+    return Host(files=tmp_path / "files", kept=tmp_path / "kept")
+
+
+def look(path: Path) -> tuple[bytes, int, int, int, int]:
+    """Content, mode, owner, group, and time of change."""
+    seen = path.lstat()
+    return path.read_bytes(), stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid, seen.st_mtime_ns
+
+
+def ok(done: Done) -> None:
+    """Succeeded without a word."""
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_new_file_has_content_owner_and_mode_and_goes_without_a_trace(host: Host) -> None:
+    path = host.files / "a b.conf"
+    content = "line é\n$HOME `id` 'quoted' \"twice\"\nWATCHPOST\nno newline at the end"
+    ok(host.apply(path, content))
+    seen = look(path)
+    assert seen[:4] == (content.encode(), 0o640, NOBODY.pw_uid, NOBODY.pw_gid)
+    assert list(host.files.iterdir()) == [path]
+    ok(host.remove(path))
+    assert list(host.files.iterdir()) == []
+    assert list(host.kept.iterdir()) == []
+    ok(host.remove(path))
+
+
+def test_owner_and_mode_are_set_before_there_is_content(host: Host) -> None:
+    path = host.files / "secret"
+    path.write_text("as before")
+    with host.applying(path) as process:
+
+        def guarded() -> bool:
+            new = host.unfinished(path)
+            seen = look(new) if new else None
+            assert not seen or seen[0] == b""
+            return bool(seen) and seen[1:4] == (0o640, NOBODY.pw_uid, NOBODY.pw_gid) if seen else False
+
+        wait_until(guarded, "the file has its owner and mode while nothing was sent yet", 10)
+        assert path.read_text() == "as before"
+        process.communicate(b"a secret", timeout=10)
+        assert process.returncode == 0
+    assert look(path)[:4] == (b"a secret", 0o640, NOBODY.pw_uid, NOBODY.pw_gid)
+
+
+def test_applying_again_changes_the_content_and_forgets_nothing(host: Host) -> None:
+    path = host.files / "app.conf"
+    path.write_bytes(b"original\x00bytes\r\n")
+    path.chmod(0o604)
+    os.chown(path, 1, 2)
+    os.utime(path, ns=(10**18, 10**18 + 7))
+    before = look(path)
+    for content, mode in (("one", "0640"), ("one", "0640"), ("two", "0600")):
+        ok(host.apply(path, content, mode))
+        assert look(path)[:2] == (content.encode(), int(mode, 8))
+    ok(host.remove(path))
+    assert look(path) == before
+    assert list(host.files.iterdir()) == [path]
+    assert list(host.kept.iterdir()) == []
+    ok(host.remove(path))
+    assert look(path) == before
+
+
+def test_a_link_comes_back_as_the_link_that_it_was(host: Host) -> None:
+    (host.files / "target").write_text("linked")
+    for name, target in (("link", "target"), ("dangling", "nowhere")):
+        path = host.files / name
+        path.symlink_to(target)
+        ok(host.apply(path, "ours"))
+        assert not path.is_symlink()
+        ok(host.remove(path))
+        assert path.readlink() == Path(target)
+    assert (host.files / "target").read_text() == "linked"
+
+
+def test_the_kept_original_is_for_root_alone(host: Host) -> None:
+    path = host.files / "app.conf"
+    path.write_text("original")
+    ok(host.apply(path, "ours"))
+    assert stat.S_IMODE((host.kept / "watchpost" / "files").stat().st_mode) == 0o700
+
+
+def test_a_directory_that_was_made_goes_with_the_last_file_in_it(host: Host) -> None:
+    first, second = host.files / "app.d" / "one", host.files / "app.d" / "two"
+    ok(host.apply(first, "1"))
+    ok(host.apply(second, "2"))
+    ok(host.remove(first))
+    assert list((host.files / "app.d").iterdir()) == [second]
+    ok(host.remove(second))
+    assert list(host.files.iterdir()) == []
+    assert list(host.kept.iterdir()) == []
+
+
+def test_directories_that_were_made_one_in_the_other_go_all(host: Host) -> None:
+    path = host.files / "a" / "b" / "file"
+    ok(host.apply(path, "1"))
+    ok(host.remove(path))
+    assert list(host.files.iterdir()) == []
+
+
+def test_a_directory_that_was_there_or_is_used_by_others_stays(host: Host) -> None:
+    (host.files / "there").mkdir()
+    ok(host.apply(host.files / "there" / "file", "1"))
+    ok(host.remove(host.files / "there" / "file"))
+    ok(host.apply(host.files / "made" / "file", "1"))
+    (host.files / "made" / "foreign").write_text("somebody else's")
+    ok(host.remove(host.files / "made" / "file"))
+    assert sorted(host.files.rglob("*")) == [host.files / "made", host.files / "made" / "foreign", host.files / "there"]
+    assert list(host.kept.iterdir()) == []
+
+
+@pytest.mark.parametrize("existed", [True, False])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_is_killed_leaves_the_file_alone_and_the_next_one_works(
+    host: Host, existed: bool, number: signal.Signals
+) -> None:
+    path = host.files / "app.conf"
+    if existed:
+        path.write_text("original")
+    with host.applying(path) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"half of")
+        process.stdin.flush()
+        wait_until(lambda: (new := host.unfinished(path)) and new.read_bytes() == b"half of", "half is written", 10)
+        os.killpg(process.pid, number)
+        process.wait(10)
+    assert path.exists() == existed
+    assert not existed or path.read_text() == "original"
+    ok(host.apply(path, "whole"))
+    assert path.read_text() == "whole"
+    ok(host.remove(path))
+    assert path.exists() == existed
+    assert not existed or path.read_text() == "original"
+    # Half a secret must not stay behind either.
+    assert list(host.files.iterdir()) == ([path] if existed else [])
+    assert list(host.kept.iterdir()) == []
+
+
+def test_an_owner_that_is_not_there_changes_nothing(host: Host) -> None:
+    path = host.files / "app.conf"
+    path.write_text("original")
+    variables = {"path": str(path), "owner": "nobody-of-that-name:root", "mode": "0640"}
+    done = run(SCRIPT, variables=variables, stdin="a secret", inside=host.inside())
+    assert done.returncode != 0
+    assert "nobody-of-that-name" in done.stderr
+    assert path.read_text() == "original"
+    assert list(host.files.iterdir()) == [path]

@@ -1,0 +1,104 @@
+"""The proof of a check believes what the Agent prints, and nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .scripts import Done, run, stand_in
+
+METRIC = {"metric": "my_metric", "type": "gauge", "host": "vm", "interval": 0, "source_type_name": "System"}
+
+
+def metric(value: float, **changes: Any) -> dict[str, Any]:
+    """A metric as ``datadog-agent check --json`` prints it."""
+    return METRIC | {"points": [[1700000000, value]], "tags": ["custom_check:my_metric"]} | changes
+
+
+def instance(*metrics: dict[str, Any], error: str = "") -> dict[str, Any]:
+    """One instance's run in that form; without metrics their key is not there.
+
+    Source: https://github.com/DataDog/datadog-agent/blob/main/pkg/cli/subcommands/check/command.go
+    """
+    runner = {"CheckName": "my_metric", "Interval": 45_000_000_000, "TotalErrors": int(bool(error)), "LastError": error}
+    return {"aggregator": {"metrics": list(metrics)} if metrics else {}, "runner": runner, "inventories": None}
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder with a ``sudo`` that changes nobody, and that tells whom it should have changed to."""
+    folder = tmp_path / "bin"
+    stand_in(
+        folder, "sudo", f'echo "sudo $*" >{tmp_path}/called\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"'
+    )
+    return folder
+
+
+def prove(programs: Path, printed: str, *, code: int = 0, twice: str = "no", wanted: str = "my_metric") -> Done:
+    """The proof, with an Agent that prints ``printed`` and ends with ``code``."""
+    (programs.parent / "printed").write_text(printed)
+    stand_in(programs, "datadog-agent", f"cat {programs.parent}/printed\nexit {code}")
+    variables = {"check": "my_metric", "metric": wanted, "twice": twice}
+    return run("agent/prove_check.sh", variables=variables, programs=programs)
+
+
+def printed_by_agent(*instances: dict[str, Any]) -> str:
+    return json.dumps(instances, indent=2)
+
+
+def test_a_good_run_gives_value_tags_and_interval(programs: Path) -> None:
+    done = prove(programs, printed_by_agent(instance(metric(512))))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"value": 512, "tags": ["custom_check:my_metric"], "interval_s": 45}
+    assert (programs.parent / "called").read_text() == "sudo -n -u dd-agent -- datadog-agent check my_metric --json\n"
+
+
+def test_of_two_runs_the_last_value_counts(programs: Path) -> None:
+    done = prove(programs, printed_by_agent(instance(metric(1), metric(7.5, tags=None))), twice="yes")
+    assert json.loads(done.stdout)["value"] == 7.5
+    assert (programs.parent / "called").read_text().endswith("check my_metric --json --check-rate\n")
+
+
+def test_a_check_that_raises_is_no_proof_although_the_command_succeeds(programs: Path) -> None:
+    error = json.dumps([{"message": "no such table", "traceback": "Traceback (most recent call last) ..."}])
+    done = prove(programs, printed_by_agent(instance(metric(512), error=error)))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("watchpost: the check my_metric did not submit my_metric: ")
+    assert "no such table" in done.stderr
+
+
+@pytest.mark.parametrize("found", [[], [metric(1, metric="other")]])
+def test_a_metric_that_is_missing_is_said_so(programs: Path, found: list[dict[str, Any]]) -> None:
+    done = prove(programs, printed_by_agent(instance(*found)))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("watchpost: the check my_metric did not submit my_metric: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_command_that_fails_is_said_so(programs: Path) -> None:
+    done = prove(programs, "Error: no valid check found", code=255)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "watchpost: 'datadog-agent check my_metric' failed: Error: no valid check found" in done.stderr
+
+
+def test_a_run_with_hundreds_of_metrics_is_read(programs: Path) -> None:
+    tags = [f"a_tag_of_the_database_{number}:value" for number in range(6)]
+    others = [metric(number, metric=f"mysql.performance.some_figure_{number}", tags=tags) for number in range(400)]
+    done = prove(programs, printed_by_agent(instance(*others, metric(512))))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["value"] == 512
+
+
+@pytest.mark.parametrize("before", ["2026-11-23 | CORE | WARN | (pkg/x.go:1 in f) | [deprecated] setting\n", "=== \n"])
+def test_lines_before_the_json_do_no_harm(programs: Path, before: str) -> None:
+    done = prove(programs, before + printed_by_agent(instance(metric(512))))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["value"] == 512
+
+
+def test_no_json_at_all_is_said_in_a_sentence(programs: Path) -> None:
+    done = prove(programs, "nothing of the kind")
+    assert done.returncode == 1
+    assert done.stderr.startswith("watchpost: ")
+    assert "nothing of the kind" in done.stderr

@@ -1,0 +1,31 @@
+"""What all unit tests share."""
+
+import gc
+
+import pytest
+from hypothesis import settings
+
+from tests.unit.recorder import Program, run_program
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pulumi-command be imported: it warns of a resource of its own that nothing here uses."""
+    config.addinivalue_line("filterwarnings", "ignore:This resource is deprecated:DeprecationWarning:pulumi_command")
+
+
+# The same examples on every run: a test fails for what has changed, not by luck.
+settings.register_profile("watchpost", max_examples=50, deadline=None, derandomize=True, database=None)
+settings.load_profile("watchpost")
+
+
+@pytest.fixture(scope="session")
+def dev_stack() -> Program:
+    """The whole program with the settings of the `dev` stack and one host: to be looked at only."""
+    return run_program()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_collections(dev_stack: Program) -> None:  # noqa: ARG001 - by then everything is imported
+    """Spare the collector the hundreds of thousands of objects that pulumi-datadog's classes are made of."""
+    gc.collect()
+    gc.freeze()

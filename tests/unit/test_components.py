@@ -1,0 +1,361 @@
+"""Every component on its own: what it makes, under whom, and what it knows afterwards."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pulumi
+import pytest
+
+from components import remote
+from components.agent import AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
+from components.custom_check import MY_METRIC, CustomCheck, CustomCheckArgs
+from components.downtimes import OfficeHoursDowntimes, OfficeHoursDowntimesArgs
+from components.host import Host, HostArgs, ssh_command
+from components.monitors import MetricMonitor, MetricMonitorArgs
+from components.mysql import MySql, MySqlArgs
+from components.settings import HostSettings, validate
+from components.sharing import SharedDashboard, SharedDashboardArgs
+from components.timeboards import Timeboards, TimeboardsArgs
+from components.traced_app import LoadGenerator, LoadGeneratorArgs, TracedApp, TracedAppArgs
+from tests.unit import recorder
+from tests.unit.recorder import (
+    API_KEY,
+    COMMAND,
+    DASHBOARD,
+    DOWNTIME,
+    EMBED,
+    EMBED_LINK,
+    HOST,
+    LOCAL_COMMAND,
+    MONITOR,
+    PASSWORD,
+    PRIVATE_KEY,
+    SAMPLE,
+    Program,
+    Secret,
+    plain,
+    run,
+)
+
+
+def machine(**changes: Any) -> HostSettings:
+    return HostSettings.model_validate({key: value for key, value in {**HOST, **changes}.items() if value is not None})
+
+
+def host(name: str = "vm", **changes: Any) -> Host:
+    return Host(name, HostArgs(machine=machine(**changes), packages=["a", "b | c"]))
+
+
+def agent(on: Host, name: str = "agent", **changes: Any) -> DatadogAgent:
+    args: dict[str, Any] = {
+        "host": on,
+        "api_key": pulumi.Output.secret(API_KEY),
+        "site": "datadoghq.eu",
+        "env": "dev",
+        "tags": ("team:core",),
+        "version": "7.70.1",
+        "install_script_url": "https://example.com/install.sh",
+        **changes,
+    }
+    return DatadogAgent(name, DatadogAgentArgs(**args))
+
+
+def service(of: DatadogAgent) -> AgentService:
+    return AgentService("service", AgentServiceArgs(agent=of, reads=[], checks=["one", "two"]))
+
+
+def app(on: Host) -> TracedApp:
+    args = TracedAppArgs(host=on, agent=service(agent(on)), service="shop", env="dev", version="1.2")
+    return TracedApp("app", args)
+
+
+def children(program: Program, component: str) -> set[str]:
+    """The names of the resources directly under a component."""
+    (urn,) = {r.urn for r in program.resources if not r.request.custom and r.name == component}
+    return {r.name for r in program.resources if r.parent == urn}
+
+
+def connection(program: Program, name: str) -> Mapping[str, Any]:
+    secret = program.commands[name].inputs["connection"]
+    assert isinstance(secret, Secret)
+    found: Mapping[str, Any] = secret.value
+    return found
+
+
+def test_a_host_passes_its_gate_before_its_packages_are_installed() -> None:
+    program = run(lambda: pulumi.export("ssh", host().ssh))
+    assert children(program, "vm") == {"vm-ready", "vm-packages"}
+    assert program.before(program.commands["vm-packages"]) == {"vm-ready"}
+    assert "env packages='a, b | c' directories='' users='' " in program.commands["vm-packages"].plain["create"]
+    assert program.outputs == {"ssh": "ssh -p 22 watchpost@198.18.0.2"}
+
+
+def test_a_host_s_connection_is_whole_and_secret() -> None:
+    assert connection(run(host), "vm-ready") == {
+        "host": "198.18.0.2",
+        "port": 22,
+        "user": "watchpost",
+        "privateKey": PRIVATE_KEY,
+        "hostKey": "ssh-ed25519 AAAAfake",
+        "dialErrorLimit": 20,
+        "perDialTimeout": 15,
+    }
+
+
+def test_a_host_can_be_reached_by_a_key_file_with_a_password(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(PRIVATE_KEY)
+    program = run(
+        lambda: pulumi.export(
+            "ssh", host(privateKey=None, privateKeyFile=str(file), privateKeyPassword="fake-password").ssh
+        )
+    )
+    assert connection(program, "vm-ready")["privateKey"] == PRIVATE_KEY
+    assert connection(program, "vm-ready")["privateKeyPassword"] == "fake-password"
+    assert program.outputs["ssh"] == f"ssh -i {file} -p 22 watchpost@198.18.0.2"
+
+
+def test_a_host_can_be_reached_by_the_ssh_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/fake-agent")
+    program = run(lambda: host(privateKey=None, agent=True), environment={"SSH_AUTH_SOCK": "/run/fake-agent"})
+    assert connection(program, "vm-ready")["agentSocketPath"] == "/run/fake-agent"
+    assert "privateKey" not in connection(program, "vm-ready")
+
+
+def test_the_ssh_command_is_what_a_person_types() -> None:
+    assert ssh_command("a.example.com", 2222, "me", None) == "ssh -p 2222 me@a.example.com"
+    assert ssh_command("::1", 22, "me", "/k") == "ssh -i /k -p 22 me@::1"
+
+
+def test_a_shell_without_undo_has_nothing_to_run_on_delete() -> None:
+    def body() -> None:
+        shell = remote.Shell(connection={"host": "x"}, sudo=False, undo=False)  # type: ignore[arg-type]
+        parent = pulumi.ComponentResource("test:index:Parent", "parent")
+        shell.run("step", "host/ready.sh", parent=parent)
+        shell.file("file", "/etc/x", "content", parent=parent, mode="0600")
+
+    program = run(body)
+    assert "delete" not in program.commands["step"].inputs
+    assert "env path=/etc/x owner=root:root mode=0600 bash -c " in program.commands["file"].plain["create"]
+    assert program.commands["file"].plain["stdin"] == "content"
+    assert children(program, "parent") == {"step", "file"}
+
+
+def test_a_local_script_is_removed_before_it_is_replaced() -> None:
+    def body() -> None:
+        parent = pulumi.ComponentResource("test:index:Parent", "parent")
+        remote.local_script("vm", "vagrant/vm.sh", parent=parent, variables={"cpus": 2}, replace_on=["box"])
+
+    command = run(body, stdout={"files/vagrant/vm.sh": "{}"}).one(LOCAL_COMMAND)
+    assert command.plain["create"] == "bash files/vagrant/vm.sh apply"
+    assert command.plain["delete"] == "bash files/vagrant/vm.sh remove"
+    assert command.plain["environment"] == {"cpus": "2"}
+    assert command.plain["triggers"] == ["box"]
+    assert command.request.deleteBeforeReplace
+
+
+def test_an_agent_is_installed_and_configured_but_not_restarted() -> None:
+    program = run(lambda: agent(host()))
+    assert children(program, "agent") == {"agent-install", "agent-datadog.yaml", "agent-network.yaml"}
+    install = program.commands["agent-install"].plain["create"]
+    assert "env url=https://example.com/install.sh version=7.70.1 bash -c " in install
+    datadog_yaml = program.commands["agent-datadog.yaml"].inputs["stdin"]
+    assert datadog_yaml == Secret(
+        f"api_key: {API_KEY}\nsite: datadoghq.eu\nhostname: vm\nenv: dev\ntags:\n- team:core\n"
+        "apm_config:\n  enabled: true\n"
+    )
+    assert "agent-install" in program.before(program.commands["agent-datadog.yaml"])
+
+
+def test_the_service_follows_every_file_and_names_every_check() -> None:
+    program = run(lambda: pulumi.export("version", service(agent(host())).version))
+    assert children(program, "service") == {"service-restart"}
+    restart = program.commands["service-restart"]
+    assert "checks='cpu network one two' " in restart.plain["create"]
+    assert isinstance(restart.inputs["stdin"], Secret)
+    paths = [line.split()[0] for line in restart.plain["stdin"].splitlines()]
+    assert paths == ["/etc/datadog-agent/datadog.yaml", "/etc/datadog-agent/conf.d/network.d/conf.yaml"]
+    assert program.outputs == {"version": "Agent 7.78.4"}
+
+
+def test_a_change_of_one_file_changes_what_follows_it() -> None:
+    def fingerprint(site: str) -> str:
+        return str(run(lambda: service(agent(host(), site=site))).commands["service-restart"].plain["stdin"])
+
+    one, other = fingerprint("datadoghq.eu").splitlines(), fingerprint("us5.datadoghq.com").splitlines()
+    assert one[0] != other[0]
+    assert one[1:] == other[1:]
+
+
+def test_the_database_password_is_made_once_and_goes_to_the_server_and_the_agent() -> None:
+    def body() -> None:
+        database = MySql("db", MySqlArgs(agent=agent(host())))
+        pulumi.export("version", database.version)
+        pulumi.export("user_time", database.user_time)
+
+    program = run(body)
+    assert children(program, "db") == {"db-password", "db-user", "db-conf.yaml", "db-proof"}
+    password = program.named("db-password").plain
+    # The script puts it into SQL: letters and digits need no quoting.
+    assert (password["length"], password["special"]) == (32, False)
+    assert program.commands["db-user"].inputs["stdin"] == Secret(f"{PASSWORD}\n")
+    conf = program.commands["db-conf.yaml"].inputs["stdin"]
+    assert isinstance(conf, Secret)
+    assert f"  password: {PASSWORD}\n" in conf.value
+    assert {"db-user", "db-conf.yaml"} <= program.before(program.commands["db-proof"])
+    assert program.outputs == {"version": "8.0.36", "user_time": SAMPLE}
+
+
+def test_a_check_is_code_and_yaml_proven_by_a_run() -> None:
+    def body() -> None:
+        check = CustomCheck("check", CustomCheckArgs(agent=agent(host()), metric=MY_METRIC, interval=30))
+        pulumi.export("sample", check.sample)
+
+    program = run(body)
+    assert children(program, "check") == {"check-code", "check-conf.yaml", "check-proof"}
+    for name, path in {"code": "checks.d/my_metric.py", "conf.yaml": "conf.d/my_metric.d/conf.yaml"}.items():
+        assert f" path=/etc/datadog-agent/{path} " in program.commands[f"check-{name}"].plain["create"]
+    assert "min_collection_interval: 30\n" in program.commands["check-conf.yaml"].plain["stdin"]
+    assert {"check-code", "check-conf.yaml"} <= program.before(program.commands["check-proof"])
+    assert program.outputs == {"sample": SAMPLE}
+
+
+def test_an_app_is_proven_after_it_has_started_with_the_agent_running() -> None:
+    program = run(lambda: pulumi.export("traces", app(host()).traces))
+    assert children(program, "app") == {
+        "app-requirements.txt",
+        "app-app.py",
+        "app-unit",
+        "app-environment",
+        "app-service",
+        "app-proof",
+    }
+    assert {"service-restart", "app-environment"} <= program.before(program.commands["app-service"])
+    assert "app-service" in program.before(program.commands["app-proof"])
+    assert program.outputs == {"traces": {"traces": 3, "tracer": "4.16.0"}}
+
+
+def test_only_another_requirement_builds_the_app_s_environment_anew() -> None:
+    stdin = run(lambda: app(host())).commands["app-environment"].plain["stdin"]
+    assert [line.split()[0] for line in stdin.splitlines()] == ["/opt/watchpost-app/requirements.txt"]
+
+
+def test_load_is_sent_once_the_app_answers() -> None:
+    def body() -> None:
+        on = host()
+        load = LoadGenerator("load", LoadGeneratorArgs(host=on, app=app(on), requests=10, concurrency=2))
+        pulumi.export("report", load.report)
+
+    program = run(body)
+    assert children(program, "load") == {"load-run"}
+    assert "requests=10 concurrency=2 " in program.commands["load-run"].plain["create"]
+    assert "app-service" in program.before(program.commands["load-run"])
+    assert program.outputs["report"]["/"]["requests"] == 5000
+
+
+def test_a_proof_that_is_no_json_fails_the_update() -> None:
+    with pytest.raises(json.JSONDecodeError):
+        run(
+            lambda: CustomCheck("check", CustomCheckArgs(agent=agent(host()), metric=MY_METRIC)),
+            stdout={"files/agent/prove_check.sh": "no json"},
+        )
+
+
+BOARDS = TimeboardsArgs(site="datadoghq.eu", env="dev", metric=MY_METRIC, warning=1, alert=2, service="shop")
+
+
+def monitor(timeboard: pulumi.Input[str] = "https://x") -> MetricMonitor:
+    args = MetricMonitorArgs(
+        site="datadoghq.eu",
+        env="dev",
+        metric=MY_METRIC,
+        window_minutes=5,
+        warning=1,
+        alert=2,
+        no_data_minutes=10,
+        mentions="@you@example.com",
+        timeboard=timeboard,
+    )
+    return MetricMonitor("monitor", args)
+
+
+def test_timeboards_are_two_dashboards_with_links_to_the_site() -> None:
+    def body() -> None:
+        boards = Timeboards("boards", BOARDS)
+        pulumi.export("links", [boards.timeboard, boards.apm_link])
+
+    program = run(body)
+    assert children(program, "boards") == {"boards-timeboard", "boards-apm"}
+    for board in program.of(DASHBOARD):
+        assert {"title", "layout_type", "widgets"} <= set(json.loads(board.plain["dashboard"]))
+        assert {"id", "is_read_only", "url"}.isdisjoint(json.loads(board.plain["dashboard"]))
+    assert program.outputs["links"] == [
+        "https://app.datadoghq.eu/dashboard/boards-timeboard",
+        "https://app.datadoghq.eu/dashboard/boards-apm",
+    ]
+
+
+def test_a_monitor_speaks_of_missing_data_after_its_own_time() -> None:
+    program = run(lambda: pulumi.export("link", monitor().link))
+    inputs = program.one(MONITOR).plain
+    assert inputs["type"] == "metric alert"
+    assert (inputs["notifyNoData"], inputs["noDataTimeframe"]) == (True, 10)
+    assert (inputs["requireFullWindow"], inputs["notifyAudit"]) == (True, True)
+    assert inputs["monitorThresholds"] == {"critical": "2", "warning": "1"}
+    assert children(program, "monitor") == {"monitor"}
+    assert program.outputs == {"link": "https://app.datadoghq.eu/monitors/4711"}
+
+
+def test_downtimes_mute_their_monitor_and_leave_the_schedule_alone_afterwards() -> None:
+    hours = validate(recorder.settings()).office_hours
+
+    def body() -> None:
+        args = OfficeHoursDowntimesArgs(
+            site="datadoghq.eu",
+            env="dev",
+            hours=hours,
+            monitor=monitor().monitor,
+            metric="my_metric",
+            mentions="@you@example.com",
+        )
+        pulumi.export("links", OfficeHoursDowntimes("closed", args).links)
+
+    program = run(body)
+    assert len(program.of(DOWNTIME)) == 2
+    for downtime in program.of(DOWNTIME):
+        assert downtime.plain["monitorIdentifier"] == {"monitorId": 4711}
+        assert downtime.plain["scope"] == "*"
+        assert list(downtime.request.ignoreChanges) == ["recurringSchedule"]
+        assert len(downtime.plain["recurringSchedule"]["recurrences"]) <= 5
+    assert set(program.outputs["links"]) == {"nights", "closed-days"}
+
+
+def test_a_shared_link_is_a_secret_and_so_is_what_opens_it() -> None:
+    def body() -> None:
+        shared = SharedDashboard("shared", SharedDashboardArgs(dashboard=Timeboards("boards", BOARDS).apm, title="T"))
+        pulumi.export("link", shared.link)
+
+    program = run(body)
+    embed = program.one(EMBED)
+    assert {"url", "credential", "token"} <= set(embed.request.additionalSecretOutputs)
+    assert embed.plain["dashboardId"] == "boards-apm-id"
+    assert program.outputs == {"link": Secret(EMBED_LINK)}
+
+
+def test_what_components_know_is_registered_with_them() -> None:
+    with mock.patch.object(pulumi.ComponentResource, "register_outputs", autospec=True) as registered:
+        run(lambda: (app(host()), MySql("db", MySqlArgs(agent=agent(host("other"), name="another")))))
+    told = {call.args[0].__class__.__name__: set(call.args[1]) for call in registered.call_args_list}
+    assert told["Host"] == {"ssh"}
+    assert told["AgentService"] == {"version"}
+    assert told["TracedApp"] == {"traces"}
+    assert told["MySql"] == {"version", "user_time"}
+
+
+def test_everything_is_of_a_component_of_its_own(dev_stack: Program) -> None:
+    for resource in dev_stack.of(COMMAND, DASHBOARD, MONITOR, DOWNTIME, EMBED, recorder.PASSWORD_TYPE):
+        assert "$watchpost:" in resource.parent, resource.name
+    assert plain(dev_stack.outputs["hosts"])

@@ -1,0 +1,54 @@
+"""Links go to the account's site, and carry names as they are."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components import links
+
+APPS = {
+    "datadoghq.com": "app.datadoghq.com",
+    "datadoghq.eu": "app.datadoghq.eu",
+    "us3.datadoghq.com": "us3.datadoghq.com",
+    "us5.datadoghq.com": "us5.datadoghq.com",
+    "ap1.datadoghq.com": "ap1.datadoghq.com",
+    "ap2.datadoghq.com": "ap2.datadoghq.com",
+    "ddog-gov.com": "app.ddog-gov.com",
+    "us2.ddog-gov.com": "us2.ddog-gov.com",
+}
+"""Source: https://docs.datadoghq.com/getting_started/site/"""
+
+
+@pytest.mark.parametrize("site", APPS)
+def test_pages_and_api_follow_the_site(site: str) -> None:
+    assert links.app(site) == f"https://{APPS[site]}"
+    assert links.api(site) == f"https://api.{site}/"
+    for link in (
+        links.dashboard(site, "/dashboard/abc/x"),
+        links.monitor(site, "1"),
+        links.downtime(site, "2"),
+        links.host(site, "vm"),
+        links.service(site, "app", "dev", "flask.request"),
+    ):
+        assert urlsplit(link).netloc == APPS[site]
+
+
+def test_the_last_minutes_are_live() -> None:
+    link = links.last_minutes("https://app.datadoghq.com/dashboard/abc", 5)
+    assert parse_qs(urlsplit(link).query) == {"from_ts": ["now-5m"], "to_ts": ["now"], "live": ["true"]}
+
+
+@given(name=st.text(st.characters(codec="utf-8"), min_size=1))
+def test_a_name_in_a_link_is_one_value(name: str) -> None:
+    host = urlsplit(links.host("datadoghq.com", name))
+    assert parse_qs(host.query, keep_blank_values=True) == {"hostname": [name]}
+    service = urlsplit(links.service("datadoghq.com", name, name, "flask.request"))
+    assert parse_qs(service.query, keep_blank_values=True) == {"env": [name]}
+    assert service.path.count("/") == 6
+    assert not service.fragment
+
+
+def test_a_host_s_page_can_be_completed_by_datadog() -> None:
+    assert links.host("datadoghq.com", "") + "vm" == links.host("datadoghq.com", "vm")

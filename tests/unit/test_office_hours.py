@@ -1,0 +1,282 @@
+"""Muted exactly outside office hours: every minute of a year, against an oracle of its own."""
+
+from datetime import UTC, datetime, time, timedelta
+from itertools import product
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from components.downtimes import MARGIN, identity, schedule
+from components.office_hours import DAYS, OfficeHours, closed_days, duration_text, first_fault, nights, recurrences
+from components.settings import SettingsError, validate
+from tests.unit import recorder
+from tests.unit.clock import Repeated, first_difference, is_muted, minute, should_be_muted
+
+YEAR = datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
+OFFICE_DAYS = ("MO", "TU", "WE", "TH", "FR")
+ZONES = (
+    "Europe/Paris",
+    "America/New_York",
+    "Asia/Tokyo",  # the clock never changes
+    "Asia/Kolkata",  # half an hour off
+    "Australia/Lord_Howe",  # changes by half an hour
+    "Australia/Sydney",  # summer in December
+    "UTC",
+)
+HARD_ZONES = (
+    "America/Santiago",
+    "Africa/Cairo",
+    "Asia/Jerusalem",
+    "Africa/Casablanca",
+    "Asia/Beirut",
+    "Pacific/Chatham",
+)
+"""Their clocks change at midnight, right before days of work, or by the quarter of an hour."""
+
+
+def hours(zone: str = "Europe/Paris", days: tuple[str, ...] = OFFICE_DAYS, **clock: time) -> OfficeHours:
+    return OfficeHours(start=clock.get("start", time(9)), end=clock.get("end", time(19)), days=days, timezone=zone)
+
+
+def scheduled(office: OfficeHours, now: datetime) -> list[Repeated]:
+    """All that Datadog is told at ``now``."""
+    return [
+        Repeated(rrule=str(told.rrule), duration=str(told.duration), start=str(told.start), zone=office.timezone)
+        for recurrence in recurrences(office).values()
+        for told in schedule(recurrence, now)
+    ]
+
+
+def expected(office: OfficeHours, begin: int, end: int) -> bytes:
+    opens, closes = f"{office.start:%H:%M}", f"{office.end:%H:%M}"
+    return should_be_muted(office.timezone, office.days, opens, closes, begin, end)
+
+
+def wrong_minute(office: OfficeHours, repeated: list[Repeated], since: datetime, until: datetime) -> datetime | None:
+    begin, end = minute(since), minute(until)
+    return first_difference(expected(office, begin, end), is_muted(repeated, begin, end), begin)
+
+
+def weekly(days: str, start: str, duration: str) -> Repeated:
+    """A recurrence as somebody would type it for Paris."""
+    return Repeated(rrule=f"FREQ=WEEKLY;INTERVAL=1;BYDAY={days}", start=start, duration=duration, zone="Europe/Paris")
+
+
+def first_minute(now: datetime) -> datetime:
+    """From when on downtimes made at ``now`` have to be right."""
+    return now.replace(second=0, microsecond=0) + MARGIN
+
+
+@st.composite
+def offices(draw: st.DrawFn, zones: tuple[str, ...] = ZONES + HARD_ZONES) -> OfficeHours:
+    start = draw(st.integers(0, 23 * 60 + 58))
+    end = draw(st.integers(start + 1, 23 * 60 + 59))
+    days = draw(st.sets(st.sampled_from(DAYS), min_size=1))
+    return OfficeHours(
+        start=time(*divmod(start, 60)),
+        end=time(*divmod(end, 60)),
+        days=tuple(day for day in DAYS if day in days),
+        timezone=draw(st.sampled_from(zones)),
+    )
+
+
+def is_plain(office: OfficeHours) -> bool:
+    """Whether opening and closing time exist once on each office day: no clock changes right there."""
+    edges = [
+        datetime.combine(YEAR[0] + timedelta(days=day), edge, ZoneInfo(office.timezone))
+        for day in range(366)
+        for edge in (office.start, office.end)
+    ]
+    return all(
+        edge.utcoffset() == edge.replace(fold=1).utcoffset() for edge in edges if DAYS[edge.weekday()] in office.days
+    )
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_every_minute_of_a_year_is_muted_exactly_outside_office_hours(zone: str) -> None:
+    since, until = YEAR
+    office = hours(zone)
+    assert wrong_minute(office, scheduled(office, since - MARGIN), since, until) is None
+    # The oracle sees both kinds of minutes: 50 hours a week are not muted.
+    share = expected(office, minute(since), minute(until)).count(0) / (365 * 24 * 60)
+    assert share == pytest.approx(50 / 168, abs=0.01)
+
+
+def test_nights_after_office_days_alone_leave_monday_morning_unmuted() -> None:
+    since, until = YEAR
+    naive = [
+        weekly("MO,TU,WE,TH,FR", "2026-12-01T19:00:00", "14h"),
+        weekly("SA,SU", "2026-12-05T00:00:00", "24h"),
+    ]
+    assert wrong_minute(hours(), naive, since, until) == datetime(2027, 1, 3, 23, tzinfo=UTC)
+    begin, end = minute(since), minute(until)
+    muted, should = is_muted(naive, begin, end), expected(hours(), begin, end)
+    assert sum(left != right for left, right in zip(muted, should, strict=True)) == 52 * 9 * 60
+
+
+def test_a_weekend_in_one_piece_ends_an_hour_early_when_the_clock_is_put_back() -> None:
+    since, until = YEAR
+    naive = [
+        weekly("MO,TU,WE,TH,FR", "2026-12-01T19:00:00", "14h"),
+        weekly("MO", "2026-12-07T00:00:00", "9h"),
+        weekly("SA", "2026-12-05T00:00:00", "48h"),
+    ]
+    assert wrong_minute(hours(), naive, since, until) == datetime(2027, 10, 31, 22, tzinfo=UTC)
+
+
+def test_the_usual_hours_are_told_as_two_recurrences() -> None:
+    night, closed = nights(hours()), closed_days(hours())
+    assert closed is not None
+    assert (night.rrule, night.start, duration_text(night.duration)) == (
+        "FREQ=WEEKLY;INTERVAL=1;BYDAY=MO,TU,WE,TH,FR,SU",
+        time(19),
+        "14h",
+    )
+    assert (closed.rrule, closed.start, duration_text(closed.duration)) == (
+        "FREQ=WEEKLY;INTERVAL=1;BYDAY=SA,SU",
+        time(0),
+        "24h",
+    )
+
+
+@settings(max_examples=60)
+@given(office=offices())
+@example(office=hours("Africa/Cairo"))
+@example(office=hours("Europe/Paris", DAYS))
+@example(office=hours("Asia/Jerusalem", ("SU", "MO", "TU", "WE", "TH")))
+def test_the_fault_that_settings_look_for_is_the_one_that_the_oracle_finds(office: OfficeHours) -> None:
+    since, until = YEAR
+    assume(is_plain(office))
+    told = scheduled(office, since - timedelta(days=8))
+    assert first_fault(office, since, until) == wrong_minute(office, told, since, until)
+
+
+@settings(max_examples=60)
+@given(
+    office=offices(ZONES),
+    seconds=st.integers(0, 365 * 24 * 3600),
+)
+def test_from_the_first_minute_on_it_is_exact_whenever_it_is_made(office: OfficeHours, seconds: int) -> None:
+    now = YEAR[0] + timedelta(seconds=seconds)
+    since, until = first_minute(now), now + timedelta(days=15)
+    assume(is_plain(office))
+    if first_fault(office, since, until) is None:
+        assert wrong_minute(office, scheduled(office, now), since, until) is None
+
+
+MOMENTS = {
+    "in office hours": "2027-06-09T10:30:00",
+    "at opening time": "2027-06-09T09:00:00",
+    "at closing time": "2027-06-09T19:00:00",
+    "a second before closing time": "2027-06-09T18:59:59",
+    "the margin before closing time": "2027-06-09T18:57:00",
+    "a minute before opening time": "2027-06-09T08:59:00",
+    "in the evening": "2027-06-09T22:15:30",
+    "before dawn": "2027-06-09T04:00:00",
+    "on Friday night": "2027-06-11T23:59:59",
+    "on Saturday at midnight": "2027-06-12T00:00:00",
+    "on Saturday": "2027-06-12T12:00:00",
+    "on Sunday before midnight": "2027-06-13T23:58:00",
+    "on Monday before dawn": "2027-06-14T03:00:00",
+    "the night before the clock is put forward": "2027-03-27T23:00:00",
+    "an hour before the clock is put forward": "2027-03-28T01:00:00",
+    "when the clock is put forward": "2027-03-28T03:00:00",
+    "the evening after the clock was put forward": "2027-03-28T20:00:00",
+    "the night before the clock is put back": "2027-10-30T23:00:00",
+    "an hour before the clock is put back": "2027-10-31T01:30:00",
+    "the evening after the clock was put back": "2027-10-31T22:30:00",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_the_first_stretch_is_exact(moment: str) -> None:
+    now = datetime.fromisoformat(MOMENTS[moment]).replace(tzinfo=ZoneInfo("Europe/Paris")).astimezone(UTC)
+    told = scheduled(hours(), now)
+    assert wrong_minute(hours(), told, first_minute(now), now + timedelta(days=15)) is None
+    for recurrence in told:
+        start = datetime.fromisoformat(recurrence.start).replace(tzinfo=ZoneInfo("Europe/Paris"))
+        assert start >= first_minute(now)
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_no_start_is_past_in_the_hours_around_a_change_of_the_clock(zone: str) -> None:
+    """Datadog is told local times, and the hour before the clock is put back exists twice."""
+    changes = [
+        at
+        for at in (YEAR[0] + timedelta(hours=hour / 2) for hour in range(365 * 48))
+        if at.astimezone(ZoneInfo(zone)).utcoffset()
+        != (at - timedelta(minutes=30)).astimezone(ZoneInfo(zone)).utcoffset()
+    ]
+    assert bool(changes) == (zone not in ("Asia/Tokyo", "Asia/Kolkata", "UTC"))
+    for change, minutes in product(changes, range(-120, 121, 7)):
+        now = change + timedelta(minutes=minutes)
+        for told in scheduled(hours(zone), now):
+            start = datetime.fromisoformat(told.start).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+            assert start > now, (told, now)
+
+
+@given(office=offices(ZONES), seconds=st.integers(0, 365 * 24 * 3600))
+def test_starts_are_local_without_an_offset_and_durations_are_as_datadog_takes_them(
+    office: OfficeHours, seconds: int
+) -> None:
+    for told in scheduled(office, YEAR[0] + timedelta(seconds=seconds)):
+        start = datetime.fromisoformat(told.start)
+        assert start.tzinfo is None
+        assert told.start == start.strftime("%Y-%m-%dT%H:%M:%S")
+        assert told.duration[:-1].isdigit()
+        assert told.duration[-1] in "mh"
+        assert not any(word in told.rrule for word in ("DTSTART", "DTEND", "DURATION"))
+
+
+@given(one=offices(), other=offices())
+def test_a_downtime_s_name_changes_exactly_when_its_schedule_does(one: OfficeHours, other: OfficeHours) -> None:
+    assert (identity(nights(one)) == identity(nights(other))) == (nights(one) == nights(other))
+    closed, others = closed_days(one), closed_days(other)
+    if closed and others:
+        assert (identity(closed) == identity(others)) == (closed == others)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start": time(9, 1)},
+        {"end": time(18, 59)},
+        {"start": time(8), "end": time(18)},
+        {"days": ("MO", "TU", "WE", "TH")},
+        {"zone": "Europe/Berlin"},
+    ],
+)
+def test_any_change_of_office_hours_makes_another_downtime(change: dict[str, Any]) -> None:
+    names = [{identity(r) for r in recurrences(office).values()} for office in (hours(), hours(**change))]
+    assert names[0] != names[1]
+
+
+def test_no_two_time_zones_look_alike_in_a_name() -> None:
+    names = [identity(nights(hours(zone))) for zone in available_timezones()]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("zone", "days"),
+    [
+        ("Africa/Cairo", "MO TU WE TH FR"),
+        ("Asia/Jerusalem", "SU MO TU WE TH"),
+        ("Europe/Paris", "MO TU WE TH FR SA SU"),
+    ],
+)
+def test_settings_refuse_hours_that_cannot_be_muted_exactly(zone: str, days: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        validate(recorder.settings(timezone=zone, officeDays=days.split()))
+    (fault,) = error.value.faults
+    assert "watchpost:officeDays" in fault
+    assert "can't be muted exactly outside 09:00-19:00" in fault
+    assert zone in fault
+    assert "the first wrong minute is 20" in fault
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_settings_accept_the_usual_hours_in_many_zones(zone: str) -> None:
+    assert validate(recorder.settings(timezone=zone)).office_hours == hours(zone)

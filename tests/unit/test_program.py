@@ -1,0 +1,354 @@
+"""The whole program, as the engine runs it, under the configurations that people have."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pulumi
+import pytest
+
+from tests.unit.recorder import (
+    API_KEY,
+    APP_KEY,
+    COMMAND,
+    DASHBOARD,
+    DOWNTIME,
+    EMBED,
+    EMBED_LINK,
+    HOST,
+    LOCAL_COMMAND,
+    MONITOR,
+    PASSWORD_TYPE,
+    PROVIDER,
+    Created,
+    Program,
+    Secret,
+    plain,
+    run_program,
+)
+
+DATADOG = (DASHBOARD, MONITOR, DOWNTIME, EMBED)
+ENVIRONMENT_KEYS = {"DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY}
+
+
+@pytest.fixture
+def vagrant_stdout(tmp_path: Path) -> dict[str, str]:
+    """What vm.sh prints of a VM, whose key is in a file."""
+    key = tmp_path / "private_key"
+    key.write_text("fake-key-of-the-vm")
+    vm = {
+        "address": "127.0.0.1",
+        "port": 2222,
+        "user": "vagrant",
+        "private_key_file": str(key),
+        "host_key": "ssh-ed25519 AAAAvm",
+    }
+    return {"files/vagrant/vm.sh": json.dumps(vm)}
+
+
+def connection(program: Program, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = program.commands[name].plain["connection"]
+    return found
+
+
+def test_the_dev_stack_watches_one_host(dev_stack: Program) -> None:
+    program = dev_stack
+    assert len(program.of(COMMAND)) == 19
+    assert len(program.of(DASHBOARD)) == 2
+    assert len(program.of(DOWNTIME)) == 2
+    program.one(MONITOR)
+    program.one(PASSWORD_TYPE)
+    program.one(PROVIDER)
+    assert not program.warnings
+    assert set(program.outputs) == {
+        "timeboard",
+        "timeboardLast5Minutes",
+        "apmDashboard",
+        "monitor",
+        "downtimes",
+        "service",
+        "hosts",
+        "sharedDashboard",
+    }
+
+
+def test_no_two_resources_share_a_urn_however_hosts_are_named() -> None:
+    names = ["vm", "vm-agent", "vm-agent-service", "vm-app", "vm-mysql", "vm-my-metric", "vm-load", "watchpost"]
+    program = run_program(hosts=dict.fromkeys(names, HOST))
+    urns = [resource.urn for resource in program.resources]
+    assert len(urns) == len(set(urns))
+
+
+def test_a_first_preview_knows_every_resource_before_any_is_made(dev_stack: Program) -> None:
+    preview = run_program(preview=True)
+    assert {resource.urn for resource in preview.resources} == {resource.urn for resource in dev_stack.resources}
+
+
+def test_hosts_are_equal_and_datadog_is_told_once() -> None:
+    program = run_program(hosts={"first": HOST, "second": {**HOST, "address": "198.18.0.6"}})
+    first = {name.removeprefix("first-") for name in program.commands if name.startswith("first-")}
+    second = {name.removeprefix("second-") for name in program.commands if name.startswith("second-")}
+    assert first == second
+    assert len(program.of(*DATADOG)) == 6
+    assert connection(program, "second-ready")["host"] == "198.18.0.6"
+    assert set(plain(program.outputs["hosts"])) == {"first", "second"}
+
+
+def test_one_host_does_not_wait_for_another() -> None:
+    program = run_program(hosts={"first": HOST, "second": HOST})
+    for command in program.commands.values():
+        own = command.name.split("-")[0]
+        assert {name.split("-")[0] for name in program.before(command)} <= {own}
+
+
+def test_everything_on_a_host_waits_for_its_gate_and_the_agent_starts_after_its_files(dev_stack: Program) -> None:
+    program = dev_stack
+    for name, command in program.commands.items():
+        if name != "vm-ready":
+            assert "vm-ready" in program.before(command), name
+        if name not in ("vm-ready", "vm-packages"):
+            assert "vm-packages" in program.before(command), name
+    restarts = [command for command in program.commands.values() if command.script == "files/agent/service.sh"]
+    assert len(restarts) == 1
+    agent_files = {
+        name for name, command in program.commands.items() if "path=/etc/datadog-agent/" in command.plain["create"]
+    }
+    assert len(agent_files) == 5
+    assert agent_files <= program.before(restarts[0])
+    assert "vm-agent-service-restart" in program.before(program.commands["vm-app-service"])
+    assert "vm-app-service" in program.before(program.commands["vm-load-run"])
+
+
+def test_a_vagrant_vm_is_made_first_and_takes_all_on_it_along(vagrant_stdout: dict[str, str]) -> None:
+    program = run_program(
+        hosts={"box": {"vagrant": {"box": "debian/bookworm64", "memory": 1024}}}, stdout=vagrant_stdout
+    )
+    vm = program.one(LOCAL_COMMAND)
+    assert vm.plain["environment"] == {"name": "box", "box": "debian/bookworm64", "memory": "1024", "cpus": "2"}
+    assert vm.request.deleteBeforeReplace
+    assert {command.request.deletedWith for command in program.commands.values()} == {vm.urn}
+    for name in program.commands:
+        assert connection(program, name) == {
+            "host": "127.0.0.1",
+            "port": 2222,
+            "user": "vagrant",
+            "privateKey": "fake-key-of-the-vm",
+            "hostKey": "ssh-ed25519 AAAAvm",
+            "dialErrorLimit": 20,
+        }
+    assert plain(program.outputs["hosts"])["box"]["ssh"].endswith("private_key -p 2222 vagrant@127.0.0.1")
+
+
+def test_a_vagrant_vm_can_be_previewed_before_it_is_there(vagrant_stdout: dict[str, str]) -> None:
+    program = run_program(hosts={"box": {"vagrant": True}}, stdout=vagrant_stdout, preview=True)
+    assert len(program.of(COMMAND)) == 19
+
+
+def test_a_host_of_somebody_else_is_not_deleted_with_anything(dev_stack: Program) -> None:
+    assert {command.request.deletedWith for command in dev_stack.commands.values()} == {""}
+
+
+def test_sharing_makes_one_secret_link_and_is_off_by_default() -> None:
+    shared = run_program(shareDashboards=True)
+    assert shared.one(EMBED).plain["dashboardId"] == "watchpost-apm-id"
+    assert shared.outputs["sharedDashboard"] == Secret(EMBED_LINK)
+    private = run_program(shareDashboards=False)
+    assert not private.of(EMBED)
+    assert "sharedDashboard" not in private.outputs
+
+
+def test_without_load_no_request_is_sent_and_none_is_reported() -> None:
+    program = run_program(loadRequests=0)
+    assert "files/load/run.sh" not in {command.script for command in program.commands.values()}
+    assert "load" not in plain(program.outputs["hosts"])["vm"]["proofs"]
+
+
+def test_the_load_is_as_configured() -> None:
+    create = run_program(loadRequests=77, loadConcurrency=3).commands["vm-load-run"].plain["create"]
+    assert " requests=77 concurrency=3 bash -c " in create
+
+
+def test_cleaning_runs_each_script_again_to_remove_and_leaving_runs_none(dev_stack: Program) -> None:
+    for command in dev_stack.commands.values():
+        assert command.plain["delete"] == command.plain["create"].removesuffix(" apply") + " remove"
+    for command in run_program(onDestroy="leave").commands.values():
+        assert "delete" not in command.inputs
+
+
+def test_a_vagrant_vm_keeps_its_own_removal_when_hosts_are_left(vagrant_stdout: dict[str, str]) -> None:
+    program = run_program(hosts={"box": {"vagrant": True}}, stdout=vagrant_stdout, onDestroy="leave")
+    assert program.one(LOCAL_COMMAND).plain["delete"] == "bash files/vagrant/vm.sh remove"
+
+
+@pytest.mark.parametrize(
+    ("site", "pages", "api"),
+    [
+        ("datadoghq.com", "https://app.datadoghq.com/", "https://api.datadoghq.com/"),
+        ("datadoghq.eu", "https://app.datadoghq.eu/", "https://api.datadoghq.eu/"),
+        ("us5.datadoghq.com", "https://us5.datadoghq.com/", "https://api.us5.datadoghq.com/"),
+    ],
+)
+def test_every_link_the_api_and_the_agent_follow_the_site(site: str, pages: str, api: str) -> None:
+    program = run_program(site=site)
+    outputs = plain(program.outputs)
+    assert program.one(PROVIDER).plain["apiUrl"] == api
+    links = [outputs[name] for name in ("timeboard", "timeboardLast5Minutes", "apmDashboard", "monitor", "service")]
+    for link in [*links, *outputs["downtimes"].values(), outputs["hosts"]["vm"]["page"]]:
+        assert link.startswith(pages)
+    assert f"\nsite: {site}\n" in program.commands["vm-agent-datadog.yaml"].plain["stdin"]
+    message = program.one(MONITOR).plain["message"]
+    assert message.count("](https://") == message.count(f"]({pages}")
+
+
+def test_keys_of_the_stack_reach_provider_and_agent_as_secrets() -> None:
+    program = run_program(environment={"DD_API_KEY": "fake-other", "DD_APP_KEY": "fake-other"})
+    provider = program.one(PROVIDER).inputs
+    assert provider["apiKey"] == Secret(API_KEY)
+    assert provider["appKey"] == Secret(APP_KEY)
+    stdin = program.commands["vm-agent-datadog.yaml"].inputs["stdin"]
+    assert isinstance(stdin, Secret)
+    assert f"api_key: {API_KEY}\n" in stdin.value
+
+
+@pytest.mark.parametrize("prefix", ["DD", "DATADOG"])
+def test_keys_of_the_environment_are_left_to_the_provider_and_reach_the_agent_as_a_secret(prefix: str) -> None:
+    environment = {f"{prefix}_API_KEY": API_KEY, f"{prefix}_APP_KEY": APP_KEY}
+    program = run_program(keys_in_stack=False, environment=environment)
+    assert {"apiKey", "appKey"}.isdisjoint(program.one(PROVIDER).inputs)
+    stdin = program.commands["vm-agent-datadog.yaml"].inputs["stdin"]
+    assert isinstance(stdin, Secret)
+    assert f"api_key: {API_KEY}\n" in stdin.value
+
+
+def test_an_address_of_the_environment_overrides_the_api_of_the_site() -> None:
+    program = run_program(environment={"DD_HOST": "http://127.0.0.1:8080"})
+    assert program.one(PROVIDER).plain["apiUrl"] == "http://127.0.0.1:8080"
+
+
+def test_every_resource_in_datadog_uses_the_program_s_provider(dev_stack: Program) -> None:
+    provider = dev_stack.one(PROVIDER)
+    assert {resource.request.provider for resource in dev_stack.of(*DATADOG)} == {f"{provider.urn}::datadog-id"}
+
+
+def test_other_office_hours_make_other_downtimes() -> None:
+    program = run_program(
+        officeStart="08:30", officeEnd="17:00", officeDays=["TU", "WE", "TH", "SA"], timezone="Asia/Kolkata"
+    )
+    nights, closed = sorted(program.of(DOWNTIME), key=lambda downtime: downtime.name, reverse=True)
+    assert nights.name == "closed-office-nights-mo-tu-we-th-fr-sa-1700-930m-Asia-Kolkata"
+    assert closed.name == "closed-office-closed-days-mo-fr-su-0000-24h-Asia-Kolkata"
+    assert nights.plain["recurringSchedule"]["recurrences"][0]["duration"] == "930m"
+    assert "08:30 to 17:00 (Asia/Kolkata) on TU, WE, TH, SA" in nights.plain["message"]
+
+
+def test_an_office_that_opens_every_day_needs_no_downtime_for_closed_days() -> None:
+    program = run_program(timezone="Asia/Tokyo", officeDays=["SU", "MO", "TU", "WE", "TH", "FR", "SA"])
+    assert program.one(DOWNTIME).name == "closed-office-nights-mo-tu-we-th-fr-sa-su-1900-14h-Asia-Tokyo"
+
+
+def test_a_schedule_once_set_is_left_alone(dev_stack: Program) -> None:
+    for downtime in dev_stack.of(DOWNTIME):
+        assert list(downtime.request.ignoreChanges) == ["recurringSchedule"]
+        assert downtime.plain["monitorIdentifier"] == {"monitorId": 4711}
+
+
+def test_root_needs_no_sudo_and_others_use_it_for_all_but_the_gate(dev_stack: Program) -> None:
+    root = run_program(hosts={"vm": {**HOST, "user": "root"}})
+    assert not any(command.plain["create"].startswith("sudo") for command in root.commands.values())
+    without = {
+        name for name, command in dev_stack.commands.items() if not command.plain["create"].startswith("sudo -n ")
+    }
+    assert without == {"vm-ready"}
+
+
+def test_a_host_key_is_checked_and_its_absence_is_said(dev_stack: Program) -> None:
+    assert {connection(dev_stack, name)["hostKey"] for name in dev_stack.commands} == {HOST["hostKey"]}
+    assert not dev_stack.warnings
+    trusting = run_program(hosts={"vm": {**HOST, "hostKey": None, "acceptAnyHostKey": True}})
+    assert len(trusting.warnings) == 1
+    assert "its host key is not checked" in trusting.warnings[0]
+    assert "pulumi config set --path" in trusting.warnings[0]
+
+
+def test_another_address_for_the_agent_is_written_only_where_it_is_set(dev_stack: Program) -> None:
+    assert "dd_url" not in dev_stack.commands["vm-agent-datadog.yaml"].plain["stdin"]
+    program = run_program(agentUrl="https://agents.example.com")
+    assert "\ndd_url: https://agents.example.com\n" in program.commands["vm-agent-datadog.yaml"].plain["stdin"]
+
+
+def test_proofs_are_outputs(dev_stack: Program) -> None:
+    proofs = plain(dev_stack.outputs["hosts"])["vm"]["proofs"]
+    assert proofs["my_metric"]["value"] == 512
+    assert proofs["traces"]["traces"] == 3
+    assert proofs["agent"] == "Agent 7.78.4"
+    assert set(proofs) == {"agent", "my_metric", "database", "user_time", "traces", "load"}
+
+
+def changed(before: Program, after: Program) -> set[str]:
+    """The names of the resources that the engine would update."""
+    pairs = zip(
+        sorted(before.resources, key=lambda r: r.urn), sorted(after.resources, key=lambda r: r.urn), strict=True
+    )
+    return {old.name for old, new in pairs if compared(old) != compared(new)}
+
+
+def compared(resource: Created) -> dict[str, Any]:
+    """The inputs that the engine compares."""
+    ignored = set(resource.request.ignoreChanges)
+    return {key: value for key, value in resource.inputs.items() if key not in ignored}
+
+
+def test_another_interval_changes_the_check_s_yaml_and_what_follows_it_but_not_its_code(
+    dev_stack: Program,
+) -> None:
+    before, after = dev_stack, run_program(checkInterval=90)
+    steps = {"vm-my-metric-conf.yaml", "vm-my-metric-proof", "vm-agent-service-restart"}
+    assert changed(before, after) == steps
+    for name in steps:
+        old, new = before.commands[name].plain, after.commands[name].plain
+        assert {key for key in old if old[key] != new[key]} == {"stdin"}, name
+    assert "min_collection_interval: 90\n" in after.commands["vm-my-metric-conf.yaml"].plain["stdin"]
+
+
+def test_the_same_configuration_changes_nothing_however_late_it_is(dev_stack: Program) -> None:
+    with mock.patch("components.downtimes.datetime") as clock:
+        clock.now.return_value = datetime(2030, 6, 12, 3, tzinfo=UTC)
+        later = run_program()
+    starts = [
+        {downtime.plain["recurringSchedule"]["recurrences"][0]["start"] for downtime in program.of(DOWNTIME)}
+        for program in (dev_stack, later)
+    ]
+    assert starts[0].isdisjoint(starts[1])
+    assert changed(dev_stack, later) == set()
+
+
+def test_another_version_of_the_app_restarts_the_app_and_leaves_the_agent_alone(dev_stack: Program) -> None:
+    assert changed(dev_stack, run_program(version="1.0.1")) == {
+        "vm-app-unit",
+        "vm-app-service",
+        "vm-app-proof",
+        "vm-load-run",
+    }
+
+
+def test_faults_of_settings_and_missing_keys_are_told_together_before_anything_is_registered() -> None:
+    with pytest.raises(pulumi.RunError) as error:
+        run_program(keys_in_stack=False, site="datadoghq.org", recipients=[])
+    lines = str(error.value).splitlines()
+    assert lines[0] == "the configuration of this stack can't be used:"
+    assert len(lines) == 5
+    assert "watchpost:recipients" in lines[1]
+    assert 'watchpost:site is "datadoghq.org"' in lines[2]
+    assert "datadog:apiKey is not set" in lines[3]
+    assert "DD_API_KEY" in lines[3]
+    assert "pulumi config set --secret datadog:appKey" in lines[4]
+
+
+def test_one_missing_key_is_told_alone() -> None:
+    with pytest.raises(pulumi.RunError) as error:
+        run_program(keys_in_stack=False, environment={"DD_API_KEY": API_KEY})
+    assert "datadog:appKey is not set" in str(error.value)
+    assert "datadog:apiKey" not in str(error.value)
+    assert API_KEY not in str(error.value)

@@ -1,0 +1,94 @@
+"""The command line of a step, run by real shells: nothing in a value or a script means anything to them."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from components import templates
+from components.remote import command_line
+from tests.unit.recorder import ROOT
+
+SHELLS = ("bash", "sh")
+SCRIPTS = sorted(str(path.relative_to(ROOT / "files")) for path in (ROOT / "files").rglob("*.sh"))
+SHOW = """\
+# Prints what it was given: 'quotes", $(parentheses, `backticks`, a case that ) looks like an end, and \\ backslashes.
+set -eu
+case $1 in
+apply) printf '%s\\0' "$1" "$0" "$first" "$second" ;;
+esac
+cat
+"""
+VALUES = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20) | st.text(
+    st.sampled_from("'\"$`\\(){}|;&<>*?~#!% \n\r\t=-aé🐶"), max_size=20
+)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "show.sh").write_text(SHOW)
+    return folder
+
+
+def output(shell: str, line: str, stdin: str = "", path: Path | None = None) -> str:
+    """What a line prints when a shell is given it as sshd gives it."""
+    environment = {"PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]}
+    done = subprocess.run(
+        [shell, "-c", line], input=stdin.encode(), capture_output=True, env=environment, timeout=10, check=True
+    )
+    assert done.stderr == b""
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@settings(max_examples=50)
+@given(first=VALUES, second=VALUES, stdin=VALUES)
+@example(first="$(touch /tmp/never)", second="'; exit 1; '", stdin="WATCHPOST\n")
+@example(first="\nWATCHPOST\n)\n", second="`id`", stdin="$1")
+@example(first="", second="-n", stdin="")
+def test_a_script_gets_its_values_and_standard_input_literally(
+    shell: str, files: Path, first: str, second: str, stdin: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(templates, "FILES", files)
+        line = command_line("show.sh", "apply", {"first": first, "second": second}, sudo=False)
+    assert output(shell, line, stdin) == f"apply\0files/show.sh\0{first}\0{second}\0{stdin}"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_reaches_bash_as_it_stands_in_its_file(shell: str, script: str) -> None:
+    line = command_line(script, "apply", {"some": "value"}, sudo=False)
+    assert line.startswith("env some=value bash -c ")
+    shown = output(shell, line.replace("env some=value bash -c", "printf '%s|%s|%s'", 1))
+    assert shown == f"{templates.text(script).rstrip()}|files/{script}|apply"
+    # Linux takes no longer argument: MAX_ARG_STRLEN.
+    assert len(line.encode()) < 128 * 1024
+
+
+def test_sudo_comes_before_the_variables_so_that_it_does_not_drop_them(files: Path, tmp_path: Path) -> None:
+    sudo = tmp_path / "sudo"
+    sudo.write_text('#!/bin/sh\n[ "$1" = -n ] && shift && unset first second && exec "$@"\n')
+    sudo.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(templates, "FILES", files)
+        line = command_line("show.sh", "apply", {"first": "1", "second": "2"}, sudo=True)
+    assert line.startswith("sudo -n env first=1 second=2 bash -c ")
+    assert output("sh", line, "in", tmp_path) == "apply\0files/show.sh\x001\x002\0in"
+
+
+def test_a_failing_script_fails_the_line(files: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(templates, "FILES", files)
+        line = command_line("show.sh", "apply", {}, sudo=False)
+    assert subprocess.run(["sh", "-c", line], capture_output=True, timeout=10, check=False).returncode != 0
+
+
+def test_numbers_are_variables_too(files: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(templates, "FILES", files)
+        assert command_line("show.sh", "remove", {"port": 5050}, sudo=False).startswith("env port=5050 bash -c ")

@@ -1,0 +1,358 @@
+"""What settings accept, and how they say what they don't."""
+
+import re
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from components.settings import Settings, SettingsError, validate
+from tests.unit import recorder
+from tests.unit.recorder import HOST, PRIVATE_KEY, ROOT
+
+
+def host(**changes: Any) -> dict[str, dict[str, Any]]:
+    return {"vm": {key: value for key, value in {**HOST, **changes}.items() if value is not None}}
+
+
+def accepted(**changes: Any) -> Settings | list[str]:
+    """The settings of the `dev` stack with ``changes``, or what is wrong with them; ``None`` removes one.
+
+    Without the walk through two years of office hours, which has tests of its own.
+    """
+    with mock.patch("components.settings.first_fault", return_value=None):
+        try:
+            return validate(recorder.settings(**changes))
+        except SettingsError as error:
+            return error.faults
+
+
+def faults(**changes: Any) -> list[str]:
+    """What is wrong with the settings of the `dev` stack with ``changes``."""
+    found = accepted(**changes)
+    return found if isinstance(found, list) else []
+
+
+def test_the_settings_of_the_dev_stack_are_accepted() -> None:
+    assert faults() == []
+
+
+def test_every_setting_is_declared_with_a_description_and_a_default() -> None:
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    keys = {str(field.alias) for field in Settings.model_fields.values()}
+    assert {key.removeprefix("watchpost:") for key in declared} == keys
+    for entry in declared.values():
+        assert entry["description"]
+        assert "default" in entry
+
+
+def test_defaults_lack_only_hosts_and_recipients() -> None:
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    raw = {key.removeprefix("watchpost:"): entry["default"] for key, entry in declared.items()}
+    with pytest.raises(SettingsError) as error:
+        validate(raw)
+    assert [fault.split()[0] for fault in error.value.faults] == ["watchpost:hosts", "watchpost:recipients"]
+
+
+def test_values_arrive_as_text_and_are_understood() -> None:
+    settings = accepted(windowMinutes="6", noDataMinutes="12", shareDashboards="true", loadRequests="0")
+    assert isinstance(settings, Settings)
+    assert (settings.window_minutes, settings.no_data_minutes, settings.load_requests) == (6, 12, 0)
+    assert settings.share_dashboards is True
+
+
+def test_recipients_become_mentions() -> None:
+    settings = accepted(recipients=["you@example.com", "on-call@example.org"])
+    assert isinstance(settings, Settings)
+    assert settings.mentions == "@you@example.com @on-call@example.org"
+
+
+URL = "must be an https:// address without a user in it"
+LOGIN = "needs one of `privateKey` (as a secret), `privateKeyFile` and `agent: true`"
+KEY_FILE = "must be the path of a private key's file; no file is there"
+HIDDEN = "(not shown)"
+FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
+    # changes, setting, its value as shown or how that begins, what is allowed
+    ({"env": "Prod"}, "env", '"Prod":', "must be small letters, digits"),
+    ({"env": ""}, "env", '"":', "must be small letters, digits"),
+    ({"service": "my app"}, "service", '"my app":', "must be small letters, digits"),
+    ({"service": "a" * 101}, "service", '"aaa', "at most 100 characters"),
+    ({"version": "V 1"}, "version", '"V 1":', "must be small letters, digits"),
+    ({"tags": ["team"]}, "tags[0]", '"team":', "must be key:value in small letters"),
+    ({"tags": ["a:b", "a b:c"]}, "tags[1]", '"a b:c":', "must be key:value in small letters"),
+    ({"tags": ["a:b:"]}, "tags[0]", '"a:b:":', "must be key:value in small letters"),
+    ({"tags": ["env:x"]}, "tags", '["env:x"]:', "must leave out env:x"),
+    ({"tags": "a:b"}, "tags", '"a:b":', "must be a"),
+    ({"site": "datadog.com"}, "site", '"datadog.com":', "'datadoghq.eu'"),
+    ({"timezone": "Paris"}, "timezone", '"Paris":', "must be an IANA time zone such as Europe/Paris"),
+    ({"timezone": "Factory"}, "timezone", '"Factory":', "must be an IANA time zone such as Europe/Paris"),
+    ({"officeStart": "9:00"}, "officeStart", '"9:00":', "HH:MM, from 00:00 to 23:59"),
+    ({"officeStart": "0٩:00"}, "officeStart", "", "HH:MM, from 00:00 to 23:59"),
+    ({"officeEnd": "24:00"}, "officeEnd", '"24:00":', "HH:MM, from 00:00 to 23:59"),
+    ({"officeEnd": "09:00"}, "officeEnd", '"09:00":', "must be later than officeStart (09:00)"),
+    ({"officeDays": []}, "officeDays", "[]:", "must have at least one entry"),
+    ({"officeDays": ["MON"]}, "officeDays[0]", '"MON":', "must be 'MO', 'TU'"),
+    ({"windowMinutes": 0}, "windowMinutes", "0:", "must be greater than or equal to 1"),
+    ({"windowMinutes": "x"}, "windowMinutes", '"x":', "must be a valid integer"),
+    ({"warningThreshold": -1}, "warningThreshold", "-1:", "must be greater than or equal to 0"),
+    ({"alertThreshold": 500}, "alertThreshold", "500:", "must be above warningThreshold (500)"),
+    ({"alertThreshold": 1001}, "alertThreshold", "1001:", "must be less than or equal to 1000"),
+    ({"noDataMinutes": 9}, "noDataMinutes", "9:", "must be at least twice windowMinutes (2 * 5 = 10)"),
+    ({"checkInterval": 0}, "checkInterval", "0:", "must be greater than or equal to 1"),
+    ({"loadRequests": -1}, "loadRequests", "-1:", "must be greater than or equal to 0"),
+    ({"loadConcurrency": 0}, "loadConcurrency", "0:", "must be greater than or equal to 1"),
+    ({"agentVersion": "6.1.0"}, "agentVersion", '"6.1.0":', "a version of Agent 7"),
+    ({"agentVersion": "7.٣.٤"}, "agentVersion", "", "a version of Agent 7"),
+    ({"installScriptUrl": "http://example.com/x"}, "installScriptUrl", '"http://example.com/x":', URL),
+    ({"installScriptUrl": "https://a b/\n"}, "installScriptUrl", "", URL),
+    ({"agentUrl": "ftp://x"}, "agentUrl", '"ftp://x":', URL),
+    ({"agentUrl": "https://[x"}, "agentUrl", '"https://[x":', URL),
+    ({"onDestroy": "keep"}, "onDestroy", '"keep":', "must be 'clean' or 'leave'"),
+    ({"shareDashboards": "perhaps"}, "shareDashboards", '"perhaps":', "must be a valid boolean"),
+    ({"recipients": ["you"]}, "recipients[0]", '"you":', "must be an e-mail address"),
+    ({"recipients": []}, "recipients", "[]:", "must have at least one entry"),
+    ({"hosts": {}}, "hosts", HIDDEN, "must have at least one entry"),
+    ({"hosts": host(port=0)}, "hosts.vm.port", "0:", "must be greater than or equal to 1"),
+    ({"hosts": {"a.b": {**HOST, "port": 0}}}, 'hosts["a.b"].port', "0:", "must be greater than or equal to 1"),
+    ({"hosts": host(user="Root!")}, "hosts.vm.user", '"Root!":', "must be the name of a Unix user"),
+    ({"hosts": host(address="-oX")}, "hosts.vm.address", '"-oX":', "must be a host name or IP address"),
+    ({"hosts": host(hostKey="AAAA")}, "hosts.vm.hostKey", '"AAAA":', "ssh-keyscan"),
+    ({"hosts": host(privateKey=None, privateKeyFile="/no")}, "hosts.vm.privateKeyFile", '"/no":', KEY_FILE),
+    ({"hosts": host(privateKey=None, privateKeyFile="~no/x")}, "hosts.vm.privateKeyFile", '"~no/x":', KEY_FILE),
+    ({"hosts": host(privateKey=5)}, "hosts.vm.privateKey", HIDDEN, "must be a valid string"),
+    ({"hosts": host(address=None)}, "hosts.vm", HIDDEN, "needs `address`"),
+    ({"hosts": host(user=None)}, "hosts.vm", HIDDEN, "needs `user`"),
+    ({"hosts": host(privateKey=None)}, "hosts.vm", HIDDEN, LOGIN),
+    ({"hosts": host(agent=True)}, "hosts.vm", HIDDEN, LOGIN),
+    ({"hosts": host(agent=True, privateKey=None)}, "hosts.vm", HIDDEN, "SSH_AUTH_SOCK is not set"),
+    ({"hosts": host(hostKey=None)}, "hosts.vm", HIDDEN, "ssh-keyscan -t ed25519 -p 22 198.18.0.2"),
+    ({"hosts": {"vm": {"vagrant": True, "port": 5}}}, "hosts.vm", HIDDEN, "leave out port"),
+    ({"hosts": {"vm": {"vagrant": {"memory": 1}}}}, "hosts.vm.vagrant.memory", "1:", "equal to 512"),
+    ({"hosts": {"vm": {"vagrant": {"box": "a b"}}}}, "hosts.vm.vagrant.box", '"a b":', "bento/ubuntu-24.04"),
+    ({"hosts": {"vm": {"vagrant": {"box": "bóx"}}}}, "hosts.vm.vagrant.box", "", "bento/ubuntu-24.04"),
+]
+
+
+def command(key: str) -> str:
+    """How a setting is set; a list or a machine by one entry of it."""
+    instead = {
+        "tags": "tags[0]",
+        "officeDays": "officeDays[0]",
+        "recipients": "recipients[0]",
+        "hosts": "hosts.NAME.address",
+        "hosts.vm": "hosts.vm.address",
+    }
+    target = instead.get(key, key)
+    options = "--secret " * key.endswith("privateKey") + "--path " * ("[" in target or "." in target)
+    return f"pulumi config set {options}'watchpost:{target}' VALUE"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "shown", "allowed"), FAULTS, ids=[f"{fault[1]} {fault[3][:30]}" for fault in FAULTS]
+)
+def test_a_fault_names_the_setting_its_value_what_is_allowed_and_the_command(
+    changes: dict[str, Any], key: str, shown: str, allowed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    (fault,) = faults(**changes)
+    assert fault.startswith(f"watchpost:{key} is {shown}")
+    assert allowed in fault
+    assert fault.endswith(f"; set it with: {command(key)}")
+    assert "\n" not in fault
+    assert len(fault) < 600
+
+
+def test_the_name_of_a_host_that_is_none_is_told_under_hosts() -> None:
+    (fault,) = faults(hosts={"My VM": HOST})
+    assert fault.startswith("watchpost:hosts.My VM is ")
+    assert "must be a host name of small letters" in fault
+
+
+@pytest.mark.parametrize("key", [str(field.alias) for field in Settings.model_fields.values()])
+def test_a_setting_that_is_missing_is_named_with_its_command(key: str) -> None:
+    (fault,) = [fault for fault in faults(**{key: None}) if fault.startswith(f"watchpost:{key} ")]
+    assert " is not set; set it with: pulumi config set " in fault
+
+
+def test_an_unknown_setting_is_named_with_the_command_that_removes_it() -> None:
+    assert faults(hots={"vm": PRIVATE_KEY}) == [
+        "watchpost:hots is not a setting of Watchpost; remove it with: pulumi config rm --path 'watchpost:hots'"
+    ]
+    (fault,) = faults(hosts=host(privatekey=PRIVATE_KEY))
+    assert fault.endswith("remove it with: pulumi config rm --path 'watchpost:hosts.vm.privatekey'")
+    assert PRIVATE_KEY not in fault
+
+
+def test_all_faults_are_told_at_once() -> None:
+    found = faults(
+        env="A", tags=["x"], site="y", windowMinutes="z", hosts=host(port=0, user="!"), recipients=[], more=1
+    )
+    keys = [re.split(r"[ :]", fault.removeprefix("watchpost:"))[0] for fault in found]
+    assert keys == ["hosts.vm.port", "hosts.vm.user", "recipients", "env", "tags[0]", "site", "windowMinutes", "more"]
+
+
+def test_everything_that_a_host_lacks_is_told_at_once() -> None:
+    (fault,) = faults(hosts={"vm": {"port": 22}})
+    for lacking in ("`address`", "`user`", "`privateKey`", "`hostKey`"):
+        assert lacking in fault
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        '{"vm": {"privateKey": "fake-secret-fake-secret"',
+        [{"privateKey": "fake-secret-fake-secret"}],
+        {"vm": "fake-secret-fake-secret"},
+        {"vm": ["fake-secret-fake-secret"]},
+        host(privateKey=["fake-secret-fake-secret"]),
+        host(privateKey={"key": "fake-secret-fake-secret"}),
+        host(privateKeyPassword=["fake-secret-fake-secret"]),
+        host(private_key="fake-secret-fake-secret"),
+        host(key="fake-secret-fake-secret"),
+        host(vagrant="fake-secret-fake-secret"),
+        host(privateKey=None, privateKeyFile="-----BEGIN OPENSSH PRIVATE KEY-----\nfake-secret-fake-secret\n"),
+        host(
+            privateKey=None, privateKeyFile="-----BEGIN OPENSSH PRIVATE KEY-----\nfake-secret-fake-secret" + "A" * 300
+        ),
+        host(privateKey="fake-secret-fake-secret", hostKey="wrong", port=0, user="!", address=""),
+    ],
+    ids=str,
+)
+def test_no_fault_shows_a_secret_even_one_in_the_wrong_place(hosts: object) -> None:
+    found = faults(hosts=hosts)
+    assert found
+    assert "fake-secret" not in "".join(found)
+
+
+@pytest.mark.parametrize("key", ["agentUrl", "installScriptUrl"])
+@pytest.mark.parametrize("scheme", ["https", "http", "ftp"])
+def test_an_address_with_a_password_in_it_is_refused_and_not_shown(key: str, scheme: str) -> None:
+    (fault,) = faults(**{key: f"{scheme}://user:fake-secret@example.com/"})
+    assert fault.startswith(f"watchpost:{key} ")
+    assert "fake-secret" not in fault
+
+
+def test_settings_do_not_show_private_keys_when_printed() -> None:
+    settings = validate(recorder.settings(hosts=host(privateKeyPassword="fake-password")))
+    assert PRIVATE_KEY not in repr(settings)
+    assert "fake-password" not in repr(settings)
+    assert settings.hosts["vm"].key() == PRIVATE_KEY
+
+
+def test_a_key_file_is_read_and_an_agent_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "key"
+    file.write_text("fake-key-of-a-file")
+    settings = validate(recorder.settings(hosts=host(privateKey=None, privateKeyFile=str(file))))
+    assert settings.hosts["vm"].key() == "fake-key-of-a-file"
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/fake-agent")
+    settings = validate(recorder.settings(hosts=host(privateKey=None, agent=True)))
+    assert settings.hosts["vm"].key() is None
+
+
+@pytest.mark.parametrize("url", ["http://10.0.2.2:8080/agent", "http://127.0.0.1/x", "https://example.com/a?b=c"])
+def test_plain_http_is_for_private_addresses_only(url: str) -> None:
+    assert faults(installScriptUrl=url, agentUrl=url) == []
+
+
+def test_an_empty_address_of_the_agent_stands_for_the_site() -> None:
+    assert faults(agentUrl="") == []
+
+
+# Text that tends to mean something to a shell, YAML, systemd, a URL, Datadog's templates, or a terminal.
+HOSTILE = st.text(st.sampled_from("aZ0 _-./:,@#{}$%`'\"\\;|&<>()[]*?!~=+^\n\r\t\0é٣\uff41🐶\u202e\u2028"), max_size=12)
+NEAR = {
+    "tags": st.from_regex(r"[a-z][a-z0-9_./-]*:[a-z0-9_.:/-]*", fullmatch=True),
+    "recipients": st.from_regex(r"[a-z0-9._%+-]{1,8}@([a-z0-9-]{1,6}\.)+[a-z]{1,4}", fullmatch=True),
+    "env": st.from_regex(r"[a-z0-9_./-]{0,12}", fullmatch=True),
+}
+HARMLESS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:+%@")
+
+
+def is_named(found: Settings | list[str], key: str) -> bool:
+    """Whether ``found`` is one fault, and about ``key``."""
+    return isinstance(found, list) and len(found) == 1 and found[0].startswith(f"watchpost:{key} ")
+
+
+@given(tag=HOSTILE | NEAR["tags"])
+@example(tag="a:b\n")
+@example(tag="a:b:")
+@example(tag="a:b_")
+@example(tag="host:x")
+def test_a_tag_is_one_that_datadog_keeps_as_it_is_or_refused_by_name(tag: str) -> None:
+    found = accepted(tags=[tag])
+    if isinstance(found, Settings):
+        assert found.tags == (tag,)
+        assert set(tag) <= HARMLESS - set("@%+")
+        assert tag == tag.lower().rstrip(":_")
+        assert "__" not in tag
+        assert tag[0].isalpha()
+        assert tag.partition(":")[0] not in ("env", "host", "service", "version")
+        assert tag.partition(":")[2]
+    else:
+        assert is_named(found, "tags[0]") or is_named(found, "tags")
+
+
+@pytest.mark.parametrize("key", ["env", "service", "version"])
+@given(name=HOSTILE | NEAR["env"])
+@example(name="a_")
+@example(name="a__b")
+@example(name="prod\n")
+def test_a_name_is_one_that_datadog_keeps_as_it_is_or_refused_by_name(key: str, name: str) -> None:
+    found = accepted(**{key: name})
+    if isinstance(found, Settings):
+        assert set(name) <= HARMLESS - set("@%+:")
+        assert name == name.lower().strip("_")
+        assert "__" not in name
+        assert name
+    else:
+        assert is_named(found, key)
+
+
+@given(address=HOSTILE | NEAR["recipients"])
+@example(address="you@example.com}} @all")
+@example(address="you@example.com\n")
+@example(address="you@example.com,other@example.com")
+@example(address="@you@example.com")
+def test_a_recipient_is_one_mention_and_nothing_else_or_refused_by_name(address: str) -> None:
+    found = accepted(recipients=[address])
+    if isinstance(found, Settings):
+        assert set(address) <= HARMLESS - set("/:")
+        assert address.count("@") == 1
+        assert found.mentions == f"@{address}"
+    else:
+        assert is_named(found, "recipients[0]")
+
+
+@given(name=HOSTILE)
+@example(name="vm\n")
+@example(name="..")
+@example(name="-rf")
+def test_the_name_of_a_host_is_a_host_name_or_refused(name: str) -> None:
+    found = accepted(hosts={name: HOST})
+    if isinstance(found, Settings):
+        assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-")
+        assert name[0].isalnum()
+        assert name[-1].isalnum()
+    else:
+        assert len(found) == 1
+        assert found[0].startswith("watchpost:hosts")
+
+
+@given(value=HOSTILE, key=st.sampled_from(["user", "address", "hostKey"]))
+def test_what_names_a_machine_can_be_no_option_and_no_command(value: str, key: str) -> None:
+    found = accepted(hosts=host(**{key: value}))
+    if isinstance(found, Settings):
+        assert not value.startswith("-")
+        assert "\n" not in value
+        assert not set(value) & set("$`;|&<>\"'\\")
+
+
+@given(value=st.recursive(st.none() | st.booleans() | st.integers() | HOSTILE, st.lists, max_leaves=3))
+def test_a_value_of_any_other_kind_is_a_fault_and_no_crash(value: object) -> None:
+    keys = [str(field.alias) for field in Settings.model_fields.values()]
+    found = accepted(**dict.fromkeys(keys, value if value is not None else []))
+    assert isinstance(found, list)
