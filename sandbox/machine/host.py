@@ -4,14 +4,14 @@ import configparser
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.progress import SandboxError, run, step
+from sandbox import debian
+from sandbox.progress import SandboxError
 
 GATEWAY = "10.0.2.2"
 """The host's loopback, as a machine sees it."""
@@ -42,19 +42,7 @@ def require() -> None:
     """
     if sys.platform != "linux" or os.geteuid() != 0:
         raise SandboxError(f"The sandbox's machine needs Linux and root: run this as root, or {OTHER_WAYS}")
-    missing = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
-    if not missing:
-        return
-    if not shutil.which("apt-get"):
-        raise SandboxError(f"The sandbox's machine needs these programs: {', '.join(missing)}; install them")
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *missing]
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        run("Installing the machine's packages", install, env=environment)
-    except SandboxError:  # mostly because the package lists are missing or old
-        with step("Reading the package lists"):
-            subprocess.run(["apt-get", "update"], env=environment, capture_output=True, check=False)
-        run("Installing the machine's packages", install, env=environment)
+    debian.install("The sandbox's machine", PROGRAMS)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,22 @@
 """What the contract tests share."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
-from sandbox import paths
+from sandbox import debian, paths
 from sandbox.environments import environment
+from sandbox.progress import SandboxError
 
 from . import program
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let pulumi-command be imported: it warns of a resource of its own that nothing here uses."""
+    """Install the programs that the tests run, where that is possible; without them their tests say why they skip."""
+    with contextlib.suppress(SandboxError):
+        debian.install("The contract tests", {"ab": "apache2-utils", "vagrant": "vagrant"})
+    # pulumi-command warns of a resource of its own that nothing here uses.
     config.addinivalue_line("filterwarnings", "ignore:This resource is deprecated:DeprecationWarning:pulumi_command")
 
 

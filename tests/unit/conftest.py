@@ -1,6 +1,9 @@
 """What all unit tests share."""
 
+import functools
 import gc
+from collections.abc import Iterator
+from zoneinfo import available_timezones
 
 import pytest
 from hypothesis import settings
@@ -16,6 +19,14 @@ def pytest_configure(config: pytest.Config) -> None:
 # The same examples on every run: a test fails for what has changed, not by luck.
 settings.register_profile("watchpost", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("watchpost")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def zones_looked_up_once() -> Iterator[None]:
+    """Spare the tests some hundred walks through the system's time zones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("components.settings.available_timezones", functools.cache(available_timezones))
+        yield
 
 
 @pytest.fixture(scope="session")
