@@ -37,10 +37,10 @@ types: $(READY)  ## Strict types
 	$(BIN)/mypy
 
 unit: $(READY)  ## The program under Pulumi's mocks: seconds
-	$(BIN)/python -m pytest tests/unit -q
+	$(BIN)/python -m pytest tests/unit -q -n 2
 
 contract: $(READY)  ## Against Datadog's own libraries
-	$(BIN)/python -m pytest tests/contract -q
+	$(BIN)/python -m pytest tests/contract -q -n 2
 
 engine-test: $(READY)  ## The real engine on the sandbox
-	$(BIN)/python -m pytest tests/engine -v
+	$(BIN)/python -m pytest tests/engine -v -n 2 --dist loadfile

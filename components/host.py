@@ -96,6 +96,7 @@ class Host(pulumi.ComponentResource):
             "vagrant/vm.sh",
             parent=self,
             variables={"name": self.name, "box": vagrant.box, "memory": vagrant.memory, "cpus": vagrant.cpus},
+            reads=["vagrant/Vagrantfile"],
             replace_on=[vagrant.box],
         )
 
@@ -121,12 +122,22 @@ def _ssh_connection(machine: HostSettings) -> remote.ConnectionArgs:
 
 
 def _vagrant_connection(vm: dict[str, Any]) -> dict[str, Any]:
-    """What ``files/vagrant/vm.sh`` printed, as a connection."""
+    """What ``files/vagrant/vm.sh`` printed, as a connection.
+
+    Raises:
+        pulumi.RunError: the VM is on another machine.
+    """
+    key_file = Path(vm["private_key_file"])
+    if not key_file.exists():
+        raise pulumi.RunError(
+            f"the key of this stack's Vagrant VM, {key_file}, is not here: run Pulumi on the machine that holds the VM,"
+            " or give the host an `address`"
+        )
     return {
         "host": vm["address"],
         "port": vm["port"],
         "user": vm["user"],
-        "private_key": Path(vm["private_key_file"]).read_text(),
+        "private_key": key_file.read_text(),
         "host_key": vm["host_key"],
         "dial_error_limit": DIAL_ATTEMPTS,
     }

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from dateutil.rrule import rrulestr
@@ -99,17 +100,24 @@ def closed_days(hours: OfficeHours) -> Recurrence | None:
     They last 24 hours, or longer where the clock may go back on one that another one follows (in Chile it does so on a
     Saturday); where an office day follows, the night covers the rest.
     """
-    days = [day for day in DAYS if day not in hours.days]
+    days = tuple(day for day in DAYS if day not in hours.days)
     if not days:
         return None
-    zone = ZoneInfo(hours.timezone)
-    lasts = DAY
+    lasts = _longest_before_another(days, hours.timezone)
+    return Recurrence(rrule=_weekly(days), start=time(0), duration=lasts, timezone=hours.timezone)
+
+
+@cache
+def _longest_before_another(days: tuple[str, ...], timezone: str) -> timedelta:
+    """How long one of ``days`` may last by the clock of ``timezone`` when the next day is one of them too."""
+    zone = ZoneInfo(timezone)
+    longest = DAY
     for number in range((FORESEEABLE[1] - FORESEEABLE[0]).days):
         day = FORESEEABLE[0] + number * DAY
-        if {DAYS[day.weekday()], DAYS[(day + DAY).weekday()]} <= set(days):
+        if DAYS[day.weekday()] in days and DAYS[(day + DAY).weekday()] in days:
             midnights = [datetime.combine(midnight, time(0), zone).astimezone(UTC) for midnight in (day, day + DAY)]
-            lasts = max(lasts, midnights[1] - midnights[0])
-    return Recurrence(rrule=_weekly(days), start=time(0), duration=lasts, timezone=hours.timezone)
+            longest = max(longest, midnights[1] - midnights[0])
+    return longest
 
 
 def recurrences(hours: OfficeHours) -> dict[str, Recurrence]:

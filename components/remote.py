@@ -110,14 +110,27 @@ def command_line(script: str, verb: str, variables: Mapping[str, str | int], *, 
 
 
 def local_script(
-    name: str, script: str, *, parent: pulumi.Resource, variables: Mapping[str, str | int], replace_on: Sequence[object]
+    name: str,
+    script: str,
+    *,
+    parent: pulumi.Resource,
+    variables: Mapping[str, str | int],
+    reads: Sequence[str],
+    replace_on: Sequence[object],
 ) -> local.Command:
-    """A step where Pulumi itself runs; a change of ``replace_on`` undoes it first and then does it anew."""
+    """A step where Pulumi itself runs: again when ``script`` or one of the files that it ``reads`` has changed.
+
+    A change of ``replace_on`` undoes it first and then does it anew.
+    """
+    content = "".join(templates.text(path) for path in (script, *reads))
     return local.Command(
         name,
         create=f"bash files/{script} apply",
         delete=f"bash files/{script} remove",
-        environment={key: str(value) for key, value in variables.items()},
+        environment={
+            **{key: str(value) for key, value in variables.items()},
+            "content": hashlib.sha256(content.encode()).hexdigest(),
+        },
         triggers=list(replace_on),
         add_previous_output_in_env=False,
         opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True),

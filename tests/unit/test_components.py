@@ -147,12 +147,20 @@ def test_a_shell_without_undo_has_nothing_to_run_on_delete() -> None:
 def test_a_local_script_is_removed_before_it_is_replaced() -> None:
     def body() -> None:
         parent = pulumi.ComponentResource("test:index:Parent", "parent")
-        remote.local_script("vm", "vagrant/vm.sh", parent=parent, variables={"cpus": 2}, replace_on=["box"])
+        remote.local_script(
+            "vm",
+            "vagrant/vm.sh",
+            parent=parent,
+            variables={"cpus": 2},
+            reads=["vagrant/Vagrantfile"],
+            replace_on=["box"],
+        )
 
     command = run(body, stdout={"files/vagrant/vm.sh": "{}"}).one(LOCAL_COMMAND)
     assert command.plain["create"] == "bash files/vagrant/vm.sh apply"
     assert command.plain["delete"] == "bash files/vagrant/vm.sh remove"
-    assert command.plain["environment"] == {"cpus": "2"}
+    assert command.plain["environment"]["cpus"] == "2"
+    assert len(command.plain["environment"]["content"]) == 64  # so that another script or Vagrantfile is applied
     assert command.plain["triggers"] == ["box"]
     assert command.request.deleteBeforeReplace
 
