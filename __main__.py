@@ -74,56 +74,70 @@ def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[obj
     return {"page": links.host(site, name), "ssh": host.ssh, "proofs": proofs}
 
 
-in_datadog = pulumi.ResourceOptions(provider=keys.provider("datadog", site))
-timeboards = Timeboards(
-    "watchpost",
-    TimeboardsArgs(
-        site=site,
-        env=env,
-        metric=MY_METRIC,
-        warning=settings.warning_threshold,
-        alert=settings.alert_threshold,
-        service=service,
-    ),
-    in_datadog,
-)
-monitor = MetricMonitor(
-    "my-metric-monitor",
-    MetricMonitorArgs(
-        site=site,
-        env=env,
-        metric=MY_METRIC,
-        window_minutes=settings.window_minutes,
-        warning=settings.warning_threshold,
-        alert=settings.alert_threshold,
-        no_data_minutes=settings.no_data_minutes,
-        mentions=settings.mentions,
-        timeboard=timeboards.timeboard,
-    ),
-    in_datadog,
-)
-downtimes = OfficeHoursDowntimes(
-    "closed-office",
-    OfficeHoursDowntimesArgs(
-        site=site,
-        env=env,
-        hours=settings.office_hours,
-        monitor=monitor.monitor,
-        metric=MY_METRIC.name,
-        mentions=settings.mentions,
-    ),
-    in_datadog,
-)
-
-pulumi.export("timeboard", timeboards.timeboard)
-pulumi.export("timeboardLast5Minutes", timeboards.timeboard.apply(lambda link: links.last_minutes(link, 5)))
-pulumi.export("apmDashboard", timeboards.apm_link)
-pulumi.export("monitor", monitor.link)
-pulumi.export("downtimes", downtimes.links)
-pulumi.export("service", links.service(site, service, env, OPERATION))
-pulumi.export("hosts", {name: watched_host(name, machine) for name, machine in settings.hosts.items()})
-if settings.share_dashboards:
-    shared = SharedDashboard(
-        "shared-apm", SharedDashboardArgs(dashboard=timeboards.apm, title=f"{service} ({env})"), in_datadog
+def watched_from_datadog() -> dict[str, pulumi.Input[object]]:
+    """The dashboards, the monitor and the downtimes, which cover all hosts by tag; the links to them."""
+    in_datadog = pulumi.ResourceOptions(provider=keys.provider("datadog", site))
+    timeboards = Timeboards(
+        "watchpost",
+        TimeboardsArgs(
+            site=site,
+            env=env,
+            metric=MY_METRIC,
+            warning=settings.warning_threshold,
+            alert=settings.alert_threshold,
+            service=service,
+        ),
+        in_datadog,
     )
-    pulumi.export("sharedDashboard", shared.link)
+    monitor = MetricMonitor(
+        "my-metric-monitor",
+        MetricMonitorArgs(
+            site=site,
+            env=env,
+            metric=MY_METRIC,
+            window_minutes=settings.window_minutes,
+            warning=settings.warning_threshold,
+            alert=settings.alert_threshold,
+            no_data_minutes=settings.no_data_minutes,
+            mentions=settings.mentions,
+            timeboard=timeboards.timeboard,
+        ),
+        in_datadog,
+    )
+    downtimes = OfficeHoursDowntimes(
+        "closed-office",
+        OfficeHoursDowntimesArgs(
+            site=site,
+            env=env,
+            hours=settings.office_hours,
+            monitor=monitor.monitor,
+            metric=MY_METRIC.name,
+            mentions=settings.mentions,
+        ),
+        in_datadog,
+    )
+    outputs: dict[str, pulumi.Input[object]] = {
+        "timeboard": timeboards.timeboard,
+        "timeboardLast5Minutes": timeboards.timeboard.apply(lambda link: links.last_minutes(link, 5)),
+        "apmDashboard": timeboards.apm_link,
+        "monitor": monitor.link,
+        "downtimes": downtimes.links,
+    }
+    if settings.share_dashboards:
+        shared = SharedDashboard(
+            "shared-apm", SharedDashboardArgs(dashboard=timeboards.apm, title=f"{service} ({env})"), in_datadog
+        )
+        outputs["sharedDashboard"] = shared.link
+    return outputs
+
+
+outputs: dict[str, pulumi.Input[object]] = {"service": links.service(site, service, env, OPERATION)}
+if settings.part != "hosts":
+    outputs |= watched_from_datadog()
+elif settings.datadog_stack:
+    watched_elsewhere = pulumi.StackReference(settings.datadog_stack)
+    outputs |= {name: watched_elsewhere.get_output(name) for name in ("timeboard", "apmDashboard", "monitor")}
+if settings.part != "datadog":
+    outputs["hosts"] = {name: watched_host(name, machine) for name, machine in settings.hosts.items()}
+for name, value in outputs.items():
+    pulumi.export(name, value)

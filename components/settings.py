@@ -73,6 +73,12 @@ def _address_of_a_person(value: str) -> str:
     return value
 
 
+def _stack_name(value: str) -> str:
+    if not re.fullmatch(r"([\w.-]+/){0,2}[\w.-]{1,100}", value, re.ASCII):
+        raise ValueError("must be the name of a stack, such as organization/watchpost/datadog")
+    return value
+
+
 def _web_address(value: str) -> str:
     """An address that a root script or an API key may be entrusted to."""
     allowed = "must be an https:// address without a user in it (http:// only for a private IP address)"
@@ -207,6 +213,8 @@ class HostSettings(_Model):
 class Settings(_Model):
     """All settings of a stack. Field order is the order of validation: a field may look at those above it."""
 
+    part: Literal["all", "datadog", "hosts"]
+    datadog_stack: Annotated[str, AfterValidator(lambda value: _stack_name(value) if value else value)]
     hosts: dict[HostName, HostSettings]
     recipients: tuple[Recipient, ...]
     env: TagValue
@@ -233,8 +241,9 @@ class Settings(_Model):
 
     @field_validator("hosts", "recipients", "office_days")
     @classmethod
-    def _not_empty(cls, value: Sized) -> Sized:
-        if not value:
+    def _not_empty(cls, value: Sized, info: ValidationInfo) -> Sized:
+        needless = {"hosts": "datadog", "recipients": "hosts"}.get(str(info.field_name))
+        if not value and info.data.get("part") != needless:
             raise ValueError("must have at least one entry")
         return value
 
@@ -325,7 +334,8 @@ def load() -> tuple[Settings, Keys]:
     except SettingsError as error:
         faults = error.faults
     keys = Keys()
-    for name in keys.missing:
+    needed = ["apiKey"] if settings and settings.part == "hosts" else ["apiKey", "appKey"]
+    for name in (name for name in keys.missing if name in needed):
         variable = {"apiKey": "DD_API_KEY", "appKey": "DD_APP_KEY"}[name]
         faults.append(
             f"datadog:{name} is not set: `pulumi config set --secret datadog:{name}` asks for it,"
