@@ -7,6 +7,12 @@ set -eu
 kept=/var/lib/watchpost/mysql-user
 client=$(command -v mariadb || command -v mysql)
 
+fail() {
+  echo "watchpost: $*; its journal ends with:" >&2
+  [ -z "$service" ] || journalctl --unit "$service" --lines 20 --no-pager >&2
+  exit 1
+}
+
 as_root() {
   "$client" --batch --skip-column-names "$@"
 }
@@ -14,11 +20,19 @@ as_root() {
 case $1 in
 apply)
   read -r password
-  [[ $password =~ ^[A-Za-z0-9]{16,}$ ]] || { echo "watchpost: the database password must be letters and digits" >&2; exit 1; }
+  [[ $password =~ ^[A-Za-z0-9]{16,}$ ]] || {
+    echo "watchpost: the database password must be letters and digits" >&2
+    exit 1
+  }
   service=$(systemctl list-unit-files --no-legend mysql.service mariadb.service | awk '$2 != "alias" { print $1; exit }')
-  systemctl enable --quiet --now "${service:?no MySQL or MariaDB service on this machine}"
+  [ -n "$service" ] || fail "no MySQL or MariaDB service is installed on $(hostname)"
+  systemctl enable --quiet "$service"
+  systemctl start "$service" || fail "$service does not start on $(hostname)"
   deadline=$((SECONDS + 60))
-  until "${client}-admin" ping >/dev/null 2>&1 || [ $SECONDS -ge $deadline ]; do sleep 0.5; done
+  until as_root -e "SELECT 1" >/dev/null 2>&1; do
+    [ $SECONDS -lt $deadline ] || fail "$service does not answer on $(hostname) after a minute"
+    sleep 0.5
+  done
   if [ ! -e "$kept" ]; then
     install -d -m 0755 /var/lib/watchpost
     as_root -e "SELECT COUNT(*) FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'" >"$kept.new"

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -116,6 +116,12 @@ class Account:
             if time.monotonic() > deadline:
                 raise SandboxError(f"the stand-in Datadog in {self.folder} does not stop: kill the pid in address.json")
             time.sleep(0.02)
+
+    def accept(self, api_keys: Sequence[str], app_keys: Sequence[str]) -> None:
+        """From now on these keys are valid and no others: several of a kind while one replaces another."""
+        with opened(self.folder) as store:
+            store.set("api_key", " ".join(api_keys))
+            store.set("app_key", " ".join(app_keys))
 
     def monitors(self) -> list[dict[str, Any]]:
         """The monitors, as the API answers them."""

@@ -137,7 +137,7 @@ def _check_keys(request: web.Request) -> None:
     both = (request.method, request.path) not in API_KEY_ONLY
     if not api_key or (both and not app_key):
         raise RefusedError(401, "Unauthorized")
-    if api_key != store.setting("api_key") or (both and app_key != store.setting("app_key")):
+    if api_key not in store.setting("api_key").split() or (both and app_key not in store.setting("app_key").split()):
         raise RefusedError(403, "Forbidden")
 
 

@@ -1,0 +1,268 @@
+"""Bad input and broken-off updates on the real engine: each ends with its reason, and a later ``up`` goes on from there.
+
+The tests build on each other in their order: the state and the machine are those that the test before left.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sandbox import paths
+from sandbox.machine import Machine
+from sandbox.stack import Stack
+from tests.engine.stacks import Update, host_state, logins, up
+
+WRONG_KEYS = {"DD_API_KEY": "fake-of-another-account", "DD_APP_KEY": "fake-of-another-person"}
+
+WRONG_HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIjYFjCNJWxfkNX7ZqxYkaBmnX/8Xr2DCjQKLvpHb9yJ"
+
+HOLD_APT = """
+import fcntl, time
+with open("/var/lib/dpkg/lock-frontend", "w") as lock:
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    time.sleep(60)
+"""
+"""Holds the lock as another apt would."""
+
+before: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Refusing:
+    """An update, under way, of a stack whose hosts all refuse; its hosts are guests on the machine of another stack."""
+
+    stack: Stack
+    done: Future[Update]
+
+
+@pytest.fixture(scope="module")
+def refusing(stack: Stack) -> Iterator[Refusing]:
+    """Begins the update of a closed port, a wrong host key and a user without sudo; dialing takes it a minute."""
+    machine, host = stack.machines["vm"], host_entry(stack)
+    machine.run("useradd -m -s /bin/bash guest && cp -r ~watchpost/.ssh ~guest && chown -R guest: ~guest/.ssh")
+    hosts = {
+        "closed": {**host, "port": 1},
+        "impostor": {**host, "hostKey": WRONG_HOST_KEY},
+        "guest": {**host, "user": "guest"},
+    }
+    other = Stack(folder=stack.folder.with_name("test_bad_input_hosts"), hosts=())
+    other.stop()
+
+    def begin() -> Update:
+        other.start()
+        other.configure(loadRequests=0, hosts=hosts)
+        # Else those that haven't begun to dial when the first one fails would not be tried at all.
+        return up(other, "--continue-on-error")
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            yield Refusing(other, pool.submit(begin))
+    finally:
+        other.stop()
+
+
+def test_faults_of_the_settings_and_missing_keys_are_told_together_before_anything_is_touched(stack: Stack) -> None:
+    seen = logins(stack.machines["vm"])
+    faults = {
+        "site": "datadog.example",
+        "timezone": "Europe/Pariss",
+        "recipients": [],
+        "warningThreshold": 900,
+        "alertThreshold": 800,
+    }
+    stack.configure(**faults)
+    done = up(stack, environment={"DD_API_KEY": "", "DD_APP_KEY": ""})
+    stack.configure(**dict.fromkeys(faults))
+    refused(
+        stack,
+        done,
+        "watchpost:site is \"datadog.example\": must be 'datadoghq.com', ",
+        'watchpost:timezone is "Europe/Pariss": must be an IANA time zone such as Europe/Paris',
+        "watchpost:recipients is []: must have at least one entry",
+        'watchpost:alertThreshold is "800": must be above warningThreshold (900)',
+        "datadog:apiKey is not set: `pulumi config set --secret datadog:apiKey`",
+        "datadog:appKey is not set: `pulumi config set --secret datadog:appKey`",
+        "pulumi config set 'watchpost:timezone' VALUE",
+    )
+    assert done.names("create") == {"watchpost-dev"}
+    assert stack.account.requests() == []
+    assert logins(stack.machines["vm"]) == seen + 1  # the look itself
+
+
+def test_a_broken_dashboard_is_named_before_anything_is_created(
+    stack: Stack,
+    tmp_path: Path,
+    refusing: Refusing,  # noqa: ARG001 - begins here, to be through when its own test comes
+) -> None:
+    for folder in ("components", "files"):
+        shutil.copytree(paths.ROOT / folder, tmp_path / folder)
+    shutil.copy(paths.ROOT / "__main__.py", tmp_path)
+    broken = tmp_path / "files/dashboards/apm_infrastructure.json"
+    broken.write_text(broken.read_text().rstrip().removesuffix("}"))
+    project = stack.folder / "project" / "Pulumi.yaml"
+    text = project.read_text()
+    project.write_text(yaml.safe_dump({**yaml.safe_load(text), "main": str(tmp_path)}))
+    done = up(stack)
+    project.write_text(text)
+    refused(stack, done, "files/dashboards/apm_infrastructure.json is not valid JSON: Expecting ',' delimiter: line ")
+    assert stack.account.writes() == []
+
+
+def test_wrong_keys_create_nothing_in_datadog(stack: Stack) -> None:
+    done = up(stack, environment=WRONG_KEYS)
+    refused(stack, done, "Please confirm your API and APP keys are valid and are for the correct region")
+    assert stack.account.writes() == []
+
+
+def test_an_update_killed_while_dpkg_unpacks_leaves_a_lock_and_a_pending_operation(stack: Stack) -> None:
+    before.update(host_state(stack.machines["vm"]))
+    steered(stack, ("Unpacking mariadb-server", lambda group: os.killpg(group, signal.SIGKILL)))
+    assert list((stack.folder / "state/.pulumi/locks").rglob("*.json"))
+    assert "vm-packages" in str(exported(stack)["pending_operations"])
+
+
+def test_the_next_one_waits_for_another_apt_and_ends_in_order_on_ctrl_c(stack: Stack) -> None:
+    machine = stack.machines["vm"]
+    # From now on, MySQL's port is taken, by what also serves an install script that installs nothing.
+    machine.run("mkdir /srv/other && echo true >/srv/other/install.sh")
+    service(machine, "other", "python3 -m http.server --bind 127.0.0.1 --directory /srv/other 3306")
+    service(machine, "other-apt", f"python3 -c '{HOLD_APT}'")
+    stack.start()
+    text = steered(
+        stack,
+        ("Waiting for cache lock", lambda _: machine.run("systemctl stop other-apt")),
+        ("Setting up mariadb-server", lambda group: os.killpg(group, signal.SIGINT)),
+    )
+    assert "^C received; cancelling." in text
+    clean(stack, text)
+
+
+def test_a_failing_step_ends_with_the_reason(stack: Stack) -> None:
+    stack.start()
+    url = yaml.safe_load(stack.stack_file.read_text())["config"]["watchpost:installScriptUrl"]
+    stack.configure(installScriptUrl="http://127.0.0.1:3306/install.sh")
+    done = up(stack)
+    stack.configure(installScriptUrl=url)
+    refused(
+        stack,
+        done,
+        "watchpost: the install script left Agent '' instead of 7.78.4 (watchpost:agentVersion)",
+        "Address already in use",
+    )
+
+
+def test_the_first_good_update_goes_on_from_there_and_makes_one_of_each(stack: Stack) -> None:
+    stack.machines["vm"].run("systemctl stop other; rm -r /srv/other")
+    done = up(stack)
+    assert done.code == 0, done.text
+    account = stack.account
+    made = [account.monitors(), account.dashboards(), account.downtimes(), account.embeds()]
+    assert [len(things) for things in made] == [1, 2, 2, 1]
+    assert len(account.writes()) == 6
+
+
+def test_destroy_leaves_nothing_of_all_that(stack: Stack) -> None:
+    stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
+    account = stack.account
+    assert [account.monitors(), account.dashboards(), account.downtimes(), account.embeds()] == [[], [], [], []]
+    assert sorted(before ^ host_state(stack.machines["vm"])) == []
+
+
+def test_hosts_that_refuse_are_told_with_their_reasons(refusing: Refusing) -> None:
+    stack, done = refusing.stack, refusing.done.result()
+    refused(stack, done)
+    assert "dial tcp 127.0.0.1:1: connect: connection refused" in reason(done, "closed-ready")
+    assert reason(done, "impostor-ready").startswith(
+        "error: after 20 failed attempts: ssh: handshake failed: ssh: host key mis"
+    )
+    assert "watchpost: guest may not use sudo without a password on vm; allow it there with: " in done.text
+    assert not {name for name in done.names("create") if name.endswith(("-ready", "-packages"))}
+
+
+def test_the_command_that_was_told_gives_sudo_and_the_update_goes_on(refusing: Refusing, stack: Stack) -> None:
+    told = re.search(r"allow it there with: (echo .*)$", refusing.done.result().text, re.MULTILINE)
+    assert told
+    stack.machines["vm"].run(told[1])
+    refusing.stack.configure(hosts={"guest": {**host_entry(stack), "user": "guest"}})
+    done = up(refusing.stack)
+    assert done.code == 0, done.text
+    assert {"guest-ready", "guest-app-proof"} <= done.names("create")
+
+
+def host_entry(stack: Stack) -> dict[str, Any]:
+    """The stack's machine as an entry of ``watchpost:hosts``."""
+    entry: dict[str, Any] = yaml.safe_load(stack.stack_file.read_text())["config"]["watchpost:hosts"]["vm"]
+    return entry
+
+
+def service(machine: Machine, name: str, command: str) -> None:
+    """Run ``command`` on the machine in the background, until ``systemctl stop``."""
+    machine.run(f"systemd-run --quiet --unit {name} {command}")
+
+
+def exported(stack: Stack) -> dict[str, Any]:
+    """The stack's state."""
+    deployment: dict[str, Any] = yaml.safe_load(stack.pulumi("stack", "export", "--stack", stack.name).stdout)
+    return dict(deployment["deployment"])
+
+
+def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]]) -> str:
+    """Run ``pulumi up`` and do each turn, in order, once a line holds its words; what was printed.
+
+    A turn is called with the process group of ``pulumi``.
+    """
+    command = ["pulumi", "--non-interactive", "-C", str(stack.folder / "project"), "up", "--yes", "--skip-preview"]
+    printed, left = [], list(turns)
+    with subprocess.Popen(
+        [*command, "--stack", stack.name],
+        env=stack.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                printed.append(line)
+                if left and left[0][0] in line:
+                    left.pop(0)[1](process.pid)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    text = "".join(printed)
+    assert not left, text
+    assert process.returncode != 0, text
+    return text
+
+
+def reason(done: Update, name: str) -> str:
+    """What the summary of the diagnostics says of the resource ``name``."""
+    found = re.search(rf"^  \S+ \({name}\):\n    (.*)$", done.text, re.MULTILINE)
+    assert found, done.text
+    return found[1]
+
+
+def refused(stack: Stack, done: Update, *sentences: str) -> None:
+    """The update failed with all of ``sentences``, and showed nothing that it should not."""
+    assert done.code != 0
+    for sentence in sentences:
+        assert sentence in done.text, done.text
+    clean(stack, done.text)
+
+
+def clean(stack: Stack, text: str) -> None:
+    """``text`` holds no traceback and no secret."""
+    for word in ("Traceback", "PRIVATE KEY", stack.account.api_key, stack.account.app_key, *WRONG_KEYS.values()):
+        assert word not in text, text
