@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components import agent, links, mysql, traced_app
+from components import agent, links, mark, mysql, traced_app
 from components.agent import AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
 from components.custom_check import MY_METRIC, CustomCheck, CustomCheckArgs
 from components.downtimes import OfficeHoursDowntimes, OfficeHoursDowntimesArgs
@@ -77,6 +77,7 @@ def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[obj
 def watched_from_datadog() -> dict[str, pulumi.Input[object]]:
     """The dashboards, the monitor and the downtimes, which cover all hosts by tag; the links to them."""
     in_datadog = pulumi.ResourceOptions(provider=keys.provider("datadog", site))
+    own = mark.make()
     timeboards = Timeboards(
         "watchpost",
         TimeboardsArgs(
@@ -86,6 +87,7 @@ def watched_from_datadog() -> dict[str, pulumi.Input[object]]:
             warning=settings.warning_threshold,
             alert=settings.alert_threshold,
             service=service,
+            mark=own,
         ),
         in_datadog,
     )
@@ -101,6 +103,7 @@ def watched_from_datadog() -> dict[str, pulumi.Input[object]]:
             no_data_minutes=settings.no_data_minutes,
             mentions=settings.mentions,
             timeboard=timeboards.timeboard,
+            mark=own,
         ),
         in_datadog,
     )
@@ -113,6 +116,7 @@ def watched_from_datadog() -> dict[str, pulumi.Input[object]]:
             monitor=monitor.monitor,
             metric=MY_METRIC.name,
             mentions=settings.mentions,
+            mark=own,
         ),
         in_datadog,
     )

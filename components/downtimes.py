@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pulumi
 import pulumi_datadog as datadog
 
-from components import links, templates
+from components import links, mark, templates
 from components.office_hours import DAYS, OfficeHours, Recurrence, duration_text, recurrences
 
 MARGIN = timedelta(minutes=3)
@@ -27,6 +27,7 @@ class OfficeHoursDowntimesArgs:
     monitor: datadog.Monitor
     metric: str
     mentions: str
+    mark: pulumi.Input[str]
 
 
 class OfficeHoursDowntimes(pulumi.ComponentResource):
@@ -44,19 +45,19 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: OfficeHoursDowntimesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:datadog:OfficeHoursDowntimes", name, None, opts)
-        now = datetime.now(UTC)
+        now, hooks = datetime.now(UTC), mark.hooks(name)
         self.links = {}
         for kind, recurrence in recurrences(args.hours).items():
             downtime = datadog.DowntimeSchedule(
                 f"{name}-{kind}-{identity(recurrence)}",
                 monitor_identifier=datadog.DowntimeScheduleMonitorIdentifierArgs(monitor_id=args.monitor.id.apply(int)),
                 scope="*",
-                message=message(args, kind),
+                message=pulumi.Output.concat(message(args, kind), "\n\n(", args.mark, ")"),
                 display_timezone=args.hours.timezone,
                 recurring_schedule=datadog.DowntimeScheduleRecurringScheduleArgs(
                     timezone=args.hours.timezone, recurrences=schedule(recurrence, now)
                 ),
-                opts=pulumi.ResourceOptions(parent=self, ignore_changes=["recurringSchedule"]),
+                opts=pulumi.ResourceOptions(parent=self, ignore_changes=["recurringSchedule"], hooks=hooks),
             )
             self.links[kind] = downtime.id.apply(lambda identifier: links.downtime(args.site, identifier))
         self.register_outputs({"links": self.links})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_datadog as datadog
 
-from components import links, templates
+from components import links, mark, templates
 from components.custom_check import Metric
 
 STATES = ("alert", "warning", "no_data", "recovery")
@@ -28,6 +28,7 @@ class MetricMonitorArgs:
     no_data_minutes: int
     mentions: str
     timeboard: pulumi.Input[str]
+    mark: pulumi.Input[str]
 
 
 class MetricMonitor(pulumi.ComponentResource):
@@ -58,8 +59,8 @@ class MetricMonitor(pulumi.ComponentResource):
             no_data_timeframe=args.no_data_minutes,
             require_full_window=True,
             notify_audit=True,
-            tags=[f"env:{args.env}", args.metric.tag],
-            opts=pulumi.ResourceOptions(parent=self),
+            tags=[f"env:{args.env}", args.metric.tag, args.mark],
+            opts=pulumi.ResourceOptions(parent=self, hooks=mark.hooks(name)),
         )
         self.link = self.monitor.id.apply(lambda identifier: links.monitor(args.site, identifier))
         self.register_outputs({"link": self.link})

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_datadog as datadog
 
+from components import mark
+
 
 @dataclass(frozen=True, kw_only=True)
 class SharedDashboardArgs:
@@ -30,7 +32,9 @@ class SharedDashboard(pulumi.ComponentResource):
             dashboard_id=args.dashboard.id,
             title=args.title,
             global_time_live_span="1h",
-            opts=pulumi.ResourceOptions(parent=self, additional_secret_outputs=["url", "credential", "token"]),
+            opts=pulumi.ResourceOptions(
+                parent=self, additional_secret_outputs=["url", "credential", "token"], hooks=mark.hooks(name)
+            ),
         )
         self.link = pulumi.Output.secret(embed.url)
         self.register_outputs({"link": self.link})

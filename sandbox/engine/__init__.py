@@ -26,6 +26,9 @@ LANGUAGE = Path(__file__).with_name("language")
 GO_MINIMUM = (1, 25, 11)
 """What the CLI's ``go.mod`` asks for."""
 
+LINK = "-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v3.259.0"
+"""Without symbols, and with the version, which a build from the module proxy doesn't know by itself."""
+
 QUIET_END = (
     "    except pulumi.RunError as e:\n",
     "    except KeyboardInterrupt:\n        pass\n    except pulumi.RunError as e:\n",
@@ -46,7 +49,7 @@ def ensure() -> Path:
     if (installed := _installed()) is not None:
         return installed
     modules = [part / name for part in (CLI, LANGUAGE) for name in ("go.mod", "go.sum")]
-    folder = paths.keyed("engine", *modules, *QUIET_END)
+    folder = paths.keyed("engine", *modules, LINK, *QUIET_END)
     with _alone(folder):
         if not folder.exists():
             with _made_whole(folder) as partial:
@@ -102,7 +105,7 @@ def _build(folder: Path) -> None:
         ("build Pulumi (once, some minutes)", CLI),
         ("build the Python language host (once)", LANGUAGE),
     ):
-        run(title, [go, "install", "-C", module, "-v", "-ldflags=-s -w", "tool"], env=environment)
+        run(title, [go, "install", "-C", module, "-v", f"-ldflags={LINK}", "tool"], env=environment)
     where: list[str | Path] = [go, "list", "-C", LANGUAGE, "-m", "-f", "{{.Dir}}", "github.com/pulumi/pulumi/sdk/v3"]
     source = subprocess.run(where, env=environment, capture_output=True, text=True, check=True).stdout.strip()
     (folder / TOOLS[2]).write_text(Path(f"{source}/python/cmd/{TOOLS[2]}").read_text().replace(*QUIET_END))

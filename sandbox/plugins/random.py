@@ -1,4 +1,4 @@
-"""A stand-in for Pulumi's random plugin: ``RandomPassword`` alone, made as the real one makes it.
+"""A stand-in for Pulumi's random plugin: ``RandomPassword`` and ``RandomString``, made as the real one makes them.
 
 Run by the engine as ``python -m sandbox.plugins.random``.
 Source: https://github.com/hashicorp/terraform-provider-random
@@ -36,6 +36,7 @@ from sandbox.plugins.serve import (
 )
 
 PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105 - a type's name
+STRING = "random:index/randomString:RandomString"
 
 CLASSES = {
     "lower": string.ascii_lowercase,
@@ -60,7 +61,7 @@ class RandomProvider(Provider):
 
     async def check(self, request: CheckRequest) -> CheckResponse:
         """Refuse what the type doesn't know and lengths that can't be."""
-        _only_password(request.type)
+        _only_known(request.type)
         given = plain_map(request.new_inputs)
         failures = check_names(request.type, given, known=PROPERTIES, required={"length"})
         if not failures and not has_unknown({**given, "keepers": None}):
@@ -74,12 +75,16 @@ class RandomProvider(Provider):
         return changes({name: (name in old, name in new, True) for name in changed})
 
     async def create(self, request: CreateRequest) -> CreateResponse:
-        """Make the password; it and its hash are secret."""
+        """Make the password, it and its hash being secret; or the string, which is none and its own id."""
         given = _complete(plain_map(request.properties))
         outputs = {**{name: boxed(value) for name, value in given.items()}, **request.properties}
+        is_password = _only_known(request.type) == PASSWORD
         if request.preview:
-            return CreateResponse("", {**outputs, "result": unknown(secret=True), "bcryptHash": unknown(secret=True)})
+            hidden = {name: unknown(secret=True) for name in ("result", "bcryptHash") if is_password}
+            return CreateResponse("", {**outputs, "result": unknown(), **hidden})
         password = make_password(given)
+        if not is_password:
+            return CreateResponse(password, {**outputs, "result": boxed(password)})
         hashed = await asyncio.to_thread(bcrypt.hashpw, password.encode()[:72], bcrypt.gensalt(rounds=10))
         made = {"result": boxed(password, secret=True), "bcryptHash": boxed(hashed.decode(), secret=True)}
         return CreateResponse("none", outputs | made)
@@ -115,9 +120,11 @@ def _check_length(given: Mapping[str, Any]) -> list[CheckFailure]:
     return []
 
 
-def _only_password(token: str) -> None:
-    if token.rpartition("$")[2] != PASSWORD:  # a token begins with those of the parents
-        raise PluginError(f"unrecognized resource type {token}: this stand-in has {PASSWORD}")
+def _only_known(token: str) -> str:
+    kind = token.rpartition("$")[2]  # a token begins with those of the parents
+    if kind not in (PASSWORD, STRING):
+        raise PluginError(f"unrecognized resource type {token}: this stand-in has {PASSWORD} and {STRING}")
+    return kind
 
 
 if __name__ == "__main__":

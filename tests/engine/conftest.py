@@ -1,5 +1,6 @@
 """Stacks on the sandbox for the engine tests; what one leaves behind, the next run removes."""
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,3 +35,4 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         yield stack
     finally:
         stack.stop()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Bad input and broken-off updates on the real engine: each ends with its reason, and a later ``up`` goes on from there.
+"""Bad input and broken-off updates on the real engine: each ends with its reason, a later ``up`` goes on from there.
 
 The tests build on each other in their order: the state and the machine are those that the test before left.
 """

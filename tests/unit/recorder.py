@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 COMMAND = "command:remote:Command"
 LOCAL_COMMAND = "command:local:Command"
+MARK = "watchpost:abcdefghij12"
 PASSWORD_TYPE = "random:index/randomPassword:RandomPassword"
 DASHBOARD = "datadog:index/dashboardJson:DashboardJson"
 MONITOR = "datadog:index/monitor:Monitor"
@@ -158,10 +159,14 @@ class _Engine:
                 resource_pb2.RESOURCE_MONITOR_FEATURE_SECRETS,
                 resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_REFERENCES,
                 resource_pb2.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
+                resource_pb2.RESOURCE_MONITOR_FEATURE_ERROR_HOOKS,
             ]
         )
 
     def SignalAndWaitForShutdown(self, _: Any) -> Any:  # noqa: N802
+        return empty_pb2.Empty()
+
+    def RegisterErrorHook(self, _: Any) -> Any:  # noqa: N802
         return empty_pb2.Empty()
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802
@@ -210,6 +215,8 @@ class _Engine:
                 return {"stdout": self.stdout["files/vagrant/vm.sh"], "stderr": ""}
             case "random:index/randomPassword:RandomPassword":
                 return {"result": PASSWORD, "bcryptHash": "fake"}
+            case "random:index/randomString:RandomString":
+                return {"result": MARK.removeprefix("watchpost:")}
             case "datadog:index/dashboardJson:DashboardJson":
                 return {"url": f"/dashboard/{resource.name}"}
             case "datadog:index/secureEmbedDashboard:SecureEmbedDashboard":

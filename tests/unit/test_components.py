@@ -30,6 +30,7 @@ from tests.unit.recorder import (
     EMBED_LINK,
     HOST,
     LOCAL_COMMAND,
+    MARK,
     MONITOR,
     PASSWORD,
     PRIVATE_KEY,
@@ -272,7 +273,7 @@ def test_a_proof_that_is_no_json_fails_the_update() -> None:
         )
 
 
-BOARDS = TimeboardsArgs(site="datadoghq.eu", env="dev", metric=MY_METRIC, warning=1, alert=2, service="shop")
+BOARDS = TimeboardsArgs(site="datadoghq.eu", env="dev", metric=MY_METRIC, warning=1, alert=2, service="shop", mark=MARK)
 
 
 def monitor(timeboard: pulumi.Input[str] = "https://x") -> MetricMonitor:
@@ -286,6 +287,7 @@ def monitor(timeboard: pulumi.Input[str] = "https://x") -> MetricMonitor:
         no_data_minutes=10,
         mentions="@you@example.com",
         timeboard=timeboard,
+        mark=MARK,
     )
     return MetricMonitor("monitor", args)
 
@@ -328,6 +330,7 @@ def test_downtimes_mute_their_monitor_and_leave_the_schedule_alone_afterwards() 
             monitor=monitor().monitor,
             metric="my_metric",
             mentions="@you@example.com",
+            mark=MARK,
         )
         pulumi.export("links", OfficeHoursDowntimes("closed", args).links)
 

@@ -9,7 +9,7 @@ from components import monitors
 from components.custom_check import Metric
 from components.downtimes import WHEN
 from components.monitors import MetricMonitorArgs
-from tests.unit.recorder import DOWNTIME, MONITOR, Program, run_program
+from tests.unit.recorder import DOWNTIME, MARK, MONITOR, Program, run_program
 
 BLOCKS = {
     "is_alert", "is_warning", "is_no_data", "is_recovery", "is_alert_recovery", "is_warning_recovery",
@@ -82,6 +82,7 @@ ARGS = MetricMonitorArgs(
     no_data_minutes=21,
     mentions="@you@example.com @other@example.com",
     timeboard="https://app.datadoghq.eu/dashboard/abc",
+    mark=MARK,
 )
 MESSAGE = monitors.message(ARGS, "https://app.datadoghq.eu/dashboard/abc")
 SENT = {transition: rendered(MESSAGE, blocks, VALUES) for transition, blocks in TRANSITIONS.items()}
@@ -167,7 +168,7 @@ def test_downtimes_tell_the_recipients_when_and_why(dev_stack: Program) -> None:
     for message, when in zip(sorted(messages), sorted(WHEN.values()), strict=True):
         assert when in message
         assert "open from 09:00 to 19:00 (Europe/Paris) on MO, TU, WE, TH, FR" in message
-        assert message.splitlines()[-1] == "@you@example.com"
+        assert message.splitlines()[-3:] == ["@you@example.com", "", f"({MARK})"]
         assert "${" not in message
 
 
