@@ -1,6 +1,6 @@
 # Thin: the logic is in Python (sandbox/). `make up` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help up down preview outputs snapshot test lint types unit contract engine-test
+.PHONY: help up down preview outputs snapshot drift test lint types unit contract engine-test
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -23,6 +23,9 @@ preview: $(READY)  ## What `make up` would change
 
 outputs: $(READY)  ## The outputs of the stack, as JSON
 	@$(BIN)/python -m sandbox outputs
+
+drift: $(READY)  ## What was changed behind the stack's back
+	@$(BIN)/python -m sandbox drift
 
 snapshot: $(READY)  ## Send a snapshot of the my_metric graph to the recipients
 	@$(BIN)/python -m sandbox snapshot

@@ -28,6 +28,7 @@ def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[obj
             directories=mysql.DIRECTORIES,
             users=mysql.USERS,
             clean_on_destroy=settings.on_destroy == "clean",
+            repairs=settings.repairs,
         ),
     )
     datadog_agent = DatadogAgent(

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class HostArgs:
     directories: Sequence[str] = ()
     users: Sequence[str] = ()
     clean_on_destroy: bool = True
+    repairs: Mapping[str, str] = field(default_factory=dict)
 
 
 class Host(pulumi.ComponentResource):
@@ -74,6 +75,7 @@ class Host(pulumi.ComponentResource):
             sudo=machine.user != "root",
             undo=args.clean_on_destroy or vm is not None,
             vm=vm,
+            repairs=args.repairs,
         )
         booted = self.shell.run(f"{name}-ready", "host/ready.sh", parent=self, as_root=False)
         # One package install for all: dpkg has one lock, so several would only wait for each other.

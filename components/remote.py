@@ -1,8 +1,9 @@
 """How a script or a file of ``files/`` gets onto a host: the only place that knows pulumi-command.
 
-A script is one idempotent step. It is called with ``apply`` when its resource is created or updated and with
-``remove`` when it is deleted, its plain arguments as variables, its secrets on standard input. It reaches the host as
-the text of the command, so that a preview shows every change of it, and every change runs it again.
+A script is one idempotent step. It is called with ``apply`` when its resource is created or updated, with ``remove``
+when it is deleted, and by :mod:`components.drift` with ``check``, which changes nothing and fails where the host is not
+as the step left it. Its plain arguments are variables, its secrets stand on standard input. It reaches the host as the
+text of the command, so that a preview shows every change of it, and every change runs it again.
 
 Source: https://www.pulumi.com/registry/packages/command/api-docs/remote/command/
 """
@@ -22,13 +23,15 @@ from components import templates
 class Shell:
     """Where scripts run: the connection to a machine, and what becomes of their work on ``pulumi destroy``.
 
-    ``vm`` is the resource of a VM that the stack owns: when that goes, nothing on it needs undoing.
+    ``vm`` is the resource of a VM that the stack owns: when that goes, nothing on it needs undoing. ``repairs`` are
+    steps to run again, by name, each with a text that differs from the last time.
     """
 
     connection: pulumi.Input[remote.ConnectionArgs]
     sudo: bool
     undo: bool
     vm: pulumi.Resource | None = None
+    repairs: Mapping[str, str] = field(default_factory=dict)
 
     def run(
         self,
@@ -42,7 +45,7 @@ class Shell:
         as_root: bool = True,
     ) -> remote.Command:
         """A step on the machine: ``script`` is its path under ``files/``."""
-        variables = dict(variables or {})
+        variables = {**(variables or {}), **({"again": self.repairs[name]} if name in self.repairs else {})}
         sudo = self.sudo and as_root
         return remote.Command(
             name,
@@ -75,7 +78,7 @@ class Shell:
         resource = self.run(
             name, "host/file.sh", parent=parent, variables=variables, stdin=content, depends_on=depends_on
         )
-        return RemoteFile(path=path, content=content, resource=resource)
+        return RemoteFile(path=path, content=content, resource=resource, again=self.repairs.get(name, ""))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +88,13 @@ class RemoteFile:
     path: str
     content: pulumi.Input[str] = field(repr=False)
     resource: pulumi.Resource
+    again: str = ""
 
     @property
     def fingerprint(self) -> pulumi.Output[str]:
-        """Changes when the content does; as secret as that is."""
+        """Changes when the content does, or when it is written again; as secret as the content is."""
         return pulumi.Output.from_input(self.content).apply(
-            lambda content: f"{self.path} {hashlib.sha256(content.encode()).hexdigest()}"
+            lambda content: f"{self.path} {hashlib.sha256(content.encode()).hexdigest()} {self.again}".rstrip()
         )
 
 

@@ -238,6 +238,7 @@ class Settings(_Model):
     agent_url: Annotated[str, AfterValidator(lambda value: _web_address(value) if value else value)]
     on_destroy: Literal["clean", "leave"]
     share_dashboards: bool
+    repairs: dict[str, Annotated[str, _matching(r"[A-Za-z0-9:.+-]*", "a date and time", 40)]]
 
     @field_validator("hosts", "recipients", "office_days")
     @classmethod
@@ -353,10 +354,7 @@ def configured() -> dict[str, Any]:
     prefix = f"{PROJECT}:"
     found = {**get_config_env(), **CONFIG.get()}
     raw = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
-    return {
-        key: _parsed(value) if key in ("hosts", "recipients", "tags", "officeDays") else value
-        for key, value in raw.items()
-    }
+    return {key: _parsed(value) if key in ("hosts", "repairs", *_LISTS) else value for key, value in raw.items()}
 
 
 def _parsed(value: str) -> Any:

@@ -26,36 +26,53 @@ import pulumi
 
 PROGRAM = Path(__file__).resolve().parents[1]
 
-FORMAT = "1"
-"""Part of a slim form's name: another one whenever this module makes another form."""
+_CLASS = re.compile(r"^(?:if not MYPY:\n    |@pulumi\.(?:input|output)_type\n)?class (\w+)", re.MULTILINE)
+"""Where a class of ``_inputs`` or ``outputs`` begins; older SDKs hide their dictionary types from mypy."""
 
-_CLASS = re.compile(r"^(?:@pulumi\.(?:input|output)_type\n)?class (\w+)", re.MULTILINE)
+_STRAY = re.compile(r"^(?!class |if not MYPY:$|elif False:$|@pulumi\.(?:input|output)_type$)\S.*", re.MULTILINE)
+"""What can't be told to belong to the class before it or to the one after it."""
+
+_LISTED = re.compile(r"^__all__ = \[(.*?)\]", re.MULTILINE | re.DOTALL)
 
 
 def lighten(package: str) -> None:
-    """Put the slim form of ``package`` first on ``sys.path``, making it if need be; call it before the first import."""
+    """Import the slim form of ``package``, made if need be, under its name; call it before the first import."""
     if package in sys.modules:
         return
+    path = list(sys.path)
     try:
-        sys.path.insert(0, str(slim_form(package, names_used(package, [PROGRAM / "__main__.py", *_components()]))))
+        sources = [PROGRAM / "__main__.py", *Path(__file__).parent.rglob("*.py")]
+        sys.path.insert(0, str(slim_form(package, names_used(package, sources))))
+        importlib.import_module(package)
     except Exception as error:  # noqa: BLE001 - whatever it is, the installed SDK still works
+        sys.path[:] = path
+        for module in [name for name in sys.modules if name.partition(".")[0] == package]:
+            del sys.modules[module]
         pulumi.log.warn(f"{package} is imported whole, which takes seconds: {type(error).__name__}: {error}")
 
 
-def _components() -> Iterable[Path]:
-    return sorted(Path(__file__).parent.glob("*.py"))
-
-
 def names_used(package: str, sources: Iterable[Path]) -> list[str]:
-    """The names of ``package`` that ``sources`` use, as in ``import package as alias`` and ``alias.Name``."""
-    names = set()
+    """The names of ``package`` that ``sources`` use: ``alias.Name`` after ``import package as alias``, or by ``from``.
+
+    Raises:
+        LookupError: a part of the package is imported by its own name.
+    """
+    names: set[str] = set()
     for source in sources:
-        tree = ast.parse(source.read_bytes())
-        imports = [name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
-        aliases = {name.asname or name.name for name in imports if name.name == package}
+        text = source.read_bytes()
+        if package.encode() not in text:  # parsing takes longer than all else here
+            continue
+        nodes = list(ast.walk(ast.parse(text)))
+        imported = [name for node in nodes if isinstance(node, ast.Import) for name in node.names]
+        froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+        for module in [name.name for name in imported] + [str(node.module) for node in froms]:
+            if module.startswith(f"{package}."):
+                raise LookupError(f"{source.name} imports {module}")
+        names |= {name.name for node in froms if node.module == package for name in node.names}
+        aliases = {name.asname or name.name for name in imported if name.name == package}
         names |= {
             node.attr
-            for node in ast.walk(tree)
+            for node in nodes
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases
         }
     return sorted(names)
@@ -68,19 +85,21 @@ def slim_form(package: str, names: Iterable[str]) -> Path:
         LookupError: the SDK isn't built as expected, or has no such name.
         OSError: the cache can't be written.
     """
+    names = list(names)
     installed = _installed(package)
-    digest = hashlib.sha256("\n".join([FORMAT, sys.version, *names]).encode())
-    for file in sorted(installed.glob("*.py")):
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest.update("\n".join([sys.version, *names]).encode())
+    for file in sorted(installed.rglob("*.py")):
         stat = file.stat()
-        digest.update(f"\n{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+        digest.update(f"\n{file} {stat.st_size} {stat.st_mtime_ns}".encode())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "watchpost"
     folder = cache / f"{package}-{importlib.metadata.version(package)}-{digest.hexdigest()[:16]}"
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=cache))
         try:
-            _cut(installed, list(names), partial / package)
-            compileall.compile_dir(partial, quiet=1, stripdir=str(partial), prependdir=str(folder))
+            _cut(installed, names, partial / package)
+            compileall.compile_dir(partial, quiet=2, stripdir=str(partial), prependdir=str(folder))
             _publish(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -105,33 +124,48 @@ def _installed(package: str) -> Path:
 def _cut(installed: Path, names: list[str], target: Path) -> None:
     """Write the slim package to ``target``."""
     target.mkdir()
-    inputs, outputs = (_classes(installed / f"{name}.py") for name in ("_inputs", "outputs"))
-    modules = _modules(installed, [name for name in names if name not in inputs])
-    texts = {module: (installed / f"{module}.py").read_text() for module in modules}
-    reached = "\n".join([*names, *texts.values()])
-    _write_classes(installed, target / "_inputs.py", inputs, reached)
-    _write_classes(installed, target / "outputs.py", outputs, reached)
-    for module, text in texts.items():
-        (target / f"{module}.py").write_text(text)
-    for name in ("_utilities.py", "_enums.py", "pulumi-plugin.json", "py.typed"):
-        if (installed / name).exists():
-            shutil.copyfile(installed / name, target / name)
     # What registers the resources' types with Pulumi stands at the end of the package's own module.
-    head, _, registration = (installed / "__init__.py").read_text().partition("_utilities.register(")
+    head, _, registration = _read(installed / "__init__.py").partition("_utilities.register(")
     if not registration:
         raise LookupError(f"{installed.name} does not register its types as expected")
-    exports = [module for module in (*modules, "_enums", "_inputs") if f"from .{module} import *\n" in head]
-    lines = ["from . import _utilities, outputs", *(f"from .{module} import *" for module in exports)]
-    (target / "__init__.py").write_text("\n".join([*lines, "", f"_utilities.register({registration}"]))
+    inputs, outputs = (_classes(installed / f"{name}.py") for name in ("_inputs", "outputs"))
+    lazy = set(re.findall(r"^    (\w+) = _utilities\.lazy_import\(", head, re.MULTILINE))
+    packages = [name for name in names if name in lazy]
+    modules = _modules(installed, head, [name for name in names if name not in {*inputs, *lazy}])
+    for file in ("_utilities.py", "_enums.py", "pulumi-plugin.json", "py.typed", *(f"{name}.py" for name in modules)):
+        if (installed / file).exists():
+            shutil.copyfile(installed / file, target / file)
+    for name in packages:  # whole: these are executed only when they are used
+        shutil.copytree(installed / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    reached = "\n".join([*names, *(_read(file) for file in sorted(target.rglob("*.py")) if file.stem != "_utilities")])
+    lines = ["from . import _utilities"]
+    for module, classes in {"_inputs": inputs, "outputs": outputs}.items():
+        if classes:
+            _write_classes(installed / f"{module}.py", target / f"{module}.py", classes, reached)
+            lines += [f"from . import {module}"]
+    exports = [module for module in dict.fromkeys([*modules, "_enums", "_inputs"]) if _star(module) in head]
+    lines += [_star(module) for module in exports]
+    lines += [f"{name} = _utilities.lazy_import('{installed.name}.{name}')" for name in packages]
+    text = "\n".join([*lines, "", f"_utilities.register({registration}"])
+    (target / "__init__.py").write_text(text, encoding="utf-8")
 
 
-def _modules(installed: Path, names: list[str]) -> list[str]:
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
+
+
+def _star(module: str) -> str:
+    """The line by which an SDK's package exports all of a module."""
+    return f"from .{module} import *"
+
+
+def _modules(installed: Path, head: str, names: list[str]) -> list[str]:
     """The modules of an SDK that define ``names``, each named in the ``__all__`` of one."""
     found: dict[str, str] = {}
-    for module in re.findall(r"^from \.(\w+) import \*$", (installed / "__init__.py").read_text(), re.MULTILINE):
-        with (installed / f"{module}.py").open() as file:
-            head = file.read(4000)
-        listed = re.search(r"^__all__ = \[(.*?)\]", head, re.MULTILINE | re.DOTALL)
+    for module in re.findall(r"^from \.(\w+) import \*$", head, re.MULTILINE) if names else []:
+        with (installed / f"{module}.py").open(encoding="utf-8") as file:
+            beginning = file.read(4000)
+        listed = _LISTED.search(beginning)
         found |= dict.fromkeys(re.findall(r"'(\w+)'", listed[1]) if listed else [], module)
     if missing := [name for name in names if name not in found]:
         raise LookupError(f"{installed.name} has no {', '.join(missing)}")
@@ -140,24 +174,25 @@ def _modules(installed: Path, names: list[str]) -> list[str]:
 
 def _classes(file: Path) -> Mapping[str, str]:
     """The top-level classes of a module with their source, in order, each with its decorator."""
-    text = file.read_text() if file.exists() else ""
+    text = _read(file) if file.exists() else ""
     starts = [(match[1], match.start()) for match in _CLASS.finditer(text)]
-    ends = [*(start for _, start in starts[1:]), len(text)]
-    return {name: text[start:end] for (name, start), end in zip(starts, ends, strict=True)}
+    if starts and (stray := _STRAY.search(text, starts[0][1])):
+        raise LookupError(f"{file} has {stray[0][:80]!r} between its classes")
+    ends = [start for _, start in starts[1:]] + [len(text)]
+    return {name: text[start:end] for (name, start), end in zip(starts, ends, strict=False)}
 
 
-def _write_classes(installed: Path, target: Path, classes: Mapping[str, str], reached: str) -> None:
+def _write_classes(source: Path, target: Path, classes: Mapping[str, str], reached: str) -> None:
     """Write those classes that ``reached`` names, and those that they name in turn, in the order of the original."""
     kept: set[str] = set()
     new = set(re.findall(r"\w+", reached)) & classes.keys()
     while new:
         kept |= new
         new = {word for name in new for word in re.findall(r"\w+", classes[name])} & classes.keys() - kept
-    if not (installed / target.name).exists():
-        return
-    head, listed, _ = (installed / target.name).read_text().partition("__all__ = [")
-    if classes and not listed:
-        raise LookupError(f"{installed.name}.{target.stem} has no __all__")
     names = "".join(f"    '{name}',\n" for name in classes if name in kept)
+    text = _read(source)
+    beginning, listed = _LISTED.subn(f"__all__ = [\n{names}]", text[: _CLASS.search(text).start()])  # type: ignore[union-attr]
+    if listed != 1:
+        raise LookupError(f"{source} has no __all__")
     body = "".join(text for name, text in classes.items() if name in kept)
-    target.write_text(f"{head}__all__ = [\n{names}]\n\n{body}")
+    target.write_text(f"{beginning}{body}", encoding="utf-8")

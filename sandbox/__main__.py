@@ -59,6 +59,22 @@ def outputs() -> None:
 
 
 @commands.command()
+@click.option("--repair", is_flag=True, help="Have the next `up` put it right.")
+def drift(repair: bool) -> None:
+    """Show what was changed behind the stack's back, in Datadog and on the hosts; fails if there is anything."""
+    with alone() as stack:
+        stack.start()
+        words = ["preview", "--refresh", "--diff", "--expect-no-changes", "--stack", stack.name]
+        in_datadog = stack.pulumi(*words, show=True, check=False).returncode
+        look = ["-m", "components.drift", "--stack", stack.name, *(["--repair"] if repair else [])]
+        on_hosts = stack.python(*look, check=False, cwd=stack.project)
+        if in_datadog or on_hosts:
+            raise SandboxError(
+                "there is drift: `pulumi up --refresh` puts right what is in Datadog and what --repair noted"
+            )
+
+
+@commands.command()
 def snapshot() -> None:
     """Take a snapshot of the my_metric graph and send it to the recipients by @mention."""
     with alone() as stack:

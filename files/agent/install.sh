@@ -16,6 +16,10 @@ installed_version() {
 }
 
 case $1 in
+check)
+  found=$(installed_version)
+  [ "$found" = "$version" ] || { echo "Agent '$found' is installed instead of $version" >&2 && exit 1; }
+  ;;
 apply)
   if [ ! -e "$kept" ]; then
     install -d -m 0755 "$kept.new"
@@ -28,7 +32,10 @@ apply)
     apt-get -q -o DPkg::Lock::Timeout=600 check || dpkg --configure -a
     script=$(mktemp)
     trap 'rm -f "$script"' EXIT
-    curl --fail --silent --show-error --location --retry 5 --retry-all-errors --output "$script" "$url"
+    curl --fail --silent --show-error --location --retry 5 --retry-connrefused --output "$script" "$url" || {
+      echo "watchpost: the Agent's install script can't be had from $url (watchpost:installScriptUrl)" >&2
+      exit 1
+    }
     DD_API_KEY=00000000000000000000000000000000 DD_INSTALL_ONLY=true DD_AGENT_MAJOR_VERSION=7 \
       DD_AGENT_MINOR_VERSION="${version#7.}" DD_INSTRUMENTATION_TELEMETRY_ENABLED=false bash "$script"
   fi

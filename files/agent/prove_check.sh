@@ -4,7 +4,7 @@
 # Source: https://docs.datadoghq.com/extend/custom_checks/write_agent_check/#verify-your-check
 set -eu
 : "${check:?}" "${metric:?}" "${twice:?}"
-[ "$1" = apply ] || exit 0
+[ "$1" != remove ] || exit 0
 
 options=(--json)
 [ "$twice" = no ] || options+=(--check-rate)

@@ -5,7 +5,7 @@
 # Source: https://docs.datadoghq.com/agent/configuration/agent-commands/
 set -eu
 : "${checks:?}"
-[ "$1" = apply ] || exit 0
+[ "$1" != remove ] || exit 0
 
 fail() {
   echo "watchpost: $*" >&2
@@ -13,6 +13,12 @@ fail() {
   exit 1
 }
 
+if [ "$1" = check ]; then
+  state=$(systemctl is-enabled datadog-agent || true),$(systemctl is-active datadog-agent || true)
+  [ "$state" = enabled,active ] || { echo "the Agent's service is $state" >&2 && exit 1; }
+  datadog-agent health >/dev/null || { echo "the Agent is not healthy" >&2 && exit 1; }
+  exit 0
+fi
 systemctl enable --quiet datadog-agent
 systemctl reset-failed datadog-agent 2>/dev/null || true
 systemctl restart datadog-agent || fail "the Agent's service does not start"

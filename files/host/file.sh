@@ -8,6 +8,9 @@ new=$path.watchpost
 kept=/var/lib/watchpost/files$path
 kept_directory=$(dirname "$kept")
 made=$kept_directory.made
+# One at a time: files of one directory are removed at once, and the last has to know that it is.
+exec 9</var/lib
+flock 9
 
 there() {
   [ -e "$1" ] || [ -L "$1" ]
@@ -34,6 +37,12 @@ remember() {
 }
 
 case $1 in
+check)
+  [ -f "$path" ] || { echo "$path is not there" >&2 && exit 1; }
+  cmp --quiet - "$path" || { echo "$path has another content" >&2 && exit 1; }
+  found=$(stat -c '%U:%G %a' "$path")
+  [ "$found" = "$owner ${mode#0}" ] || { echo "$path is $found instead of $owner ${mode#0}" >&2 && exit 1; }
+  ;;
 apply)
   [ -d "$kept" ] || remember
   install -d "$directory"

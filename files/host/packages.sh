@@ -47,6 +47,15 @@ choose() {
 }
 
 case $1 in
+check)
+  IFS=, read -ra wanted <<<"$packages"
+  for alternatives in "${wanted[@]}"; do
+    IFS=' |' read -ra names <<<"$alternatives"
+    found=
+    for name in "${names[@]}"; do ! is_installed "$name" || found=$name; done
+    [ -n "$found" ] || { echo "none of these packages is installed: ${names[*]}" >&2 && exit 1; }
+  done
+  ;;
 apply)
   [ -e "$kept" ] || remember_before
   # This waits for another apt, and fails where an install that was cut off has left packages half-configured.

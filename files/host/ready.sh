@@ -2,7 +2,7 @@
 # Waits until a machine has booted and can be worked on; says what is wrong with one that can't.
 set -eu
 
-[ "$1" = apply ] || exit 0
+[ "$1" != remove ] || exit 0
 
 fail() {
   echo "watchpost: $*" >&2

@@ -17,7 +17,22 @@ as_root() {
   "$client" --batch --skip-column-names "$@"
 }
 
+# What the integration asks for, as the user itself and by TCP, like the Agent.
+read_as_the_agent() {
+  "$client" --defaults-extra-file=/dev/fd/3 --batch --skip-column-names --execute \
+    "SHOW GLOBAL STATUS LIKE 'Uptime'; SHOW ENGINE INNODB STATUS; SELECT 1 FROM performance_schema.threads LIMIT 1" \
+    3<<<"[client]
+user=datadog
+password=$password
+host=127.0.0.1
+port=3306" >/dev/null
+}
+
 case $1 in
+check)
+  read -r password
+  read_as_the_agent || { echo "the database user datadog can't read what the integration reads" >&2 && exit 1; }
+  ;;
 apply)
   read -r password
   [[ $password =~ ^[A-Za-z0-9]{16,}$ ]] || {
@@ -40,14 +55,7 @@ apply)
   fi
   # By standard input: a command line can be read by everybody on the machine.
   as_root <<<"${sql//:password/$password}"
-  # What the integration asks for, as the user itself and by TCP, like the Agent.
-  "$client" --defaults-extra-file=/dev/fd/3 --batch --skip-column-names --execute \
-    "SHOW GLOBAL STATUS LIKE 'Uptime'; SHOW ENGINE INNODB STATUS; SELECT 1 FROM performance_schema.threads LIMIT 1" \
-    3<<<"[client]
-user=datadog
-password=$password
-host=127.0.0.1
-port=3306" >/dev/null
+  read_as_the_agent
   as_root -e 'SELECT VERSION()'
   ;;
 remove)

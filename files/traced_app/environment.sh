@@ -5,10 +5,21 @@ set -eu
 : "${directory:?}"
 
 case $1 in
+check)
+  frozen=$("$directory/venv/bin/python" -m pip freeze --disable-pip-version-check)
+  while read -r requirement; do
+    grep -qixF "$requirement" <<<"$frozen" || { echo "the app's environment lacks $requirement" >&2 && exit 1; }
+  done <"$directory/requirements.txt"
+  ;;
 apply)
-  python3 -m venv --clear "$directory/venv"
-  "$directory/venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
-    --requirement "$directory/requirements.txt"
+  # Only for other requirements: the app runs out of this folder.
+  if ! cmp --silent "$directory/requirements.txt" "$directory/venv/requirements.txt"; then
+    python3 -m venv --clear "$directory/venv"
+    "$directory/venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+      --requirement "$directory/requirements.txt"
+    # Last, so that an install that is cut off is begun anew.
+    cp "$directory/requirements.txt" "$directory/venv/requirements.txt"
+  fi
   "$directory/venv/bin/python" -m pip list --disable-pip-version-check 2>/dev/null | grep -i -E '^(ddtrace|flask) '
   ;;
 remove)

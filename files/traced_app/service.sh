@@ -7,6 +7,13 @@ set -eu
 : "${unit:?}" "${port:?}" "${endpoints:?}" "${tags:?}" "${version:?}"
 
 case $1 in
+check)
+  state=$(systemctl is-enabled "$unit" || true),$(systemctl is-active "$unit" || true)
+  [ "$state" = enabled,active ] || { echo "$unit is $state" >&2 && exit 1; }
+  for endpoint in $endpoints; do
+    curl --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint"
+  done
+  ;;
 apply)
   systemctl daemon-reload
   systemctl enable --quiet "$unit"

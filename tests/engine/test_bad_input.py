@@ -69,6 +69,7 @@ def refusing(stack: Stack) -> Iterator[Refusing]:
             yield Refusing(other, pool.submit(begin))
     finally:
         other.stop()
+        shutil.rmtree(other.folder, ignore_errors=True)
 
 
 def test_faults_of_the_settings_and_missing_keys_are_told_together_before_anything_is_touched(stack: Stack) -> None:

@@ -1,0 +1,278 @@
+"""How a fleet is cut into stacks, what each is configured with, and what is said of one that failed."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from pulumi import automation as auto
+from pulumi.automation.events import EngineEvent
+from pydantic import ValidationError
+
+from fleet import kubernetes, runner
+from fleet.__main__ import commands, selected
+from fleet.inventory import FleetError, Inventory, filled, from_environment, load, secrets
+from fleet.outcome import Outcome, host_of
+from fleet.shards import plan, shard_of
+from sandbox import paths
+
+NAMES = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True)
+EXAMPLE = paths.ROOT / "deploy" / "kubernetes" / "inventory.yaml"
+SOURCE = kubernetes.Source(
+    repository="https://github.com/example/watchpost", branch="main", backend="s3://example-state"
+)
+KEY = {"fromEnvironment": "FLEET_PRIVATE_KEY"}
+
+
+def fleet(**changes: Any) -> Inventory:
+    """An inventory of three hosts in two shards."""
+    given: dict[str, Any] = {
+        "stack": "prod",
+        "shards": 2,
+        "settings": {"env": "prod", "datadog:apiUrl": "https://api.example.com"},
+        "host": {"user": "watchpost", "privateKey": KEY},
+        "hosts": {name: {"address": f"{name}.example.com"} for name in ("web-1", "web-2", "web-3")},
+    }
+    return Inventory.model_validate(given | changes)
+
+
+def hosts(inventory: Inventory) -> dict[str, str]:
+    """Which stack each host is in."""
+    return {host: stack for stack, config in plan(inventory).items() for host in config.get("watchpost:hosts", {})}
+
+
+def test_a_shard_never_changes_between_versions_of_the_program() -> None:
+    assert [shard_of(f"host-{number}", 16) for number in range(8)] == [7, 5, 1, 9, 7, 15, 4, 10]
+
+
+@given(NAMES, st.integers(1, 64))
+def test_another_shard_takes_hosts_but_moves_none_between_the_others(name: str, shards: int) -> None:
+    assert shard_of(name, shards + 1) in (shard_of(name, shards), shards)
+
+
+def test_one_shard_more_of_sixteen_moves_about_one_host_in_seventeen() -> None:
+    names = [f"host-{number}.example.com" for number in range(4000)]
+    moved = sum(shard_of(name, 16) != shard_of(name, 17) for name in names)
+    assert moved == pytest.approx(4000 / 17, rel=0.2)
+
+
+def test_shards_are_about_as_large_as_each_other() -> None:
+    sizes = [0] * 16
+    for number in range(4000):
+        sizes[shard_of(f"host-{number}", 16)] += 1
+    assert min(sizes) > 200
+    assert max(sizes) < 300
+
+
+def test_adding_a_host_moves_no_other() -> None:
+    before = hosts(fleet())
+    after = hosts(fleet(hosts={name: {} for name in ("a", "web-1", "web-11", "web-2", "web-3", "z")}))
+    assert {host: after[host] for host in before} == before
+
+
+def test_every_host_is_in_one_stack_and_the_datadog_side_in_one_of_its_own() -> None:
+    stacks = plan(fleet())
+    assert list(stacks) == ["prod-datadog", "prod-0", "prod-1"]
+    assert stacks["prod-datadog"]["watchpost:part"] == "datadog"
+    assert "watchpost:hosts" not in stacks["prod-datadog"]
+    shards = [stacks["prod-0"], stacks["prod-1"]]
+    assert {shard["watchpost:part"] for shard in shards} == {"hosts"}
+    assert {shard["watchpost:datadogStack"] for shard in shards} == {"organization/watchpost/prod-datadog"}
+    assert sorted(name for shard in shards for name in shard["watchpost:hosts"]) == ["web-1", "web-2", "web-3"]
+
+
+def test_all_stacks_have_the_settings_and_all_hosts_what_they_have_in_common() -> None:
+    stacks = plan(fleet(hosts={"web-1": {"address": "a"}, "web-2": {"address": "b", "user": "root"}}))
+    assert all(config["watchpost:env"] == "prod" for config in stacks.values())
+    assert all(config["datadog:apiUrl"] == "https://api.example.com" for config in stacks.values())
+    entries = {name: entry for config in stacks.values() for name, entry in config.get("watchpost:hosts", {}).items()}
+    assert entries == {
+        "web-1": {"user": "watchpost", "privateKey": KEY, "address": "a"},
+        "web-2": {"user": "root", "privateKey": KEY, "address": "b"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"shards": 0}, "shards: Input should be greater than or equal to 1"),
+        ({"shards": 257}, "shards: Input should be less than or equal to 256"),
+        ({"stack": "Prod"}, "stack: must be small letters, digits and - between them, at most 40 characters"),
+        ({"hosts": {}}, "hosts: Dictionary should have at least 1 item"),
+        ({"hosts": {"-x": {}}}, "must be a host name of small letters"),
+        ({"settings": {"part": "all"}}, "settings: must leave out part: the plan sets them"),
+        ({"shard": 3}, "shard: Extra inputs are not permitted"),
+    ],
+)
+def test_a_fault_of_the_inventory_is_told_with_its_place(tmp_path: Path, change: dict[str, Any], fault: str) -> None:
+    document = {"stack": "prod", "shards": 2, "hosts": {"web-1": {}}} | change
+    path = tmp_path / "fleet.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(FleetError) as error:
+        load(path)
+    assert f"the inventory {path} can't be used:" in str(error.value)
+    assert fault in str(error.value)
+
+
+def test_an_inventory_that_is_no_yaml_is_told(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text("hosts: [")
+    with pytest.raises(FleetError, match="can't be read"):
+        load(tmp_path / "fleet.yaml")
+
+
+def test_a_secret_is_named_in_the_plan_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_PRIVATE_KEY", "fake-key")
+    done = CliRunner().invoke(commands, ["plan", str(EXAMPLE), "--json"])
+    assert "fake-key" not in done.output
+    assert secrets(plan(fleet())) == {"FLEET_PRIVATE_KEY"}
+    assert filled(plan(fleet()), {"FLEET_PRIVATE_KEY": {"secure": "v1:x"}})["prod-0"] != plan(fleet())["prod-0"]
+
+
+def test_a_secret_that_is_not_set_is_told_before_anything_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FLEET_PRIVATE_KEY", raising=False)
+    monkeypatch.setattr(runner, "engine", lambda: pytest.fail("the engine was looked for"))
+    with pytest.raises(FleetError, match="not set: FLEET_PRIVATE_KEY"):
+        runner.run("up", plan(fleet()), parallel=1)
+    assert from_environment({"PATH"}) == {"PATH": os.environ["PATH"]}
+
+
+def test_the_plan_for_other_programs_names_each_shard() -> None:
+    done = CliRunner().invoke(commands, ["plan", str(EXAMPLE), "--json"])
+    rows = json.loads(done.output)
+    assert [row["shard"] for row in rows] == ["datadog", "0", "1"]
+    assert [row["stack"] for row in rows] == ["prod-datadog", "prod-0", "prod-1"]
+
+
+def test_some_shards_can_be_chosen_by_number_and_by_name() -> None:
+    assert list(selected(fleet(), ())) == ["prod-datadog", "prod-0", "prod-1"]
+    assert list(selected(fleet(), ("1", "datadog"))) == ["prod-1", "prod-datadog"]
+    with pytest.raises(FleetError, match="there is no shard 2: there are datadog and 0 to 1"):
+        selected(fleet(), ("2",))
+
+
+def test_the_datadog_side_comes_first_and_is_destroyed_last() -> None:
+    stacks = plan(fleet())
+    assert runner.waves("up", stacks) == [["prod-datadog"], ["prod-0", "prod-1"]]
+    assert runner.waves("destroy", stacks) == [["prod-0", "prod-1"], ["prod-datadog"]]
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Outcome]:
+    """What becomes of each stack when the runner is asked for it."""
+    outcomes: dict[str, Outcome] = {}
+    monkeypatch.setenv("FLEET_PRIVATE_KEY", "fake-key")
+    monkeypatch.setattr(runner, "engine", lambda: None)
+    monkeypatch.setattr(
+        "fleet.deployment.run", lambda _operation, stack, _config, **_: outcomes.get(stack, Outcome(stack, ()))
+    )
+    return outcomes
+
+
+def test_a_failing_shard_stops_no_other_and_its_hosts_are_named(answers: dict[str, Outcome]) -> None:
+    answers["prod-0"] = Outcome("prod-0", ("web-1", "web-3"), failed=True, failures={"web-3": "connection refused"})
+    done = CliRunner().invoke(commands, ["up", str(EXAMPLE)])
+    assert done.exit_code == 1
+    assert "host web-3 (prod-0): connection refused" in done.output
+    assert "prod-1: done" in done.stderr
+    assert "3 of 3" in done.stderr
+
+
+def test_all_stacks_well_is_exit_code_0(answers: dict[str, Outcome]) -> None:
+    assert not answers
+    assert CliRunner().invoke(commands, ["up", str(EXAMPLE)]).exit_code == 0
+
+
+def event(**fields: Any) -> EngineEvent:
+    """An event as the engine sends it."""
+    return EngineEvent.from_json({"sequence": 1, "timestamp": 1, **fields})
+
+
+URN = "urn:pulumi:prod-0::watchpost::"
+READY = f"{URN}watchpost:host:Host$command:remote:Command::web-1-ready"
+
+
+def test_the_engines_errors_are_told_by_host_in_few_words() -> None:
+    outcome = Outcome("prod-0", ("web-1",))
+    message = '<{%reset%}>Process exited with status 1: running "bash -c \\"x\\"":\nno space left\n<{%reset%}>'
+    said = {"message": message, "color": "never", "severity": "error", "urn": READY}
+    outcome.note(event(diagnosticEvent=said))
+    outcome.note(event(diagnosticEvent=said | {"message": "update failed", "urn": f"{URN}pulumi:pulumi:Stack::x"}))
+    assert outcome.failures == {"web-1": "Process exited with status 1:\nno space left"}
+    assert outcome.failed_hosts == ["web-1"]
+
+
+def test_all_hosts_of_a_stack_that_never_began_have_failed() -> None:
+    outcome = Outcome("prod-0", ("web-1", "web-2"), failed=True)
+    said = {"message": "no such setting", "color": "never", "severity": "error", "urn": ""}
+    outcome.note(event(diagnosticEvent=said))
+    assert outcome.error == "no such setting"
+    assert outcome.failed_hosts == ["web-1", "web-2"]
+
+
+@pytest.mark.parametrize(
+    ("parent", "name", "host"),
+    [
+        ("watchpost:host:Host::shop", "shop-ready", "shop"),
+        ("watchpost:host:Host::shop-app", "shop-app-ready", "shop-app"),
+        ("watchpost:host:TracedApp::shop-app", "shop-app-service", "shop"),
+        ("watchpost:host:TracedApp::shop-app-app", "shop-app-app-service", "shop-app"),
+        ("pulumi:pulumi:Stack::watchpost-prod-0", "timeboard", None),
+    ],
+)
+def test_a_resource_belongs_to_its_host_even_where_one_name_begins_with_another(
+    parent: str, name: str, host: str | None
+) -> None:
+    found = host_of(f"{URN}x$command:remote:Command::{name}", f"{URN}{parent}", ("shop", "shop-app"))
+    assert found == host
+
+
+def test_the_stacks_for_kubernetes_are_those_of_the_example() -> None:
+    written = (EXAMPLE.with_name("stacks.yaml")).read_text()
+    assert kubernetes.manifests(load(EXAMPLE), SOURCE) == written
+    for document in yaml.safe_load_all(written):
+        kubernetes.Stack.model_validate(document)
+
+
+def test_a_field_that_the_operator_does_not_know_is_refused() -> None:
+    document = kubernetes.render(load(EXAMPLE), SOURCE)[0]
+    with pytest.raises(ValidationError, match="continueOnError"):
+        kubernetes.Stack.model_validate(document | {"spec": document["spec"] | {"continueOnError": True}})
+
+
+def test_a_private_key_reaches_kubernetes_as_a_file_and_never_as_text() -> None:
+    stacks = {document["metadata"]["name"]: document["spec"] for document in kubernetes.render(fleet(), SOURCE)}
+    entries = [entry for spec in stacks.values() for entry in spec["config"].get("watchpost:hosts", {}).values()]
+    assert {entry["privateKeyFile"] for entry in entries} == {"/run/secrets/watchpost/FLEET_PRIVATE_KEY"}
+    assert "workspaceTemplate" not in stacks["prod-datadog"]
+    assert stacks["prod-datadog"].get("prerequisites") is None
+    assert stacks["prod-0"]["prerequisites"] == [{"name": "prod-datadog"}]
+
+
+def test_another_secret_from_the_environment_can_not_be_rendered_for_kubernetes() -> None:
+    with pytest.raises(FleetError, match="only a host's `privateKey` may be `fromEnvironment`, and PASSWORD"):
+        kubernetes.render(fleet(host={"privateKeyPassword": {"fromEnvironment": "PASSWORD"}}), SOURCE)
+
+
+def test_a_stack_of_the_kubernetes_operator_needs_a_token_without_a_backend() -> None:
+    spec = kubernetes.render(fleet(), kubernetes.Source(repository="https://x.example", branch="main"))[0]["spec"]
+    assert "PULUMI_ACCESS_TOKEN" in spec["envRefs"]
+    assert "backend" not in spec
+
+
+def test_the_engine_is_taken_to_be_as_new_as_the_sdk_when_it_says_no_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pulumi").write_text("#!/bin/sh\n")
+    (tmp_path / "pulumi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = runner.engine()
+    assert isinstance(found, auto.PulumiCommand)
+    assert str(found.version).startswith("3.")
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    with pytest.raises(FleetError, match="no `pulumi` runs here"):
+        runner.engine()
