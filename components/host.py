@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,8 +106,8 @@ class Host(pulumi.ComponentResource):
 
 def ssh_command(address: str, port: int, user: str, key_file: str | Path | None) -> str:
     """The command with which a person logs in."""
-    identity = f"-i {key_file} " if key_file else ""
-    return f"ssh {identity}-p {port} {user}@{address}"
+    identity = ["-i", str(key_file)] if key_file else []
+    return shlex.join(["ssh", *identity, "-p", str(port), f"{user}@{address}"])
 
 
 def _ssh_connection(machine: HostSettings) -> remote.ConnectionArgs:

@@ -66,7 +66,12 @@ def _clock(value: object) -> object:
     return time.fromisoformat(value)
 
 
-def _address_of_a_person(value: str) -> str:
+def address_of_a_person(value: str) -> str:
+    """An e-mail address as it is.
+
+    Raises:
+        ValueError: it is none, or could mean something else to Datadog.
+    """
     # Braces, blanks and commas would mean something to Datadog's templates and mentions.
     if len(value) > 254 or not re.fullmatch(r"[A-Za-z0-9._%+-]+@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}", value):
         raise ValueError("must be an e-mail address such as you@example.com")
@@ -130,7 +135,7 @@ NetworkAddress = Annotated[
     str, _matching(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?", "a host name or IP address", 253)
 ]
 BoxName = Annotated[str, _matching(r"[\w.-]+(/[\w.-]+)?", "the name of a Vagrant box such as bento/ubuntu-24.04", 100)]
-Recipient = Annotated[str, AfterValidator(_address_of_a_person)]
+Recipient = Annotated[str, AfterValidator(address_of_a_person)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Clock = Annotated[time, BeforeValidator(_clock)]
 Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]

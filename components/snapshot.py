@@ -20,6 +20,7 @@ from datadog_api_client.v1.model.event_create_request import EventCreateRequest
 
 from components import links
 from components.custom_check import MY_METRIC, Metric
+from components.settings import address_of_a_person
 
 
 def text(metric: Metric, env: str, minutes: int, image: str, recipients: list[str]) -> str:
@@ -47,10 +48,19 @@ def send(client: ApiClient, metric: Metric, env: str, minutes: int, recipients: 
     return str(snapshot.snapshot_url), int(event.event.id)
 
 
+def _recipient(value: str) -> str:
+    try:
+        return address_of_a_person(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{value!r} {error}") from None
+
+
 def main() -> None:
     """Read the command line; the keys come from DD_API_KEY and DD_APP_KEY, as for the Datadog provider."""
     parser = argparse.ArgumentParser(prog="python -m components.snapshot", description=__doc__.splitlines()[0])
-    parser.add_argument("--to", action="append", required=True, metavar="ADDRESS", help="whom to mention; repeatable")
+    parser.add_argument(
+        "--to", action="append", required=True, type=_recipient, metavar="ADDRESS", help="whom to mention; repeatable"
+    )
     parser.add_argument("--env", default="dev", help="the env tag (default: %(default)s)")
     parser.add_argument("--site", default="datadoghq.com", help="the Datadog site (default: %(default)s)")
     parser.add_argument("--minutes", type=int, default=5, help="how much of the graph (default: %(default)s)")

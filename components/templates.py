@@ -23,6 +23,18 @@ class _Template(string.Template):
     pattern = r"\$(?:\{(?P<braced>[a-z_]+)\}|(?P<named>(?!))|(?P<escaped>(?!))|(?P<invalid>(?!)))"  # type: ignore[assignment]
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what begins with a digit: the Agent's YAML takes more for a number than PyYAML, such as 1e3."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="'" if text[:1].isdigit() else None
+    ),
+)
+
+
 def text(path: str) -> str:
     """The content of a file under ``files/``."""
     return (FILES / path).read_text(encoding="utf-8")
@@ -75,7 +87,8 @@ def yaml_file(path: str, values: Mapping[str, Any]) -> str:
         pulumi.RunError: the file isn't YAML, or names something that has no value.
     """
     with _explained(path, "YAML"):
-        return yaml.safe_dump(fill(yaml.safe_load(text(path)), values), sort_keys=False, allow_unicode=True)
+        document = fill(yaml.safe_load(text(path)), values)
+        return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 @contextlib.contextmanager

@@ -9,13 +9,13 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from components import agent, templates
+from components import agent, monitors, templates
 from components.host import ssh_command
 from components.settings import Settings, SettingsError, validate
 from components.traced_app import UNIT
 from tests.unit import recorder
 from tests.unit.recorder import HOST
-from tests.unit.test_messages import ARGS, TRANSITIONS, VALUES, monitors, rendered
+from tests.unit.test_messages import ARGS, TRANSITIONS, VALUES, rendered
 
 HOSTILE = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30) | st.text(
     st.sampled_from("aZ0 _-./:,@#{}$%`'\"\\;|&<>()[]*?!~=+^\n\r\té🐶\u202e\u2028"), max_size=30
