@@ -1,6 +1,6 @@
 # Thin: the logic is in Python (sandbox/). `make up` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help up down preview outputs snapshot drift test lint types unit contract engine-test
+.PHONY: help up down preview outputs snapshot drift test lint types unit contract engine-test torture bench
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -47,3 +47,9 @@ contract: $(READY)  ## Against Datadog's own libraries
 
 engine-test: $(READY)  ## The real engine on the sandbox
 	$(BIN)/python -m pytest tests/engine -v -n 2 --dist loadfile
+
+torture: $(READY)  ## Killed at random points, WATCHPOST_KILLS times; hours
+	$(BIN)/python -m pytest tests/torture -v -s
+
+bench: $(READY)  ## Timings, side by side
+	$(BIN)/python -m bench

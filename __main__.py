@@ -16,6 +16,7 @@ from components.traced_app import OPERATION, LoadGenerator, LoadGeneratorArgs, T
 
 settings, keys = load()
 site, env, service = settings.site, settings.env, settings.service
+own = mark.make()
 
 
 def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[object]]:
@@ -24,6 +25,7 @@ def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[obj
         name,
         HostArgs(
             machine=machine,
+            mark=own,
             packages=[*agent.PACKAGES, *mysql.PACKAGES, *traced_app.PACKAGES],
             directories=mysql.DIRECTORIES,
             users=mysql.USERS,
@@ -78,7 +80,6 @@ def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[obj
 def watched_from_datadog() -> dict[str, pulumi.Input[object]]:
     """The dashboards, the monitor and the downtimes, which cover all hosts by tag; the links to them."""
     in_datadog = pulumi.ResourceOptions(provider=keys.provider("datadog", site))
-    own = mark.make()
     timeboards = Timeboards(
         "watchpost",
         TimeboardsArgs(

@@ -20,12 +20,15 @@ DIAL_ATTEMPTS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class HostArgs:
-    """One machine; ``packages`` are what the rest needs on it, each as in a Debian ``Depends`` field.
+    """One machine, for the stack with this ``mark``.
+
+    ``packages`` are what the rest needs on it, each as in a Debian ``Depends`` field.
 
     ``directories`` and ``users`` are what those packages leave behind when they are purged.
     """
 
     machine: HostSettings
+    mark: pulumi.Input[str]
     packages: Sequence[str] = ()
     directories: Sequence[str] = ()
     users: Sequence[str] = ()
@@ -78,7 +81,13 @@ class Host(pulumi.ComponentResource):
             vm=vm,
             repairs=args.repairs,
         )
-        booted = self.shell.run(f"{name}-ready", "host/ready.sh", parent=self, as_root=False)
+        booted = self.shell.run(
+            f"{name}-ready",
+            "host/ready.sh",
+            parent=self,
+            stdin=pulumi.Output.concat(args.mark, "/", name, "\n"),
+            as_root=False,
+        )
         # One package install for all: dpkg has one lock, so several would only wait for each other.
         self.ready = self.shell.run(
             f"{name}-packages",

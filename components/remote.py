@@ -51,13 +51,15 @@ class Shell:
             name,
             connection=self.connection,
             create=command_line(script, "apply", variables, sudo=sudo),
-            delete=command_line(script, "remove", variables, sudo=sudo) if self.undo else None,
+            delete=command_line(script, "remove", variables, sudo=sudo),
             stdin=stdin,
             add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions(
                 parent=parent,
                 depends_on=list(depends_on),
                 deleted_with=self.vm,
+                # An option, unlike an input, can be changed without the machine: also when that is gone.
+                retain_on_delete=not self.undo,
                 additional_secret_outputs=["connection"],
             ),
         )

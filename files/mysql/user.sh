@@ -5,6 +5,7 @@
 set -eu
 : "${sql:?}"
 kept=/var/lib/watchpost/mysql-user
+user="'datadog'@'127.0.0.1'"
 client=$(command -v mariadb || command -v mysql)
 
 fail() {
@@ -26,6 +27,14 @@ user=datadog
 password=$password
 host=127.0.0.1
 port=3306" >/dev/null
+}
+
+# The statements that make the user as it is; none where there is none.
+remember() {
+  [ "$(as_root -e "SELECT COUNT(*) FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'")" != 0 ] || return 0
+  # MySQL's password hashes are binary unless told otherwise; MariaDB takes this for a comment.
+  as_root --raw -e "/*!80017 SET print_identified_with_as_hex = ON */; SHOW CREATE USER $user; SHOW GRANTS FOR $user" |
+    sed 's/$/;/'
 }
 
 case $1 in
@@ -50,7 +59,8 @@ apply)
   done
   if [ ! -e "$kept" ]; then
     install -d -m 0755 /var/lib/watchpost
-    as_root -e "SELECT COUNT(*) FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'" >"$kept.new"
+    install -m 0600 /dev/null "$kept.new"
+    remember >"$kept.new"
     mv "$kept.new" "$kept"
   fi
   # By standard input: a command line can be read by everybody on the machine.
@@ -60,11 +70,7 @@ apply)
   ;;
 remove)
   [ -e "$kept" ] || exit 0
-  if [ "$(cat "$kept")" = 0 ]; then
-    as_root -e "DROP USER IF EXISTS 'datadog'@'127.0.0.1'"
-  else
-    echo "kept the database user datadog, which was here before, with the password that Watchpost gave it"
-  fi
+  { echo "DROP USER IF EXISTS $user;" && cat "$kept"; } | as_root
   rm "$kept"
   rmdir --ignore-fail-on-non-empty /var/lib/watchpost
   ;;

@@ -4,16 +4,23 @@
 set -eu
 : "${directory:?}"
 
+# Whether the environment holds what requirements.txt names, and an install of it came to its end.
+complete() {
+  cmp --silent "$directory/requirements.txt" "$directory/venv/requirements.txt" || return 1
+  [ -x "$directory/venv/bin/python" ] || return 1
+  frozen=$("$directory/venv/bin/python" -m pip freeze --disable-pip-version-check) || return 1
+  while read -r requirement; do
+    grep -qixF "$requirement" <<<"$frozen" || return 1
+  done <"$directory/requirements.txt"
+}
+
 case $1 in
 check)
-  frozen=$("$directory/venv/bin/python" -m pip freeze --disable-pip-version-check)
-  while read -r requirement; do
-    grep -qixF "$requirement" <<<"$frozen" || { echo "the app's environment lacks $requirement" >&2 && exit 1; }
-  done <"$directory/requirements.txt"
+  complete || { echo "the app's environment is not what requirements.txt names" >&2 && exit 1; }
   ;;
 apply)
-  # Only for other requirements: the app runs out of this folder.
-  if ! cmp --silent "$directory/requirements.txt" "$directory/venv/requirements.txt"; then
+  # Only when something is missing: the app runs out of this folder.
+  if ! complete; then
     python3 -m venv --clear "$directory/venv"
     "$directory/venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
       --requirement "$directory/requirements.txt"

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -71,9 +72,11 @@ class Account:
 
     def _spawn(self) -> None:
         log = self.folder / "server.log"
+        port = self._last_port()
         (self.folder / "address.json").unlink(missing_ok=True)
         # `setsid --fork` gives the server to init, so that it neither dies with this process nor stays its zombie.
         command = ["setsid", "--fork", sys.executable, "-m", "sandbox.datadog", "--folder", str(self.folder)]
+        command += ["--port", str(port)]
         with log.open("w") as output:
             subprocess.run(
                 command, check=True, cwd=paths.ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=10
@@ -83,6 +86,16 @@ class Account:
             if time.monotonic() > deadline:
                 raise SandboxError(f"the stand-in Datadog did not start; its log is {log}: {log.read_text()[-500:]}")
             time.sleep(0.02)
+
+    def _last_port(self) -> int:
+        """The port that the server had before, if it is free: the stack's state holds its address. Else 0, any."""
+        try:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", self.port))
+                return self.port
+        except (SandboxError, OSError):
+            return 0
 
     def _address(self) -> dict[str, Any]:
         try:

@@ -32,9 +32,9 @@ def make(name: str) -> Path:
 def processes(name: str) -> list[int]:
     """The processes in it and in all groups below."""
     found = []
-    for file in path(name).rglob("cgroup.procs"):
+    for folder, _, _ in os.walk(path(name)):  # which, unlike rglob, passes over groups that vanish meanwhile
         try:
-            found += [int(line) for line in file.read_text().split()]
+            found += [int(line) for line in Path(folder, "cgroup.procs").read_text().split()]
         except OSError:  # gone meanwhile, or a threaded group whose processes its parent lists
             continue
     return found
@@ -54,9 +54,9 @@ def remove(name: str, *, seconds: float = 15.0) -> None:
                 os.kill(process, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        for folder in [*sorted(group.rglob("*/"), reverse=True), group]:
+        for folder, _, _ in os.walk(group, topdown=False):
             try:
-                folder.rmdir()
+                Path(folder).rmdir()
             except OSError:  # still holds a dying process
                 break
         if time.monotonic() > deadline:

@@ -47,7 +47,7 @@ def machine(**changes: Any) -> HostSettings:
 
 
 def host(name: str = "vm", **changes: Any) -> Host:
-    return Host(name, HostArgs(machine=machine(**changes), packages=["a", "b | c"]))
+    return Host(name, HostArgs(machine=machine(**changes), mark=MARK, packages=["a", "b | c"]))
 
 
 def agent(on: Host, name: str = "agent", **changes: Any) -> DatadogAgent:
@@ -131,7 +131,7 @@ def test_the_ssh_command_is_what_a_person_types() -> None:
     assert ssh_command("::1", 22, "me", "/k") == "ssh -i /k -p 22 me@::1"
 
 
-def test_a_shell_without_undo_has_nothing_to_run_on_delete() -> None:
+def test_a_shell_without_undo_runs_nothing_on_delete() -> None:
     def body() -> None:
         shell = remote.Shell(connection={"host": "x"}, sudo=False, undo=False)  # type: ignore[arg-type]
         parent = pulumi.ComponentResource("test:index:Parent", "parent")
@@ -139,7 +139,7 @@ def test_a_shell_without_undo_has_nothing_to_run_on_delete() -> None:
         shell.file("file", "/etc/x", "content", parent=parent, mode="0600")
 
     program = run(body)
-    assert "delete" not in program.commands["step"].inputs
+    assert program.commands["step"].request.retainOnDelete
     assert "env path=/etc/x owner=root:root mode=0600 bash -c " in program.commands["file"].plain["create"]
     assert program.commands["file"].plain["stdin"] == "content"
     assert children(program, "parent") == {"step", "file"}

@@ -22,7 +22,6 @@ from pulumi.provider.experimental.provider import (
     UpdateResponse,
 )
 
-from sandbox.plugins.command import ssh
 from sandbox.plugins.command.process import LOGGED, Output, previous_output
 from sandbox.plugins.serve import (
     ASSET,
@@ -166,11 +165,15 @@ class CommandProvider(Provider):
 
         if kind == "command:local:Command":
             return await _run_here(state, command, Output(state.get("logging"), say))
+        from sandbox.plugins.command import ssh  # here, since asyncssh takes long to import and a preview needs none
+
         return await ssh.run(state, command, say=say, warn=warn)
 
     async def _copy(self, urn: str, given: Mapping[str, Any]) -> None:
         async def say(text: str) -> None:
             await self._engine.log(urn, text, ephemeral=True)
+
+        from sandbox.plugins.command import ssh
 
         source = given["source"]
         await ssh.copy(given["connection"], source.get("path"), source.get("text"), given["remotePath"], say=say)

@@ -1,0 +1,7 @@
+"""The benchmark: whole processes side by side in one run, on the sandbox. It is the one place for timings.
+
+``python -m bench`` measures everything, ``python -m bench preview up`` some parts. Each part is a module of its own
+that prints a table in Markdown and writes it, with every single figure, to ``bench/NAME.json`` in the sandbox's
+folder. What is compared is measured in turns, so that a change of the machine's load meets all alike; figures are
+medians.
+"""

@@ -1,0 +1,88 @@
+"""Stop-watch and scales: how long runs take, in turns, and how much memory each process of one run had at its peak."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sandbox.progress import say
+
+
+def in_turns(variants: Mapping[str, Callable[[], float]], runs: int) -> dict[str, list[float]]:
+    """Run each of ``variants`` in turn, ``runs`` times over; each returns the seconds that count."""
+    found: dict[str, list[float]] = {name: [] for name in variants}
+    for number in range(runs):
+        for name, variant in variants.items():
+            found[name].append(variant())
+            say(f"{name}, run {number + 1} of {runs}: {found[name][-1]:.2f} s")
+    return found
+
+
+def timed(action: Callable[[], object]) -> float:
+    """The seconds that ``action`` takes."""
+    started = time.monotonic()
+    action()
+    return time.monotonic() - started
+
+
+@dataclass
+class Peaks:
+    """The peak of the resident memory of processes in MB, by role: engine, program, and the plugins."""
+
+    megabytes: dict[str, float] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Look once at all processes below this one."""
+        parents = {int(folder.name): _parent(folder) for folder in Path("/proc").glob("[0-9]*")}
+        ours = {_own()}
+        while more := {process for process, parent in parents.items() if parent in ours} - ours:
+            ours |= more
+        for process in ours - {_own()}:
+            with contextlib.suppress(OSError, StopIteration):
+                role = _role(Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0"))
+                lines = Path(f"/proc/{process}/status").read_text().splitlines()
+                peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+                self.megabytes[role] = max(self.megabytes.get(role, 0.0), round(peak, 1))
+
+
+@contextlib.contextmanager
+def peaks(every: float = 0.02) -> Iterator[Peaks]:
+    """Watch the processes started inside the block, ``every`` so many seconds; looking costs time too."""
+    watched, ended = Peaks(), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(every):
+            watched.look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield watched
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _own() -> int:
+    return int(Path("/proc/self").readlink().name)
+
+
+def _parent(folder: Path) -> int:
+    try:
+        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended
+        return 0
+
+
+def _role(words: list[str]) -> str:
+    """What a process is, by its command line."""
+    line = " ".join(words)
+    if "pulumi-language-python-exec" in line:
+        return "program"
+    for plugin in ("command", "random", "datadog"):
+        if f"sandbox.plugins.{plugin}" in line or f"pulumi-resource-{plugin}" in line:
+            return f"{plugin} plugin"
+    name = Path(words[0]).name
+    return {"pulumi": "engine", "pulumi-language-python": "language host"}.get(name, "other")

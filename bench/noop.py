@@ -1,0 +1,50 @@
+"""`pulumi up` with nothing to change: as quick as a preview, no SSH connection, no write to Datadog."""
+
+from bench import stage
+from bench.measure import in_turns, timed
+from bench.report import Report, ratio, seconds, verdict
+from sandbox.stack import Stack
+from tests.engine.stacks import logins
+
+BOUND = 1.25
+"""How many times longer than an empty program's it may take."""
+
+
+def run(runs: int) -> Report:
+    """Bring up a stack, then bring it up again in turns with other programs."""
+    with stage.stack("noop") as stack:
+        stage.up(stack)
+        words = ("up", "--yes", "--skip-preview", "--stack")
+        empty = stage.Program(stack, "empty", stage.NOTHING).start()
+        plugins = stage.Program(stack, "plugins", stage.PROVIDERS).start()
+        before = touched(stack)
+        figures = in_turns(
+            {
+                "an empty program": lambda: timed(lambda: empty.pulumi(*words, "empty")),
+                "an empty program with the plugins": lambda: timed(lambda: plugins.pulumi(*words, "plugins")),
+                "Watchpost": lambda: timed(lambda: stage.up(stack, "--expect-no-changes")),
+            },
+            runs,
+        )
+        after = touched(stack)
+    connections, writes = after[0] - before[0] - 1, after[1] - before[1]  # the look itself is a connection
+    base = figures["an empty program"]
+    report = Report(
+        title="`up` with nothing to change",
+        header=("program", "wall time", "times the empty one's"),
+        rows=[(name, seconds(values), f"{ratio(values, base):.2f}") for name, values in figures.items()],
+        figures={"seconds": figures, "connections": connections, "writes": writes},
+    )
+    ours = figures["Watchpost"]
+    plugins_alone = ratio(ours, figures["an empty program with the plugins"])
+    report.notes += [
+        f"beside the empty program: {verdict(ratio(ours, base), BOUND)}",
+        f"beside the empty program with the same plugins: {verdict(plugins_alone, BOUND)}",
+        f"in all {runs} runs: {connections} SSH connections, {writes} writes to Datadog",
+    ]
+    return report
+
+
+def touched(stack: Stack) -> tuple[int, int]:
+    """How often somebody logged in to the first machine, this look included, and how often Datadog was written to."""
+    return logins(next(iter(stack.machines.values()))), len(stack.account.writes())

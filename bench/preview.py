@@ -1,0 +1,57 @@
+"""`pulumi preview` with nothing to change, beside a program that does nothing."""
+
+from collections.abc import Callable
+from functools import partial
+
+from bench import stage
+from bench.measure import in_turns, peaks, timed
+from bench.report import Report, ratio, seconds, verdict
+
+BOUND = 1.25
+"""How many times longer than an empty program's a preview may take."""
+
+MEMORY = 80
+"""How many MB the program's process may have."""
+
+NO_CACHE = {"XDG_CACHE_HOME": "/dev/null/none"}
+"""Where no slim form of an SDK can be kept, so that it is imported whole."""
+
+
+def run(runs: int) -> Report:
+    """Bring up a stack, then measure previews of it in turns with those of other programs."""
+    with stage.stack("preview") as stack:
+        stage.up(stack)
+        words = ("preview", "--stack")
+        empty = stage.Program(stack, "empty", stage.NOTHING).start()
+        plugins = stage.Program(stack, "plugins", stage.PROVIDERS).start()
+        variants: dict[str, Callable[[], object]] = {
+            "an empty program": lambda: empty.pulumi(*words, "empty"),
+            "an empty program with the plugins": lambda: plugins.pulumi(*words, "plugins"),
+            "Watchpost": lambda: stack.pulumi(*words, stack.name, "--expect-no-changes"),
+            "Watchpost, SDK imported whole": lambda: stack.pulumi(*words, stack.name, environment=NO_CACHE),
+        }
+        memory = {}
+        for name, variant in variants.items():
+            variant()  # compiles what has not been yet
+            with peaks() as memory[name]:
+                variant()
+        figures = in_turns({name: partial(timed, variant) for name, variant in variants.items()}, runs)
+    base = figures["an empty program"]
+    report = Report(
+        title="Preview with nothing to change",
+        header=("program", "wall time", "times the empty one's", "program MB", "engine MB"),
+        figures={"seconds": figures, "megabytes": {name: peak.megabytes for name, peak in memory.items()}},
+    )
+    for name, values in figures.items():
+        peak = memory[name].megabytes
+        report.rows.append(
+            (name, seconds(values), f"{ratio(values, base):.2f}", f"{peak['program']:.0f}", f"{peak['engine']:.0f}")
+        )
+    ours = figures["Watchpost"]
+    plugins_alone = ratio(ours, figures["an empty program with the plugins"])
+    report.notes += [
+        f"beside the empty program: {verdict(ratio(ours, base), BOUND)}",
+        f"beside the empty program with the same plugins: {verdict(plugins_alone, BOUND)}",
+        f"the program's memory in MB: {verdict(memory['Watchpost'].megabytes['program'], MEMORY)}",
+    ]
+    return report

@@ -1,0 +1,77 @@
+"""What is measured: stacks in folders of their own below the sandbox's. Nothing of them is left at the end."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from sandbox import paths
+from sandbox.stack import Stack
+
+LOAD = {"loadRequests": 50, "loadConcurrency": 5}
+"""A small load: what takes time should be Watchpost's work, not the app's."""
+
+NOTHING = "import pulumi\n"
+"""The least program there is."""
+
+PROVIDERS = """import pulumi
+
+for name, settings in {"command": {}, "random": {}, "datadog": {"validate": "false"}}.items():
+    pulumi.ProviderResource(name, name, settings)
+"""
+"""The least program that makes the engine start the plugins that Watchpost uses."""
+
+
+@contextlib.contextmanager
+def stack(name: str, *hosts: str) -> Iterator[Stack]:
+    """A stack with bare machines and nothing up yet; it is gone afterwards, also when its last run was killed."""
+    stack = Stack(folder=paths.local() / "bench" / name, hosts=hosts or ("vm",))
+    stack.stop()
+    try:
+        stack.start()
+        stack.configure(**LOAD)
+        yield stack
+    finally:
+        stack.stop()
+
+
+def up(stack: Stack, *words: str) -> None:
+    """Bring ``stack`` up."""
+    stack.pulumi("up", "--yes", "--skip-preview", "--stack", stack.name, *words)
+
+
+@dataclass(frozen=True)
+class Program:
+    """Another program on the engine and the plugins of ``stack``, as a project and stack of its own."""
+
+    stack: Stack
+    name: str
+    source: str
+
+    @property
+    def folder(self) -> Path:
+        """The project's folder."""
+        return self.stack.folder / "programs" / self.name
+
+    def start(self) -> "Program":
+        """Write it and bring it up."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        runtime = yaml.safe_load((self.stack.folder / "project" / "Pulumi.yaml").read_text())["runtime"]
+        (self.folder / "Pulumi.yaml").write_text(yaml.safe_dump({"name": self.name, "runtime": runtime}))
+        (self.folder / "__main__.py").write_text(self.source)
+        self.pulumi("stack", "init", self.name)
+        self.pulumi("up", "--yes", "--skip-preview", "--stack", self.name)
+        return self
+
+    def pulumi(self, *words: str) -> None:
+        """Run ``pulumi`` on it."""
+        subprocess.run(
+            ["pulumi", "--non-interactive", "-C", str(self.folder), *words],
+            env=self.stack.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )

@@ -1,0 +1,35 @@
+"""`pulumi up` on a bare machine, beside the same scripts run in order by one SSH session on the same machine."""
+
+from functools import partial
+
+from bench import stage
+from bench.measure import timed
+from bench.report import Report, ratio, seconds, verdict
+from bench.steps import by_hand, steps
+from sandbox.progress import say
+
+BOUND = 1.15
+"""How many times longer than its own scripts an `up` may take."""
+
+
+def run(runs: int) -> Report:
+    """Take a bare machine up by Watchpost, make it bare again, and run what Watchpost ran by hand."""
+    figures: dict[str, list[float]] = {"the same scripts by one SSH session": [], "Watchpost": []}
+    scripts, ours = figures.values()
+    for _ in range(runs):
+        with stage.stack("up") as stack:
+            ours.append(timed(partial(stage.up, stack)))
+            taken, machine = steps(stack), stack.machines["vm"]
+            machine.reset()
+            scripts.append(timed(partial(by_hand, machine, taken)))
+        say(f"by hand {scripts[-1]:.1f} s, Watchpost {ours[-1]:.1f} s")
+    return Report(
+        title="`up` on a bare machine",
+        header=("way", "wall time", "times the scripts'"),
+        rows=[(name, seconds(values), f"{ratio(values, scripts):.2f}") for name, values in figures.items()],
+        notes=[
+            f"beside its own scripts: {verdict(ratio(ours, scripts), BOUND)}",
+            f"{len(taken)} steps; Watchpost also makes everything in Datadog, waiting for none of it on the host",
+        ],
+        figures={"seconds": figures},
+    )
