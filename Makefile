@@ -46,9 +46,10 @@ contract: $(READY)  ## Against Datadog's own libraries
 	$(BIN)/python -m pytest tests/contract -q -n 2
 
 engine-test: $(READY)  ## The real engine on the sandbox
-	$(BIN)/python -m pytest tests/engine -v -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/engine -v -n 2 --dist loadfile -m "not long"
 
-torture: $(READY)  ## Killed at random points, WATCHPOST_KILLS times; hours
+torture: $(READY)  ## The long tests; and killed at random points, WATCHPOST_KILLS times
+	$(BIN)/python -m pytest tests/engine -v -n 2 --dist loadfile -m long
 	$(BIN)/python -m pytest tests/torture -v -s
 
 bench: $(READY)  ## Timings, side by side

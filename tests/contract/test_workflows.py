@@ -55,7 +55,7 @@ def actionlint() -> Path:
 
 
 def test_there_is_a_workflow_for_each_step_of_a_stacks_life() -> None:
-    assert {path.stem for path in WORKFLOWS} == {"test", "preview", "up", "drift", "destroy"}
+    assert {path.stem for path in WORKFLOWS} == {"test", "preview", "up", "drift", "destroy", "fleet"}
 
 
 def test_actionlint_finds_nothing(actionlint: Path) -> None:

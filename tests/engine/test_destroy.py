@@ -14,6 +14,8 @@ from sandbox.stack import Stack
 from tests.engine.recovery import NONE, content, recover
 from tests.engine.stacks import host_state, up
 
+pytestmark = pytest.mark.long
+
 REVOKED = {"DD_API_KEY": "fake-of-another-account", "DD_APP_KEY": "fake-of-another-person"}
 
 SOMEBODY_ELSES = r"""

@@ -14,6 +14,8 @@ from sandbox import paths
 from sandbox.stack import Stack
 from tests.engine.stacks import starts, up
 
+pytestmark = pytest.mark.long
+
 CHECK_CODE = "/etc/datadog-agent/checks.d/my_metric.py"
 
 MYSQL = "$(command -v mariadb || command -v mysql) -e"

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -14,8 +15,9 @@ from pulumi import automation as auto
 from pulumi.automation.events import EngineEvent
 from pydantic import ValidationError
 
-from fleet import kubernetes, runner
+from fleet import deployment, kubernetes, runner
 from fleet.__main__ import commands, selected
+from fleet.deployment import Operation
 from fleet.inventory import FleetError, Inventory, filled, from_environment, load, secrets
 from fleet.outcome import Outcome, host_of
 from fleet.shards import plan, shard_of
@@ -26,6 +28,7 @@ EXAMPLE = paths.ROOT / "deploy" / "kubernetes" / "inventory.yaml"
 SOURCE = kubernetes.Source(
     repository="https://github.com/example/watchpost", branch="main", backend="s3://example-state"
 )
+OPERATIONS = ("up", "preview", "preview_destroy", "destroy")
 KEY = {"fromEnvironment": "FLEET_PRIVATE_KEY"}
 
 
@@ -185,6 +188,45 @@ def test_a_failing_shard_stops_no_other_and_its_hosts_are_named(answers: dict[st
 def test_all_stacks_well_is_exit_code_0(answers: dict[str, Outcome]) -> None:
     assert not answers
     assert CliRunner().invoke(commands, ["up", str(EXAMPLE)]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("operation", "entries", "calls"),
+    [
+        ("up", {"web-1": {}}, ["create_or_select", "up"]),
+        ("up", {}, ["select", "destroy", "remove"]),
+        ("preview", {"web-1": {}}, ["create_or_select", "preview"]),
+        ("preview", {}, ["select", "preview_destroy"]),
+        ("destroy", {"web-1": {}}, ["select", "destroy", "remove"]),
+    ],
+)
+def test_a_shard_that_lost_its_last_host_goes(
+    monkeypatch: pytest.MonkeyPatch, operation: Operation, entries: dict[str, Any], calls: list[str]
+) -> None:
+    made: list[str] = []
+
+    def noted(name: str, result: object = None) -> Mock:
+        def call(*_: object, **__: object) -> object:
+            made.append(name)
+            return result
+
+        return Mock(side_effect=call)
+
+    stack = Mock(**{name: noted(name) for name in OPERATIONS})
+    for name in ("select", "create_or_select"):
+        monkeypatch.setattr(auto.Stack, name, noted(name, stack))
+    monkeypatch.setattr(auto.LocalWorkspace, "remove_stack", noted("remove"))
+    config = {"watchpost:part": "hosts", "watchpost:hosts": entries}
+    outcome = deployment.run(operation, "prod-0", config, pulumi=Mock(), watch=lambda _: None)
+    assert made == calls
+    assert not outcome.failed
+
+
+def test_a_stack_that_is_not_there_needs_no_destroying(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = Mock(stdout="", stderr="error: no stack named 'prod-0' found")
+    monkeypatch.setattr(auto.Stack, "select", Mock(side_effect=auto.StackNotFoundError(result)))
+    config = {"watchpost:part": "hosts", "watchpost:hosts": {}}
+    assert not deployment.run("up", "prod-0", config, pulumi=Mock(), watch=lambda _: None).failed
 
 
 def event(**fields: Any) -> EngineEvent:

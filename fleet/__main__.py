@@ -1,0 +1,113 @@
+"""Plan, preview, bring up and destroy a fleet of hosts, as INVENTORY says. How to: docs/fleet.md."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from fleet import inventory, kubernetes, runner
+from fleet.deployment import Operation
+from fleet.inventory import FleetError, Inventory
+from fleet.progress import summary
+from fleet.shards import DATADOG, HOSTS, plan, stack_name
+
+INVENTORY = click.argument("path", metavar="INVENTORY", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@click.group(help=__doc__)
+def commands() -> None:
+    """The commands."""
+
+
+@commands.command("plan")
+@INVENTORY
+@click.option("--json", "as_json", is_flag=True, help="Print the plan for other programs: name, shard and hosts each.")
+def show(path: Path, as_json: bool) -> None:
+    """Show which host is in which stack; nothing is contacted."""
+    fleet = inventory.load(path)
+    stacks = plan(fleet)
+    rows = [(name, shard, list(stacks[name].get(HOSTS, {}))) for shard, name in names(fleet).items()]
+    if as_json:
+        click.echo(json.dumps([{"stack": name, "shard": shard, "hosts": hosts} for name, shard, hosts in rows]))
+        return
+    table = Table("stack", "hosts", "names")
+    for name, _, hosts in rows:
+        table.add_row(name, str(len(hosts)), ", ".join(hosts))
+    Console().print(table)
+
+
+def names(fleet: Inventory) -> dict[str, str]:
+    """The stacks by what ``--shard`` calls them."""
+    return {str(shard): stack_name(fleet, shard) for shard in (DATADOG, *range(fleet.shards))}
+
+
+def operation(name: Operation, text: str) -> None:
+    """Add the command that does ``name`` to every stack of a plan, or to some."""
+
+    @commands.command(name, help=text)
+    @INVENTORY
+    @click.option(
+        "--parallel",
+        type=click.IntRange(1),
+        default=os.cpu_count() or 1,
+        show_default="one for each CPU",
+        help="How many stacks may be at work at once.",
+    )
+    @click.option(
+        "--shard",
+        "chosen",
+        multiple=True,
+        metavar="K",
+        help=f"Only this shard, by its number, or `{DATADOG}`; may be given several times.",
+    )
+    def command(path: Path, parallel: int, chosen: tuple[str, ...]) -> None:
+        fleet = inventory.load(path)
+        outcomes = runner.run(name, selected(fleet, chosen), parallel=parallel)
+        summary(outcomes, Console())
+        if any(outcome.failed for outcome in outcomes):
+            sys.exit(1)
+
+
+def selected(fleet: Inventory, chosen: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """The part of the plan that ``--shard`` asks for.
+
+    Raises:
+        FleetError: there is no such shard.
+    """
+    stacks, known = plan(fleet), names(fleet)
+    if unknown := [shard for shard in chosen if shard not in known]:
+        raise FleetError(f"there is no shard {', '.join(unknown)}: there are {DATADOG} and 0 to {fleet.shards - 1}")
+    return {known[shard]: stacks[known[shard]] for shard in chosen or known}
+
+
+operation("up", "Bring every stack to what INVENTORY says.")
+operation("preview", "Show how much `up` would change.")
+operation("destroy", "Destroy every stack and remove it.")
+
+
+@commands.command("kubernetes")
+@INVENTORY
+@click.option("--repository", required=True, help="The Git repository with this program, as https://.")
+@click.option("--branch", default="main", show_default=True, help="The branch to follow.")
+@click.option("--backend", default=None, help="The state's backend, such as s3://bucket; Pulumi Cloud if not given.")
+def kubernetes_manifests(path: Path, repository: str, branch: str, backend: str | None) -> None:
+    """Print the stacks as resources of the Pulumi Kubernetes Operator, for `kubectl apply`."""
+    source = kubernetes.Source(repository=repository, branch=branch, backend=backend)
+    click.echo(kubernetes.manifests(inventory.load(path), source), nl=False)
+
+
+def main() -> None:
+    """Run a command; what is wrong is said in a sentence, without a traceback."""
+    try:
+        commands()
+    except FleetError as error:
+        sys.exit(f"watchpost: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The inventory: the hosts of a fleet, what they have in common, and into how many stacks they are cut."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from components.settings import PROJECT, HostName
+
+SECRET = "fromEnvironment"  # noqa: S105 - the name of a key
+"""In an inventory ``{fromEnvironment: NAME}`` stands for a secret: the value of the environment variable NAME."""
+
+MADE_BY_THE_PLAN = ("part", "datadogStack", "hosts")
+
+
+class FleetError(Exception):
+    """Something a fleet can't do, in one sentence that names the cause and the way out."""
+
+
+def _stack_prefix(value: str) -> str:
+    # A stack's name is also the name of a resource in Kubernetes, so it has to be a DNS label.
+    if not re.fullmatch(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", value):
+        raise ValueError("must be small letters, digits and - between them, at most 40 characters")
+    return value
+
+
+class Inventory(BaseModel):
+    """A fleet; ``host`` is what all entries of ``hosts`` have in common, ``settings`` what all stacks have.
+
+    Entries of ``hosts`` are those of the setting ``watchpost:hosts``; the keys of ``settings`` are those of a stack
+    file, where one without a colon is Watchpost's own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stack: Annotated[str, AfterValidator(_stack_prefix)]
+    shards: Annotated[int, Field(ge=1, le=256)]
+    organization: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "organization"
+    settings: dict[str, Any] = {}
+    host: dict[str, Any] = {}
+    hosts: Annotated[dict[HostName, dict[str, Any]], Field(min_length=1)]
+
+    @field_validator("settings")
+    @classmethod
+    def _with_namespace(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        named = {key if ":" in key else f"{PROJECT}:{key}": value for key, value in settings.items()}
+        if made := [key for key in MADE_BY_THE_PLAN if f"{PROJECT}:{key}" in named]:
+            raise ValueError(f"must leave out {', '.join(made)}: the plan sets them")
+        return named
+
+
+def load(path: Path) -> Inventory:
+    """Read an inventory.
+
+    Raises:
+        FleetError: it can't be read, or says something that isn't allowed; the message lists every fault.
+    """
+    try:
+        return Inventory.model_validate(yaml.safe_load(path.read_text()))
+    except (OSError, yaml.YAMLError) as error:
+        raise FleetError(f"the inventory {path} can't be read: {error}") from error
+    except ValidationError as error:
+        faults = [
+            f"  - {'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        ]
+        raise FleetError("\n".join([f"the inventory {path} can't be used:", *faults])) from None
+
+
+def variable(value: object) -> str | None:
+    """The environment variable that holds the secret for which ``value`` stands; ``None`` for any other value."""
+    return str(value[SECRET]) if isinstance(value, Mapping) and set(value) == {SECRET} else None
+
+
+def secrets(value: object) -> set[str]:
+    """The environment variables for which something in ``value`` stands."""
+    if name := variable(value):
+        return {name}
+    nested = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return {name for entry in nested for name in secrets(entry)}
+
+
+def filled(value: Any, by: Mapping[str, Any]) -> Any:
+    """``value`` with every secret in it replaced by what ``by`` has for its environment variable."""
+    if name := variable(value):
+        return by[name]
+    if isinstance(value, Mapping):
+        return {key: filled(entry, by) for key, entry in value.items()}
+    return [filled(entry, by) for entry in value] if isinstance(value, list) else value
+
+
+def from_environment(names: set[str]) -> dict[str, str]:
+    """The values of environment variables.
+
+    Raises:
+        FleetError: some aren't set; the message names them.
+    """
+    if missing := sorted(name for name in names if not os.environ.get(name)):
+        raise FleetError(
+            f"the inventory takes secrets from environment variables that are not set: {', '.join(missing)}"
+        )
+    return {name: os.environ[name] for name in names}

@@ -1,0 +1,194 @@
+"""Finds secrets where they don't belong: in files, in what was printed, in processes, in every encoding that occurs.
+
+A secret is looked for by pieces of each of its forms, so that one that was cut off or wrapped is found as well.
+"""
+
+import base64
+import gzip
+import json
+import os
+import secrets
+import shlex
+import subprocess
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from sandbox.machine import Machine
+from sandbox.stack import Stack
+
+PIECE = 16
+"""How many characters tell a secret from chance."""
+
+STEP = 0.005
+"""Seconds between two looks at all processes."""
+
+ON_MACHINE = r"""
+export LC_ALL=C
+pieces=$(cat)
+search() { grep -aoFZ -D skip "$@" -f <(printf '%s\n' "$pieces") || true; }
+for top in /*; do
+  case $top in /proc | /sys) continue ;; esac
+  [ -L "$top" ] || search -rH "$top"
+done
+find / -xdev -name '*.gz' -not -path '/usr/share/*' -exec zcat -qf {} + | search -H --label=compressed
+journalctl --all --output=export | search -H --label=journal
+"""
+"""Prints ``FILE NUL PIECE`` for every piece, given on standard input, in every file, compressed ones and journals."""
+
+
+def fake_key(length: int) -> str:
+    """A key of hexadecimal digits that nobody else has, so that whatever is found is from this very test."""
+    return "fa4e" + secrets.token_hex(length)[4:length]
+
+
+def forms(text: str) -> set[str]:
+    """The encodings of one line in which it may occur: each may stand within something longer."""
+    raw = text.encode()
+    inside = json.dumps(text)[1:-1]
+    found = {text, quote(text), quote(text, safe=""), inside, inside.replace("/", "\\/"), json.dumps(inside)[1:-1]}
+    found |= {json.dumps(text, ensure_ascii=False)[1:-1], shlex.quote(text).strip("'"), raw.hex(), raw.hex().upper()}
+    for before in range(3):
+        # Where it begins within a group of three bytes decides how base64 shows it; the edges depend on its neighbours.
+        whole = base64.b64encode(b"\0" * before + raw)[-(-before * 8 // 6) :]
+        inner = whole[: len(whole) - len(whole) % 4 - 4].decode()
+        found |= {inner, inner.replace("+", "-").replace("/", "_")}
+    return found
+
+
+def told(secret: str) -> str:
+    """What gives a secret away: of an ed25519 key, as ``ssh-keygen`` writes it, the part that isn't public."""
+    return secret.splitlines()[4][8:40] if secret.startswith("-----BEGIN OPENSSH PRIVATE KEY-----\n") else secret
+
+
+class Search:
+    """Looks for secrets, given by name; whatever is found is told by these names."""
+
+    def __init__(self, wanted: Mapping[str, str]) -> None:
+        self.pieces: dict[bytes, str] = {}
+        for name, secret in wanted.items():
+            for form in forms(told(secret)):
+                self.pieces |= dict.fromkeys([form[:PIECE].encode(), form[-PIECE:].encode()], name)
+
+    def names(self, content: bytes | str) -> set[str]:
+        """The secrets of which something stands in ``content``."""
+        content = content.encode() if isinstance(content, str) else content
+        return {name for piece, name in self.pieces.items() if piece in content}
+
+    def in_files(self, *places: Path, but: Iterable[Path] = (), since: float = 0) -> dict[str, set[str]]:
+        """The secrets by the file that holds them, below ``places``, of those written ``since`` then (Unix seconds)."""
+        found = {}
+        for path in _files(places, but, since):
+            try:
+                content = path.read_bytes()
+                if path.suffix == ".gz":
+                    content += gzip.decompress(content)
+            except OSError:  # gone meanwhile, or no gzip
+                continue
+            if names := self.names(content):
+                found[str(path)] = names
+        return found
+
+    def on_machine(self, machine: Machine) -> dict[str, set[str]]:
+        """The secrets by the file of the machine that holds them; ``journal`` and ``compressed`` are all of these."""
+        patterns = "".join(f"{piece.decode()}\n" for piece in self.pieces)
+        found: dict[str, set[str]] = {}
+        for line in machine.run(ON_MACHINE, input=patterns).stdout.splitlines():
+            path, _, piece = line.rpartition("\0")
+            found.setdefault(path, set()).add(self.pieces[piece.encode()])
+        return found
+
+
+def _files(places: Iterable[Path], but: Iterable[Path], since: float) -> list[Path]:
+    """By ``find``, which is many times as fast; what it can't read or finds gone it passes over."""
+    pruned = [word for path in but for word in ("-path", str(path), "-prune", "-o")]
+    command = ["find", *map(str, places), *pruned, "-type", "f", "-newermt", f"@{since}", "-print0"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return [Path(name) for name in found.split("\0") if name]
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """A secret in a process: in its command line, or in one variable of its environment."""
+
+    secret: str
+    inside: bool
+    """Whether the process is one of the machine."""
+    program: str
+    variable: str
+    """Empty where it is the command line."""
+
+
+@dataclass
+class Processes:
+    """Command lines and environments of every process of this computer, its machines included, while it is entered.
+
+    A process that lives for some milliseconds may slip through.
+    """
+
+    machine: Machine
+    _seen: dict[tuple[str, bytes], set[int]] = field(default_factory=dict)
+    _inside: dict[int, bool] = field(default_factory=dict)
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(STEP):
+            for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - several times as fast
+                for kind in ("cmdline", "environ"):
+                    try:
+                        content = Path(f"/proc/{pid}/{kind}").read_bytes()
+                        if (kind, content) not in self._seen:
+                            self._inside[int(pid)] = self.machine.id in Path(f"/proc/{pid}/cgroup").read_text()
+                    except OSError:
+                        continue
+                    self._seen.setdefault((kind, content), set()).add(int(pid))
+
+    def exposed(self, search: Search) -> set[Exposed]:
+        """What ``search`` finds in them."""
+        programs = {pid: line for (kind, line), pids in self._seen.items() if kind == "cmdline" for pid in pids}
+        found = set()
+        for (kind, content), pids in self._seen.items():
+            entries = content.split(b"\0") if kind == "environ" else [content]
+            for entry in entries:
+                for secret in search.names(entry):
+                    variable = entry.partition(b"=")[0].decode() if kind == "environ" else ""
+                    for pid in pids:
+                        program = programs.get(pid, b"").replace(b"\0", b" ").decode(errors="replace")
+                        found.add(Exposed(secret, self._inside.get(pid, False), program, variable))
+        return found
+
+
+def set_secret(stack: Stack, key: str, value: str) -> None:
+    """Set a secret of the stack's configuration as an operator does: typed in, not on the command line."""
+    words = ["config", "set", "--secret", key, "--stack", stack.name]
+    subprocess.run(
+        ["pulumi", "--non-interactive", "-C", str(stack.folder / "project"), *words],
+        input=value,
+        env=stack.environment(),
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+
+def database_password(stack: Stack, name: str = "vm-mysql-password") -> str:
+    """The password that the state holds."""
+    state: Mapping[str, list[dict[str, object]]] = json.loads(
+        stack.pulumi("stack", "export", "--show-secrets", "--stack", stack.name).stdout
+    )["deployment"]
+    (made,) = [r["outputs"] for r in state["resources"] if str(r["urn"]).endswith(f"::{name}") and not r.get("delete")]
+    assert isinstance(made, dict)
+    return str(json.loads(made["result"]["plaintext"]))

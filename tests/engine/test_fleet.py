@@ -1,0 +1,279 @@
+"""A fleet on the real engine: shards in PostgreSQL and in files, hosts that fail alone, and many hosts.
+
+The hosts are simulated: an SSH server that answers every step as a host would. For a long run over many of them:
+``FLEET_HOSTS=256 FLEET_SHARDS=16 python -m pytest tests/engine/test_fleet.py``.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+import yaml
+
+from fleet.shards import shard_of
+from sandbox import debian, paths
+from sandbox.stack import Stack
+
+pytestmark = pytest.mark.long
+
+HOSTS = int(os.environ.get("FLEET_HOSTS", "6"))
+SHARDS = int(os.environ.get("FLEET_SHARDS", "3"))
+NAMES = [f"host-{number}" for number in range(HOSTS)]
+DEAD = max(NAMES, key=lambda name: sum(shard_of(name, SHARDS) == shard_of(other, SHARDS) for other in NAMES))
+"""The host that doesn't answer: one that shares its stack with others."""
+
+ANSWERS = {
+    "files/agent/prove_check.sh": '{"value": 1, "tags": [], "interval_s": 45}',
+    "files/traced_app/prove_traces.sh": '{"traces": 3, "tracer": "simulated"}',
+}
+"""What the steps print whose output is read; the others say a word."""
+
+
+@dataclass
+class Simulated:
+    """An SSH server that stands for every host: each logs in as a user of its own name."""
+
+    port: int = 0
+    private_key: str = ""
+    host_key: str = ""
+    steps: Counter[str] = field(default_factory=Counter)
+    """How many steps each host has done."""
+
+    def serve(self, started: threading.Event, ended: threading.Event) -> None:
+        """Serve on loopback until ``ended``."""
+        asyncio.run(self._serve(started, ended))
+
+    async def _serve(self, started: threading.Event, ended: threading.Event) -> None:
+        key, user_key = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+        self.host_key = key.export_public_key().decode().strip()
+        self.private_key = user_key.export_private_key().decode()
+        users = asyncssh.import_authorized_keys(user_key.export_public_key().decode())
+        server = await asyncssh.listen(
+            "127.0.0.1", 0, server_host_keys=[key], authorized_client_keys=users, process_factory=self._answer,
+            backlog=1000, gss_host=None,
+        )  # fmt: skip
+        self.port = server.get_port()
+        started.set()
+        await asyncio.to_thread(ended.wait)
+        server.close()
+
+    async def _answer(self, process: "asyncssh.SSHServerProcess[str]") -> None:
+        await process.stdin.read()
+        script, verb = (process.command or "").split()[-2:]
+        self.steps[process.get_extra_info("username")] += 1
+        process.stdout.write(ANSWERS.get(script, f"simulated {verb}"))
+        process.exit(0)
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Iterator[Simulated]:
+    """The hosts, at work."""
+    hosts, started, ended = Simulated(), threading.Event(), threading.Event()
+    thread = threading.Thread(target=hosts.serve, args=(started, ended), daemon=True)
+    thread.start()
+    try:
+        assert started.wait(10)
+        yield hosts
+    finally:
+        ended.set()
+        thread.join(10)
+
+
+def free_port() -> int:
+    """A port on loopback that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL of the tests' own, by its URL as a backend of Pulumi's."""
+    debian.install("the test of the PostgreSQL backend", {"pg_lsclusters": "postgresql"})
+    tools = max(Path("/usr/lib/postgresql").glob("*/bin"))
+    folder = paths.local() / "tests" / "test_fleet_postgres"
+    port = free_port()
+    stop = as_postgres(tools / "pg_ctl", "-D", folder, "-m", "immediate", "-w", "stop")
+    subprocess.run(stop, capture_output=True, check=False, timeout=60)  # what a test run before left
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.chown(folder, "postgres", "postgres")
+    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='' -c fsync=off"
+    start = as_postgres(tools / "pg_ctl", "-D", folder, "-l", folder / "log", "-w", "-o", options, "start")
+    try:
+        subprocess.run(
+            as_postgres(tools / "initdb", "-D", folder, "-A", "trust"), check=True, capture_output=True, timeout=60
+        )
+        subprocess.run(start, check=True, capture_output=True, timeout=60)
+        yield f"postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable"
+    finally:
+        subprocess.run(stop, capture_output=True, check=False, timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def as_postgres(*words: str | Path) -> list[str]:
+    """A command as the user under which PostgreSQL runs: it refuses root."""
+    return ["runuser", "-u", "postgres", "--", *map(str, words)]
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A fleet with its inventory in a file, and the means to run ``python -m fleet`` on it."""
+
+    sandbox: Stack
+    hosts: Simulated
+    backend: str
+    prefix: str
+
+    @property
+    def inventory(self) -> Path:
+        """The inventory's file."""
+        return self.sandbox.folder / f"{self.prefix}.yaml"
+
+    def write(self, **ports: int) -> None:
+        """Write the inventory; ``ports`` are those of single hosts."""
+        document = {
+            "stack": self.prefix,
+            "shards": SHARDS,
+            "settings": {
+                "recipients": ["you@example.com"],
+                "loadRequests": 0,
+                "datadog:apiUrl": self.sandbox.account.url,
+            },
+            "host": {
+                "address": "127.0.0.1",
+                "port": self.hosts.port,
+                "hostKey": self.hosts.host_key,
+                "privateKey": {"fromEnvironment": "FLEET_TEST_KEY"},
+            },
+            "hosts": {name: {"user": name, **({"port": ports[name]} if name in ports else {})} for name in NAMES},
+        }
+        self.inventory.write_text(yaml.safe_dump(document))
+
+    def environment(self) -> dict[str, str]:
+        """What the commands run with."""
+        return {
+            **self.sandbox.environment(),
+            "PULUMI_BACKEND_URL": self.backend,
+            "FLEET_TEST_KEY": self.hosts.private_key,
+            "COLUMNS": "200",
+        }
+
+    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of ``python -m fleet`` on the inventory."""
+        command, *options = words
+        return subprocess.run(
+            [sys.executable, "-m", "fleet", command, str(self.inventory), *options],
+            env=self.environment(), cwd=paths.ROOT, capture_output=True, text=True, check=False, timeout=3600,
+        )  # fmt: skip
+
+    def state(self, stack: str) -> dict[str, Any]:
+        """A stack's state."""
+        done = subprocess.run(
+            ["pulumi", "-C", str(self.sandbox.folder / "project"), "stack", "export", "--stack", stack],
+            env=self.environment(), capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        state: dict[str, Any] = json.loads(done.stdout)["deployment"]
+        return state
+
+    def stacks(self) -> set[str]:
+        """The stacks that there are."""
+        done = subprocess.run(
+            ["pulumi", "-C", str(self.sandbox.folder / "project"), "stack", "ls", "--json"],
+            env=self.environment(), capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        return {stack["name"] for stack in json.loads(done.stdout)}
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Stack]:
+    """An account, an engine and its plugins; no machines."""
+    stack = Stack(folder=paths.local() / "tests" / "test_fleet", hosts=())
+    stack.stop()
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(scope="module")
+def in_postgres(sandbox: Stack, simulated: Simulated, postgres: str) -> Fleet:
+    """The fleet of most tests."""
+    return Fleet(sandbox, simulated, postgres, "many")
+
+
+@pytest.fixture(scope="module")
+def with_a_dead_host(in_postgres: Fleet) -> "Iterator[Future[subprocess.CompletedProcess[str]]]":
+    """Begins an update in which one host doesn't answer: it is dialed for a minute."""
+    in_postgres.write(**{DEAD: free_port()})
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit(in_postgres.run, "up")
+
+
+def test_a_new_fleet_can_be_previewed_and_leaves_nothing_in_datadog(
+    sandbox: Stack,
+    simulated: Simulated,
+    with_a_dead_host: "Future[subprocess.CompletedProcess[str]]",  # noqa: ARG001 - begins here
+) -> None:
+    fleet = Fleet(sandbox, simulated, f"file://{sandbox.folder / 'state'}", "new")
+    fleet.write()
+    done = fleet.run("preview", "--shard", "datadog", "--shard", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert fleet.stacks() >= {"new-datadog", "new-0"}
+    done = fleet.run("destroy", "--shard", "datadog", "--shard", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not {name for name in fleet.stacks() if name.startswith("new-")}
+
+
+def test_a_dead_host_fails_alone_and_is_named(
+    in_postgres: Fleet, with_a_dead_host: "Future[subprocess.CompletedProcess[str]]"
+) -> None:
+    done = with_a_dead_host.result()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"host {DEAD} (many-{shard_of(DEAD, SHARDS)}): " in done.stdout
+    assert "connection refused" in done.stdout
+    assert done.stdout.count("host host-") == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    steps = in_postgres.hosts.steps
+    assert {steps[name] for name in NAMES if name != DEAD} == {max(steps.values())}
+    assert DEAD not in steps
+
+
+def test_no_secret_stands_in_the_state_of_a_shard(in_postgres: Fleet) -> None:
+    state = json.dumps(in_postgres.state(f"many-{shard_of(DEAD, SHARDS)}"))
+    assert "PRIVATE KEY" not in state
+    assert in_postgres.sandbox.account.api_key not in state
+
+
+def test_once_it_is_back_the_host_is_finished_and_no_other_one_is_touched(in_postgres: Fleet) -> None:
+    before, written = Counter(in_postgres.hosts.steps), len(in_postgres.sandbox.account.writes())
+    in_postgres.write()
+    done = in_postgres.run("up")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {name for name, steps in in_postgres.hosts.steps.items() if steps != before[name]} == {DEAD}
+    assert in_postgres.hosts.steps[DEAD] == max(before.values())
+    assert len(in_postgres.sandbox.account.writes()) == written
+    outputs = in_postgres.state(f"many-{shard_of(DEAD, SHARDS)}")["resources"][0]["outputs"]
+    assert DEAD in outputs["hosts"]
+    assert outputs["timeboard"].startswith("https://app.datadoghq.com/dashboard/")
+
+
+def test_destroy_leaves_no_stack_and_nothing_in_datadog(in_postgres: Fleet) -> None:
+    done = in_postgres.run("destroy")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not in_postgres.stacks()
+    assert in_postgres.sandbox.account.monitors() == []

@@ -1,0 +1,182 @@
+"""Who may do what: the database user, the app, the Agent's files, the application key; shown by trying."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox import paths
+from sandbox.machine import Machine
+from sandbox.stack import Stack
+from tests.engine.leaks import database_password
+from tests.engine.stacks import up
+
+EXPOSURE = 1.0
+"""The most that ``systemd-analyze security`` may say of the app's service, of 10."""
+
+MANUAL = paths.ROOT / "docs" / "operating.md"
+
+SOMEBODY_ELSES = """
+CREATE DATABASE customers;
+CREATE TABLE customers.card (number TEXT);
+INSERT INTO customers.card VALUES ('4111');
+CREATE USER 'other'@'localhost' IDENTIFIED BY 'fake-password';
+"""
+
+NEEDED = [
+    "SHOW GLOBAL STATUS",
+    "SHOW GLOBAL VARIABLES",
+    "SHOW ENGINE INNODB STATUS",
+    "SHOW FULL PROCESSLIST",
+    "SELECT * FROM information_schema.PROCESSLIST",
+    "SELECT * FROM performance_schema.threads",
+]
+"""What the integration asks for. Source: ``mysql/datadog_checks/mysql`` of DataDog/integrations-core."""
+
+REFUSED = [
+    "SELECT * FROM customers.card",
+    "SELECT * FROM mysql.user",
+    "SELECT * FROM mysql.global_priv",
+    "INSERT INTO customers.card VALUES ('1')",
+    "UPDATE customers.card SET number = '1'",
+    "DELETE FROM customers.card",
+    "INSERT INTO performance_schema.setup_actors VALUES ('%', '%', '%', 'YES', 'YES')",
+    "CREATE DATABASE mine",
+    "CREATE TABLE customers.mine (a INT)",
+    "CREATE TABLE performance_schema.mine (a INT)",
+    "CREATE USER 'mine'@'localhost'",
+    "CREATE FUNCTION mine RETURNS STRING SONAME 'mine.so'",
+    "ALTER TABLE customers.card ADD a INT",
+    "DROP TABLE customers.card",
+    "DROP DATABASE customers",
+    "DROP USER 'other'@'localhost'",
+    "GRANT ALL ON *.* TO 'datadog'@'127.0.0.1'",
+    "SET PASSWORD FOR 'other'@'localhost' = PASSWORD('x')",
+    "ALTER USER 'datadog'@'127.0.0.1' WITH MAX_USER_CONNECTIONS 0",
+    "SET GLOBAL max_connections = 1",
+    "SET GLOBAL general_log = ON",
+    "SELECT 1 INTO OUTFILE '/tmp/mine'",
+    "LOAD DATA INFILE '/etc/passwd' INTO TABLE customers.card",
+    "KILL :other",
+    "FLUSH TABLES",
+    "PURGE BINARY LOGS BEFORE NOW()",
+    "INSTALL SONAME 'mine'",
+    "SHUTDOWN",
+]
+
+SECRET = [
+    "/etc/datadog-agent/datadog.yaml",
+    "/etc/datadog-agent/conf.d/mysql.d/conf.yaml",
+    "/var/lib/watchpost/files",
+]
+"""What the app must not read."""
+
+NOT_ALLOWED = {"1044", "1045", "1095", "1142", "1227"}
+"""MariaDB's errors for lack of a privilege: of a database, of a login or a file, of a thread, of a table, global."""
+
+
+@pytest.fixture(scope="module")
+def machine(stack: Stack) -> Iterator[Machine]:
+    """The machine of a stack that is up, with a database and a connection of somebody else's."""
+    stack.configure(loadRequests=0)
+    done = up(stack)
+    assert done.code == 0, done.text
+    machine = stack.machines["vm"]
+    machine.run("mariadb", input=SOMEBODY_ELSES)
+    sleeper = "mariadb --user=other --password=fake-password --execute 'SELECT SLEEP(600)'"
+    machine.run(f"systemd-run --quiet --unit other-client {sleeper}")
+    yield machine
+    machine.run("systemctl stop other-client", check=False)
+
+
+@pytest.fixture(scope="module")
+def login(stack: Stack, machine: Machine) -> str:
+    """A shell's words that give :func:`ask` the options of the Agent's user, without the password on a command line."""
+    options = f"[client]\nuser=datadog\npassword={database_password(stack)}\n"
+    machine.run("install -m 0600 /dev/stdin /root/as-datadog.cnf", input=options)
+    return "mariadb --defaults-extra-file=/root/as-datadog.cnf --batch --skip-column-names"
+
+
+def test_the_database_user_can_read_what_the_integration_reads(machine: Machine, login: str) -> None:
+    for statement in NEEDED:
+        machine.run(f'{login} --host=127.0.0.1 --execute "{statement}"')
+
+
+def test_the_database_user_can_do_nothing_more(machine: Machine, login: str) -> None:
+    other = "SELECT id FROM information_schema.PROCESSLIST WHERE user = 'other'"
+    thread = machine.run("mariadb --batch --skip-column-names", input=other).stdout.strip()
+    assert thread.isdigit()
+    script = "".join(f"{statement};\n" for statement in REFUSED).replace(":other", thread)
+    printed = machine.run(f"{login} --host=127.0.0.1 --force", input=script, check=False).stderr
+    refused = {
+        int(line): code for code, line in re.findall(r"^ERROR (\d+) \(.*\) at line (\d+)", printed, re.MULTILINE)
+    }
+    allowed = {REFUSED[line - 1]: code for line, code in refused.items() if code not in NOT_ALLOWED}
+    allowed |= {statement: "done" for line, statement in enumerate(REFUSED, 1) if line not in refused}
+    assert allowed == {}
+
+
+def test_the_database_user_reads_no_files_and_comes_from_nowhere_else(machine: Machine, login: str) -> None:
+    assert machine.run(f"{login} --host=127.0.0.1 -e \"SELECT LOAD_FILE('/etc/passwd')\"").stdout.strip() == "NULL"
+    by_socket = machine.run(f"{login} --host=localhost -e 'SELECT 1'", check=False)
+    assert "ERROR 1045" in by_socket.stderr
+
+
+def test_the_database_user_can_not_take_all_connections(machine: Machine, login: str) -> None:
+    sleep = f"{login} --host=127.0.0.1 -e 'SELECT SLEEP(2)'"
+    together = machine.run(f"for n in 1 2 3 4 5 6; do {sleep} & done; wait", check=False)
+    assert "max_user_connections" in together.stderr
+
+
+def test_the_database_user_s_grants_are_those_of_the_manual_of_the_integration(machine: Machine) -> None:
+    grants = machine.run("mariadb --batch --skip-column-names -e \"SHOW GRANTS FOR 'datadog'@'127.0.0.1'\"").stdout
+    given = {tuple(grant) for grant in re.findall(r"^GRANT (.*) ON (\S+) TO ", grants.replace("`", ""), re.MULTILINE)}
+    # MariaDB's name for REPLICATION CLIENT is BINLOG MONITOR.
+    assert given == {("PROCESS, BINLOG MONITOR", "*.*"), ("SELECT", "performance_schema.*")}
+    assert "WITH MAX_USER_CONNECTIONS 5" in grants
+    assert "GRANT OPTION" not in grants
+
+
+def test_the_app_is_shut_in(machine: Machine) -> None:
+    said = machine.run("systemd-analyze security --no-pager watchpost-app").stdout
+    exposure = re.search(r"Overall exposure level for watchpost-app.service: ([\d.]+) ", said)
+    assert exposure
+    assert float(exposure[1]) <= EXPOSURE
+
+
+def test_the_app_is_nobody_without_capabilities_and_reads_no_secret(machine: Machine) -> None:
+    pid = machine.run("systemctl show -p MainPID --value watchpost-app").stdout.strip()
+    status = dict(re.findall(r"^(\w+):\s+(\S+)", machine.run(f"cat /proc/{pid}/status").stdout, re.MULTILINE))
+    assert 61184 <= int(status["Uid"]) <= 65519  # systemd's range of dynamic users
+    assert {status[key] for key in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    # In the app's own namespaces, as its own user.
+    within = f"nsenter --target {pid} --mount --setuid {status['Uid']} --setgid {status['Gid']}"
+    machine.run(f"{within} test -r /etc/passwd")
+    for path in SECRET:
+        assert machine.run(f"{within} test -e {path}", check=False).returncode == 0, path
+        assert machine.run(f"{within} test -r {path}", check=False).returncode == 1, path
+    for path in ("/opt/watchpost-app", "/etc", "/var/lib", "/home"):
+        assert machine.run(f"{within} touch {path}/mine", check=False).returncode != 0, path
+
+
+def test_what_watchpost_writes_belongs_to_root_or_the_agent_and_nobody_else_writes_it(machine: Machine) -> None:
+    ours = "/etc/datadog-agent/datadog.yaml /etc/datadog-agent/checks.d /etc/datadog-agent/conf.d /opt/watchpost-app"
+    places = f"{ours} /var/lib/watchpost /etc/systemd/system/watchpost-app.service"
+    others = machine.run(f"find {places} ! -type l \\( -perm /022 -o ! -user root ! -user dd-agent \\)").stdout
+    assert others == ""
+    readable = machine.run("find /var/lib/watchpost/files -mindepth 0 -maxdepth 0 -perm /077").stdout
+    assert readable == ""
+
+
+def test_every_call_that_needs_the_application_key_has_its_permission_in_the_manual(
+    stack: Stack, machine: Machine
+) -> None:
+    assert machine.running()
+    rows = re.findall(r"^\| `(GET|POST|\*) (/api/[^`]*)` \| `(\w+)`", MANUAL.read_text(), re.MULTILINE)
+    documented = {(method, re.compile(path.replace("*", "[^/]+") + r"($|/)")) for method, path, _ in rows}
+    by_agent = ("/api/v2/series", "/api/v1/check_run", "/api/v1/events", "/intake/", "/agent/", "/api/v1/validate")
+    calls = {(r["method"], r["path"]) for r in stack.account.requests() if not r["path"].startswith(by_agent)}
+    assert calls
+    for method, path in calls:
+        assert any(known in ("*", method) and match.match(path) for known, match in documented), (method, path)

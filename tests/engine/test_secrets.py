@@ -1,0 +1,200 @@
+"""Keys, passwords and private keys stand nowhere but where docs/operating.md says, shown on the real engine.
+
+They are looked for in every encoding that occurs, after an update as talkative as Pulumi can be without telling them
+itself. That the search finds what there is to find is shown by planting; the tests build on each other in their order.
+"""
+
+import base64
+import gzip
+import json
+import re
+import shlex
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from sandbox import paths
+from sandbox.stack import Stack
+from tests.engine.leaks import Processes, Search, database_password, fake_key, forms, set_secret
+from tests.engine.stacks import up
+
+TALKATIVE = ("-v=8", "--logflow", "--logtostderr", "--debug")
+
+WITHOUT_KEYS = {"DD_API_KEY": "", "DD_APP_KEY": ""}
+
+RPC_TRACE = ("Marshaling property for RPC[", "Unmarshaling property for RPC[")
+"""How the engine's lines begin in which it shows what it sends and receives, from ``-v=9`` on."""
+
+PULUMIS_OWN = r"pulumi-language-python-exec|pulumi-resource-datadog|sandbox\.plugins\.datadog"
+"""The processes to which Pulumi hands decrypted configuration: the program, and the plugin that it is meant for."""
+
+MANUAL = paths.ROOT / "docs" / "operating.md"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A stack whose first update was watched: what it printed, its processes, when it began, and what to look for."""
+
+    stack: Stack
+    output: str
+    processes: Processes
+    began: float
+    secrets: dict[str, str]
+
+    @property
+    def search(self) -> Search:
+        return Search(self.secrets)
+
+
+@pytest.fixture(scope="module")
+def watched(stack: Stack) -> Watched:
+    """The stack, made with keys of its own that stand encrypted in its configuration."""
+    secrets = {"API key": fake_key(32), "application key": fake_key(40)}
+    stack.account.accept([secrets["API key"]], [secrets["application key"]])
+    set_secret(stack, "datadog:apiKey", secrets["API key"])
+    set_secret(stack, "datadog:appKey", secrets["application key"])
+    stack.configure(loadRequests=0)
+    # A temporary folder of its own, below the stack's, so that all that is put there can be looked at.
+    temporary = stack.folder / "tmp"
+    temporary.mkdir()
+    began = time.time()
+    with Processes(stack.machines["vm"]) as processes:
+        done = up(stack, *TALKATIVE, environment={**WITHOUT_KEYS, "TMPDIR": str(temporary)})
+    assert done.code == 0, done.text[-5000:]
+    secrets["private key"] = stack.machines["vm"].private_key_file.read_text()
+    secrets["database password"] = database_password(stack)
+    secrets["embed credential"] = stack.account.embeds()[0]["credential"]
+    return Watched(stack, done.text, processes, began, secrets)
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
+@pytest.mark.parametrize("secret", ["fa4e0123456789abcdef0123456789ab", "aB3/+'\"$ \\é-0123456789abcdefghij"])
+def test_a_secret_is_found_in_every_encoding_wherever_it_stands(secret: str, before: str) -> None:
+    search, text = Search({"it": secret}), f"{before}{secret}zz"
+    raw, once = text.encode(), json.dumps(text)
+    encodings = [text, once, json.dumps(once), quote(text), quote(text, safe=""), shlex.quote(text), raw.hex()]
+    for encoded in (*encodings, base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()):
+        assert search.names(encoded) == {"it"}, encoded
+        assert search.names(encoded[: len(encoded) * 3 // 4]) == {"it"}, encoded
+    assert search.names(text[::-1]) == set()
+
+
+def test_pulumi_writes_no_secret(watched: Watched) -> None:
+    stack = watched.stack
+    assert list(stack.folder.glob("state/.pulumi/backups/**/*.json"))
+    assert (stack.folder / "events.json").stat().st_mtime > watched.began
+    # The account has to know its keys; the machine is looked at from inside.
+    others = [stack.folder / "datadog", stack.folder / "machines"]
+    assert watched.search.in_files(stack.folder, but=others) == {}
+    export = stack.pulumi("stack", "export", "--stack", stack.name).stdout
+    assert "ciphertext" in export
+    assert watched.search.names(export) == set()
+
+
+def test_pulumi_prints_no_secret(watched: Watched) -> None:
+    stack = watched.stack
+    assert len(watched.output) > 100_000
+    assert watched.search.names(watched.output) == set()
+    for words in (["preview", "--diff", "--refresh", "--json"], ["stack", "output", "--json"], ["stack", "history"]):
+        done = stack.pulumi(*words, "--stack", stack.name, environment=WITHOUT_KEYS)
+        assert watched.search.names(done.stdout + done.stderr) == set(), words
+
+
+def test_from_verbosity_9_on_the_engine_tells_secrets_and_nothing_else_does(watched: Watched) -> None:
+    words = ["preview", "--stack", watched.stack.name, "-v=11", "--logflow", "--logtostderr", "--debug"]
+    done = watched.stack.pulumi(*words, environment=WITHOUT_KEYS)
+    telling = [line for line in (done.stdout + done.stderr).splitlines() if watched.search.names(line)]
+    assert [line[:300] for line in telling if not any(words in line for words in RPC_TRACE)] == []
+
+
+def test_no_process_shows_a_secret_but_two_of_pulumi_in_their_environment(watched: Watched) -> None:
+    exposed = watched.processes.exposed(watched.search)
+    for found in exposed:
+        assert (found.inside, found.variable) == (False, "PULUMI_CONFIG"), found
+        assert re.search(PULUMIS_OWN, found.program), found
+        assert found.secret in ("API key", "application key")
+
+
+def test_the_machine_holds_secrets_only_where_the_manual_says(watched: Watched) -> None:
+    machine = watched.stack.machines["vm"]
+    row = re.compile(r"^\| `(/[^`]+)` \| ([\w ]+) \| `([^`]+)` \| `(\d+)` \|$", re.MULTILINE)
+    documented = {path: (secret, owner, mode) for path, secret, owner, mode in row.findall(MANUAL.read_text())}
+    assert watched.search.on_machine(machine) == {path: {secret} for path, (secret, _, _) in documented.items()}
+    for path, (_, owner, mode) in documented.items():
+        assert machine.run(f"stat -c '%U:%G 0%a' {path}").stdout.strip() == f"{owner} {mode}"
+
+
+def test_no_secret_is_left_in_histories_or_the_clone_or_the_common_temporary_folder(watched: Watched) -> None:
+    home, temporary, search = Path.home(), Path(tempfile.gettempdir()), watched.search
+    files = [path for folder in (home, temporary) for path in folder.iterdir() if path.is_file()]
+    assert search.in_files(*files, home / ".pulumi", since=watched.began) == {}
+    assert search.in_files(paths.ROOT, but=[paths.ROOT / ".venv", paths.local()]) == {}
+
+
+def test_keys_of_the_environment_stay_in_that_of_pulumi_s_own_processes(watched: Watched) -> None:
+    stack = watched.stack
+    for key in ("apiKey", "appKey"):
+        stack.pulumi("config", "rm", f"datadog:{key}", "--stack", stack.name)
+    keys = {"DD_API_KEY": watched.secrets["API key"], "DD_APP_KEY": watched.secrets["application key"]}
+    stack.configure(version="1.0.1")
+    with Processes(stack.machines["vm"]) as processes:
+        done = up(stack, *TALKATIVE, environment=keys)
+    assert done.code == 0, done.text[-5000:]
+    assert watched.search.names(done.text) == set()
+    assert watched.search.in_files(stack.folder / "state", stack.folder / "project", stack.folder / "pulumi-home") == {}
+    exposed = processes.exposed(watched.search)
+    assert {found.variable for found in exposed} == set(keys)
+    assert not any(found.inside for found in exposed)
+
+
+def test_a_planted_secret_is_found_in_files_and_output(watched: Watched, tmp_path: Path) -> None:
+    for name in ("API key", "application key", "database password"):
+        encodings = sorted(forms(watched.secrets[name]))
+        for number, form in enumerate(encodings):
+            (tmp_path / f"{number}.json").write_text(f'{{"a": "x{form}x"}}')
+        (tmp_path / "backup.json.gz").write_bytes(gzip.compress(json.dumps({"a": watched.secrets[name]}).encode()))
+        found = watched.search.in_files(tmp_path, since=watched.began)
+        assert len(found) == len(encodings) + 1
+        assert set.union(*found.values()) == {name}
+        assert watched.search.names(f"  ~ stdin: {watched.secrets[name]}\n") == {name}
+    (tmp_path / "key.json").write_text(json.dumps({"privateKey": watched.secrets["private key"]}))
+    assert watched.search.in_files(tmp_path / "key.json") == {str(tmp_path / "key.json"): {"private key"}}
+
+
+def test_a_planted_secret_is_found_in_processes_on_both_sides(watched: Watched) -> None:
+    machine, key, password = (
+        watched.stack.machines["vm"],
+        watched.secrets["API key"],
+        watched.secrets["database password"],
+    )
+    with Processes(machine) as processes:
+        subprocess.run(["sh", "-c", "sleep 0.3; true", "planted", key], check=True)
+        subprocess.run(["sleep", "0.3"], env={"PLANTED": base64.b64encode(key.encode()).decode()}, check=True)
+        inside = "read -r it; sh -c 'sleep 0.3; true' planted $it; PLANTED=$it sleep 0.3"
+        machine.run(inside, input=f"{password.encode().hex()}\n")
+    assert {(found.secret, found.inside, found.variable) for found in processes.exposed(watched.search)} == {
+        ("API key", False, ""),
+        ("API key", False, "PLANTED"),
+        ("database password", True, ""),
+        ("database password", True, "PLANTED"),
+    }
+
+
+def test_a_planted_secret_is_found_in_journals_histories_and_files_of_the_machine(watched: Watched) -> None:
+    where = {
+        "journal": "logger -t planted $it",
+        "/root/.bash_history": "echo \"export KEY='$it'\" >>/root/.bash_history",
+        "/dev/shm/planted": "echo $it >/dev/shm/planted",  # noqa: S108 - on the machine
+        "/tmp/planted": "printf x$it | base64 >/tmp/planted",  # noqa: S108
+        "/var/lib/planted": "printf $it | od -An -v -tx1 -w64 | tr -d ' ' >/var/lib/planted",
+        "compressed": "echo $it | gzip >/var/log/planted.gz",
+    }
+    machine = watched.stack.machines["vm"]
+    machine.run(f"read -r it; {'; '.join(where.values())}", input=f"{watched.secrets['application key']}\n")
+    found = watched.search.on_machine(machine)
+    assert set(where) <= {path for path, names in found.items() if "application key" in names}
