@@ -1,5 +1,6 @@
 """One operation on one stack, by Pulumi's Automation API: the clone's program with the configuration of the plan."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,9 @@ from fleet.shards import HOSTS
 ROOT = Path(__file__).resolve().parents[1]
 
 Operation = Literal["up", "preview", "destroy"]
+
+COMPRESSED = "PULUMI_DIY_BACKEND_GZIP"
+"""Has the engine compress the state, which holds every script several times and is written whole after every step."""
 
 
 def run(
@@ -63,7 +67,8 @@ def _operate(
     on_event: Callable[[EngineEvent], None],
 ) -> None:
     _write_project(folder)
-    workspace = auto.LocalWorkspace(work_dir=str(folder), pulumi_command=pulumi)
+    compressed = {COMPRESSED: os.environ.get(COMPRESSED, "true")}
+    workspace = auto.LocalWorkspace(work_dir=str(folder), pulumi_command=pulumi, env_vars=compressed)
     goes = operation == "destroy" or config.get(HOSTS) == {}
     stack = auto.Stack.select(name, workspace) if goes else auto.Stack.create_or_select(name, workspace)
     _write_config(workspace, folder, name, config)

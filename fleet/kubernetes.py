@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from fleet.deployment import COMPRESSED
 from fleet.inventory import FleetError, Inventory, secrets, variable
 from fleet.shards import DATADOG, HOSTS, full_name, plan, stack_name
 
@@ -201,15 +202,16 @@ def _stack(inventory: Inventory, source: Source, name: str, config: Mapping[str,
 
 
 def _environment(source: Source) -> dict[str, ResourceRef]:
-    """The account's keys, the state's, and that a failed host doesn't stop the others of its stack."""
+    """The keys of the account and of the state; and what ``fleet.deployment`` asks of the engine too."""
     state = "PULUMI_CONFIG_PASSPHRASE" if source.backend else "PULUMI_ACCESS_TOKEN"
     keys = {
         name: ResourceRef(type="Secret", secret=SecretSelector(name=KEYS, key=name))
         for name in ("DD_API_KEY", "DD_APP_KEY", state)
     }
+    yes = ResourceRef(type="Literal", literal=LiteralSelector(value="true"))
     return {
         **keys,
-        "PULUMI_CONTINUE_ON_ERROR": ResourceRef(type="Literal", literal=LiteralSelector(value="true")),
+        **dict.fromkeys(("PULUMI_CONTINUE_ON_ERROR", COMPRESSED), yes),
     }
 
 
