@@ -2,11 +2,12 @@
 
 import pulumi
 
-from components import agent, links, mark, mysql, traced_app
+from components import agent, links, mysql, traced_app
 from components.agent import AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
 from components.custom_check import MY_METRIC, CustomCheck, CustomCheckArgs
 from components.downtimes import OfficeHoursDowntimes, OfficeHoursDowntimesArgs
 from components.host import Host, HostArgs
+from components.mark import Mark
 from components.monitors import MetricMonitor, MetricMonitorArgs
 from components.mysql import MySql, MySqlArgs
 from components.settings import HostSettings, load
@@ -16,7 +17,7 @@ from components.traced_app import OPERATION, LoadGenerator, LoadGeneratorArgs, T
 
 settings, keys = load()
 site, env, service = settings.site, settings.env, settings.service
-own = mark.make()
+own = Mark(keys, site)
 
 
 def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[object]]:
@@ -25,7 +26,7 @@ def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[obj
         name,
         HostArgs(
             machine=machine,
-            mark=own,
+            mark=own.text,
             packages=[*agent.PACKAGES, *mysql.PACKAGES, *traced_app.PACKAGES],
             directories=mysql.DIRECTORIES,
             users=mysql.USERS,
@@ -131,7 +132,9 @@ def watched_from_datadog() -> dict[str, pulumi.Input[object]]:
     }
     if settings.share_dashboards:
         shared = SharedDashboard(
-            "shared-apm", SharedDashboardArgs(dashboard=timeboards.apm, title=f"{service} ({env})"), in_datadog
+            "shared-apm",
+            SharedDashboardArgs(dashboard=timeboards.apm, title=f"{service} ({env})", mark=own),
+            in_datadog,
         )
         outputs["sharedDashboard"] = shared.link
     return outputs

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 import pulumi
 import pulumi_datadog as datadog
 
-from components import links, mark, templates
+from components import links, templates
+from components.mark import Mark
 from components.office_hours import DAYS, OfficeHours, Recurrence, duration_text, recurrences
 
 MARGIN = timedelta(minutes=3)
@@ -27,7 +28,7 @@ class OfficeHoursDowntimesArgs:
     monitor: datadog.Monitor
     metric: str
     mentions: str
-    mark: pulumi.Input[str]
+    mark: Mark
 
 
 class OfficeHoursDowntimes(pulumi.ComponentResource):
@@ -45,14 +46,15 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: OfficeHoursDowntimesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:datadog:OfficeHoursDowntimes", name, None, opts)
-        now, hooks = datetime.now(UTC), mark.hooks(name)
+        now, hooks = datetime.now(UTC), args.mark.hooks(name)
         self.links = {}
         for kind, recurrence in recurrences(args.hours).items():
+            full_name = f"{name}-{kind}-{identity(recurrence)}"
             downtime = datadog.DowntimeSchedule(
-                f"{name}-{kind}-{identity(recurrence)}",
+                full_name,
                 monitor_identifier=datadog.DowntimeScheduleMonitorIdentifierArgs(monitor_id=args.monitor.id.apply(int)),
                 scope="*",
-                message=pulumi.Output.concat(message(args, kind), "\n\n(", args.mark, ")"),
+                message=pulumi.Output.concat(message(args, kind), "\n\n(", args.mark.of(full_name), ")"),
                 display_timezone=args.hours.timezone,
                 recurring_schedule=datadog.DowntimeScheduleRecurringScheduleArgs(
                     timezone=args.hours.timezone, recurrences=schedule(recurrence, now)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_datadog as datadog
 
-from components import links, mark, templates
+from components import links, templates
 from components.custom_check import Metric
+from components.mark import Mark
 
 STATES = ("alert", "warning", "no_data", "recovery")
 """The states that have a message of their own: each names its block in Datadog and its file in ``files/monitor/``.
@@ -28,7 +29,7 @@ class MetricMonitorArgs:
     no_data_minutes: int
     mentions: str
     timeboard: pulumi.Input[str]
-    mark: pulumi.Input[str]
+    mark: Mark
 
 
 class MetricMonitor(pulumi.ComponentResource):
@@ -59,8 +60,8 @@ class MetricMonitor(pulumi.ComponentResource):
             no_data_timeframe=args.no_data_minutes,
             require_full_window=True,
             notify_audit=True,
-            tags=[f"env:{args.env}", args.metric.tag, args.mark],
-            opts=pulumi.ResourceOptions(parent=self, hooks=mark.hooks(name)),
+            tags=[f"env:{args.env}", args.metric.tag, args.mark.of(name)],
+            opts=pulumi.ResourceOptions(parent=self, hooks=args.mark.hooks(name)),
         )
         self.link = self.monitor.id.apply(lambda identifier: links.monitor(args.site, identifier))
         self.register_outputs({"link": self.link})

@@ -1,8 +1,9 @@
 """Puts a stack right whose run was killed or got no answer: ``python -m components.recover [--stack NAME] [--yes]``.
 
 A run can end between Datadog's making a thing and the stack's state knowing of it. Such a thing carries the stack's
-mark (:mod:`components.mark`) while its id is not in the state: it is shown, and removed with ``--yes``, after which
-``pulumi up`` makes it anew. What carries no mark of this stack is never touched, nor what is in its state.
+mark (:mod:`components.mark`) while its id is not in the state: it is shown, and removed with ``--yes``. ``pulumi up``
+does as much for what it makes anew; this is for everything else, and for looking first. What carries no mark of this
+stack is never touched, nor what is in its state.
 
 Sources: https://docs.datadoghq.com/api/latest/ and https://www.pulumi.com/docs/support/troubleshooting/interrupted-updates/
 """
@@ -12,19 +13,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import certifi
-from datadog_api_client import ApiClient, Configuration
+from datadog_api_client import ApiClient
 from datadog_api_client.exceptions import ApiException
-from datadog_api_client.v1.api.dashboards_api import DashboardsApi
-from datadog_api_client.v1.api.monitors_api import MonitorsApi
-from datadog_api_client.v2.api.downtimes_api import DowntimesApi
 from urllib3.exceptions import HTTPError
 
-from components import mark
+from components import leftovers, mark
+from components.account import client
 
 MARK = "random:index/randomString:RandomString"
 EMBED = "datadog:index/secureEmbedDashboard:SecureEmbedDashboard"
@@ -33,15 +31,6 @@ PROVIDER = "pulumi:providers:datadog"
 
 class RecoverError(Exception):
     """Nothing can be recovered; the message says why and what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thing:
-    """Something in Datadog that carries a mark; ``kind`` is ``monitor``, ``dashboard`` or ``downtime``."""
-
-    kind: str
-    identifier: str
-    title: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,42 +68,6 @@ def read(export: Mapping[str, Any]) -> State:
     )
 
 
-def marked(client: ApiClient, own: str) -> Iterator[Thing]:
-    """What carries the mark ``own`` in Datadog, in the order in which it can be removed.
-
-    Raises:
-        ApiException: Datadog refused to say.
-    """
-    for downtime in DowntimesApi(client).list_downtimes_with_pagination():
-        text, status = downtime.attributes.get("message") or "", downtime.attributes.get("status")
-        if own in text and str(status) != "canceled":
-            yield Thing(kind="downtime", identifier=downtime.id, title=text.splitlines()[0])
-    for monitor in MonitorsApi(client).list_monitors_with_pagination(monitor_tags=own):
-        if own in monitor.get("tags", []):  # whatever the filter let through
-            yield Thing(kind="monitor", identifier=str(monitor.id), title=monitor.name)
-    for dashboard in DashboardsApi(client).list_dashboards_with_pagination():
-        if own in (dashboard.get("description") or ""):
-            yield Thing(kind="dashboard", identifier=dashboard.id, title=dashboard.title)
-
-
-def remove(client: ApiClient, thing: Thing) -> None:
-    """Remove it; one that is gone meanwhile is fine.
-
-    Raises:
-        ApiException: Datadog refused.
-    """
-    try:
-        if thing.kind == "downtime":
-            DowntimesApi(client).cancel_downtime(thing.identifier)
-        elif thing.kind == "monitor":
-            MonitorsApi(client).delete_monitor(int(thing.identifier), force="true")
-        else:
-            DashboardsApi(client).delete_dashboard(thing.identifier)
-    except ApiException as error:
-        if error.status != 404:
-            raise
-
-
 @dataclass(frozen=True, kw_only=True)
 class Pulumi:
     """The ``pulumi`` of one stack; without ``stack`` the one that is selected, without ``cwd`` the project here."""
@@ -147,7 +100,7 @@ class Pulumi:
         self.run("refresh", "--yes", "--skip-preview", "--clear-pending-creates")
 
 
-def recover(pulumi: Pulumi, client: ApiClient, state: State, *, yes: bool) -> int:
+def recover(pulumi: Pulumi, datadog: ApiClient, state: State, *, yes: bool) -> int:
     """Show what a killed run left, and with ``yes`` put it right; how many things that are.
 
     Raises:
@@ -159,7 +112,7 @@ def recover(pulumi: Pulumi, client: ApiClient, state: State, *, yes: bool) -> in
     if yes:
         pulumi.refresh()
     # Datadog is asked before the state: what a run has just made and recorded is then known.
-    things = list(marked(client, state.mark)) if state.mark else []
+    things = list(leftovers.find(datadog, state.mark)) if state.mark else []
     known = pulumi.state().known
     shared = [thing for thing in things if thing.identifier in state.shared]
     lost = [thing for thing in things if thing.identifier not in known]
@@ -169,7 +122,7 @@ def recover(pulumi: Pulumi, client: ApiClient, state: State, *, yes: bool) -> in
         print(f"{thing.kind:<9} {thing.identifier}  {thing.title}  (has a shared link that nobody knows)")
     if yes:
         for thing in [*lost, *shared]:
-            remove(client, thing)
+            leftovers.remove(datadog, thing)
         if shared:
             pulumi.refresh()
     return len(state.pending) + len(lost) + len(shared)
@@ -189,9 +142,8 @@ def main() -> None:
     try:
         state = pulumi.state()
         host = (state.api_url or os.environ.get("DD_HOST") or "https://api.datadoghq.com").rstrip("/")
-        configuration = Configuration(host=host, ssl_ca_cert=os.environ.get("SSL_CERT_FILE", certifi.where()))
-        with ApiClient(configuration) as client:
-            found = recover(pulumi, client, state, yes=options.yes)
+        with client(host) as datadog:
+            found = recover(pulumi, datadog, state, yes=options.yes)
     except RecoverError as error:
         sys.exit(f"watchpost: {error}")
     except ApiException as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_datadog as datadog
 
-from components import mark
+from components.mark import Mark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +14,7 @@ class SharedDashboardArgs:
 
     dashboard: datadog.DashboardJson
     title: str
+    mark: Mark
 
 
 class SharedDashboard(pulumi.ComponentResource):
@@ -33,7 +34,7 @@ class SharedDashboard(pulumi.ComponentResource):
             title=args.title,
             global_time_live_span="1h",
             opts=pulumi.ResourceOptions(
-                parent=self, additional_secret_outputs=["url", "credential", "token"], hooks=mark.hooks(name)
+                parent=self, additional_secret_outputs=["url", "credential", "token"], hooks=args.mark.hooks(name)
             ),
         )
         self.link = pulumi.Output.secret(embed.url)

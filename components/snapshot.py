@@ -11,14 +11,14 @@ import os
 import sys
 import time
 
-import certifi
-from datadog_api_client import ApiClient, Configuration
+from datadog_api_client import ApiClient
 from datadog_api_client.exceptions import ApiException
 from datadog_api_client.v1.api.events_api import EventsApi
 from datadog_api_client.v1.api.snapshots_api import SnapshotsApi
 from datadog_api_client.v1.model.event_create_request import EventCreateRequest
 
 from components import links
+from components.account import client
 from components.custom_check import MY_METRIC, Metric
 from components.settings import address_of_a_person
 
@@ -29,7 +29,7 @@ def text(metric: Metric, env: str, minutes: int, image: str, recipients: list[st
     return f"%%%\n{metric.name} ({env}), its last {minutes} minutes:\n\n![{metric.name}]({image})\n\n{mentions}\n%%%"
 
 
-def send(client: ApiClient, metric: Metric, env: str, minutes: int, recipients: list[str]) -> tuple[str, int]:
+def send(datadog: ApiClient, metric: Metric, env: str, minutes: int, recipients: list[str]) -> tuple[str, int]:
     """Take the snapshot of the last ``minutes`` and post the event; the picture's address and the event's id.
 
     Raises:
@@ -37,8 +37,8 @@ def send(client: ApiClient, metric: Metric, env: str, minutes: int, recipients: 
     """
     now = int(time.time())
     query = f"avg:{metric.name}{{{metric.scope(env)}}} by {{host}}"
-    snapshot = SnapshotsApi(client).get_graph_snapshot(start=now - 60 * minutes, end=now, metric_query=query)
-    event = EventsApi(client).create_event(
+    snapshot = SnapshotsApi(datadog).get_graph_snapshot(start=now - 60 * minutes, end=now, metric_query=query)
+    event = EventsApi(datadog).create_event(
         EventCreateRequest(
             title=f"Snapshot of {metric.name}",
             text=text(metric, env, minutes, snapshot.snapshot_url, recipients),
@@ -71,10 +71,9 @@ def main() -> None:
             f"watchpost: {' and '.join(missing)} must be set in the environment: the account's keys take the snapshot"
         )
     host = (os.environ.get("DD_HOST") or links.api(options.site)).rstrip("/")
-    configuration = Configuration(host=host, ssl_ca_cert=os.environ.get("SSL_CERT_FILE", certifi.where()))
     try:
-        with ApiClient(configuration) as client:
-            image, event = send(client, MY_METRIC, options.env, options.minutes, options.to)
+        with client(host) as datadog:
+            image, event = send(datadog, MY_METRIC, options.env, options.minutes, options.to)
     except ApiException as error:
         sys.exit(f"watchpost: Datadog refused the snapshot: {error.status} {error.reason}: {error.body}")
     print(f"snapshot  {image}\nevent     {links.event(options.site, event)}")

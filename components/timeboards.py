@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_datadog as datadog
 
-from components import links, mark, templates
+from components import links, templates
 from components.custom_check import Metric
+from components.mark import Mark
 from components.mysql import USER_TIME
 from components.traced_app import OPERATION
 
@@ -22,7 +23,7 @@ class TimeboardsArgs:
     warning: int
     alert: int
     service: str
-    mark: pulumi.Input[str]
+    mark: Mark
 
 
 class Timeboards(pulumi.ComponentResource):
@@ -44,23 +45,22 @@ class Timeboards(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: TimeboardsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:datadog:Timeboards", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self, hooks=mark.hooks(name))
-        rendered = {"timeboard": timeboard_json(args), "apm": apm_json(args)}  # a broken one stops both
-        boards = {key: marked(text, args.mark) for key, text in rendered.items()}
-        timeboard = datadog.DashboardJson(f"{name}-timeboard", dashboard=boards["timeboard"], opts=child)
-        self.apm = datadog.DashboardJson(f"{name}-apm", dashboard=boards["apm"], opts=child)
+        child = pulumi.ResourceOptions(parent=self, hooks=args.mark.hooks(name))
+        rendered = {f"{name}-timeboard": timeboard_json(args), f"{name}-apm": apm_json(args)}  # a broken one stops both
+        timeboard, self.apm = (
+            datadog.DashboardJson(key, dashboard=marked(text, args.mark.of(key)), opts=child)
+            for key, text in rendered.items()
+        )
         self.timeboard = timeboard.url.apply(lambda url: links.dashboard(args.site, url))
         self.apm_link = self.apm.url.apply(lambda url: links.dashboard(args.site, url))
         self.register_outputs({"timeboard": self.timeboard, "apm_link": self.apm_link})
 
 
-def marked(dashboard: str, own: pulumi.Input[str]) -> pulumi.Output[str]:
-    """The dashboard's JSON with ``own``, the stack's mark, at the end of its description."""
+def marked(dashboard: str, own: pulumi.Output[str]) -> pulumi.Output[str]:
+    """The dashboard's JSON with ``own``, its mark, at the end of its description."""
     document = json.loads(dashboard)
     description = document.get("description") or ""
-    return pulumi.Output.from_input(own).apply(
-        lambda own: json.dumps({**document, "description": f"{description} ({own})".lstrip()})
-    )
+    return own.apply(lambda own: json.dumps({**document, "description": f"{description} ({own})".lstrip()}))
 
 
 def timeboard_json(args: TimeboardsArgs) -> str:

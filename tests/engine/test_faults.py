@@ -20,7 +20,7 @@ from tests.engine.stacks import Update, up
 DASHBOARD, MONITOR = "/api/v1/dashboard", "/api/v1/monitor"
 DOWNTIME, EMBED = "/api/v2/downtime", "/api/v2/dashboard/*/shared/secure-embed"
 
-HINT = "see, and remove with --yes, what is: python -m components.recover --stack dev"
+HINT = "python -m components.recover --stack dev shows it, and removes it with --yes"
 
 
 def datadog_side(folder: Path) -> Iterator[Stack]:
@@ -95,13 +95,22 @@ def test_a_create_that_fails_is_told_and_the_next_run_makes_one_of_each(
     assert content(account) == ONE_OF_EACH
 
 
-def test_without_recovering_the_second_monitor_is_refused_with_the_way_out(empty: Stack) -> None:
-    empty.account.fault("POST", MONITOR, "lost")
+@pytest.mark.parametrize("path", [MONITOR, DASHBOARD, DOWNTIME])
+def test_what_a_lost_answer_left_is_replaced_by_the_next_run(empty: Stack, path: str) -> None:
+    empty.account.fault("POST", path, "lost")
     told(up(empty), HINT)
     again = up(empty)
-    told(again, "Duplicate of an existing monitor_id:")
-    assert HINT in again.text
-    assert recover(empty, "--yes").returncode == 0
+    assert again.code == 0, again.text
+    assert "was left behind by an interrupted run: it was removed and is made anew" in again.text
+    assert content(empty.account) == ONE_OF_EACH
+    assert up(empty, "--expect-no-changes").code == 0
+
+
+def test_an_account_that_may_not_be_looked_into_is_told(empty: Stack) -> None:
+    empty.account.fault("POST", DASHBOARD, "lost")
+    told(up(empty), HINT)
+    empty.account.fault("GET", DASHBOARD, 403)
+    told(up(empty), "Forbidden")
     assert up(empty).code == 0
     assert content(empty.account) == ONE_OF_EACH
 

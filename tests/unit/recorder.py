@@ -160,10 +160,14 @@ class _Engine:
                 resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_REFERENCES,
                 resource_pb2.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
                 resource_pb2.RESOURCE_MONITOR_FEATURE_ERROR_HOOKS,
+                resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_HOOKS,
             ]
         )
 
     def SignalAndWaitForShutdown(self, _: Any) -> Any:  # noqa: N802
+        return empty_pb2.Empty()
+
+    def RegisterResourceHook(self, _: Any) -> Any:  # noqa: N802
         return empty_pb2.Empty()
 
     def RegisterErrorHook(self, _: Any) -> Any:  # noqa: N802

@@ -10,10 +10,12 @@ import pulumi
 import pytest
 
 from components import remote
+from components.account import Keys
 from components.agent import AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
 from components.custom_check import MY_METRIC, CustomCheck, CustomCheckArgs
 from components.downtimes import OfficeHoursDowntimes, OfficeHoursDowntimesArgs
 from components.host import Host, HostArgs, ssh_command
+from components.mark import Mark
 from components.monitors import MetricMonitor, MetricMonitorArgs
 from components.mysql import MySql, MySqlArgs
 from components.settings import HostSettings, validate
@@ -273,10 +275,18 @@ def test_a_proof_that_is_no_json_fails_the_update() -> None:
         )
 
 
-BOARDS = TimeboardsArgs(site="datadoghq.eu", env="dev", metric=MY_METRIC, warning=1, alert=2, service="shop", mark=MARK)
+def own() -> Mark:
+    return Mark(Keys(), "datadoghq.eu")
 
 
-def monitor(timeboard: pulumi.Input[str] = "https://x") -> MetricMonitor:
+def timeboards(own: Mark) -> Timeboards:
+    args = TimeboardsArgs(
+        site="datadoghq.eu", env="dev", metric=MY_METRIC, warning=1, alert=2, service="shop", mark=own
+    )
+    return Timeboards("boards", args)
+
+
+def monitor(own: Mark) -> MetricMonitor:
     args = MetricMonitorArgs(
         site="datadoghq.eu",
         env="dev",
@@ -286,15 +296,15 @@ def monitor(timeboard: pulumi.Input[str] = "https://x") -> MetricMonitor:
         alert=2,
         no_data_minutes=10,
         mentions="@you@example.com",
-        timeboard=timeboard,
-        mark=MARK,
+        timeboard="https://x",
+        mark=own,
     )
     return MetricMonitor("monitor", args)
 
 
 def test_timeboards_are_two_dashboards_with_links_to_the_site() -> None:
     def body() -> None:
-        boards = Timeboards("boards", BOARDS)
+        boards = timeboards(own())
         pulumi.export("links", [boards.timeboard, boards.apm_link])
 
     program = run(body)
@@ -309,7 +319,7 @@ def test_timeboards_are_two_dashboards_with_links_to_the_site() -> None:
 
 
 def test_a_monitor_speaks_of_missing_data_after_its_own_time() -> None:
-    program = run(lambda: pulumi.export("link", monitor().link))
+    program = run(lambda: pulumi.export("link", monitor(own()).link))
     inputs = program.one(MONITOR).plain
     assert inputs["type"] == "metric alert"
     assert (inputs["notifyNoData"], inputs["noDataTimeframe"]) == (True, 10)
@@ -323,14 +333,15 @@ def test_downtimes_mute_their_monitor_and_leave_the_schedule_alone_afterwards() 
     hours = validate(recorder.settings()).office_hours
 
     def body() -> None:
+        stack = own()
         args = OfficeHoursDowntimesArgs(
             site="datadoghq.eu",
             env="dev",
             hours=hours,
-            monitor=monitor().monitor,
+            monitor=monitor(stack).monitor,
             metric="my_metric",
             mentions="@you@example.com",
-            mark=MARK,
+            mark=stack,
         )
         pulumi.export("links", OfficeHoursDowntimes("closed", args).links)
 
@@ -346,7 +357,9 @@ def test_downtimes_mute_their_monitor_and_leave_the_schedule_alone_afterwards() 
 
 def test_a_shared_link_is_a_secret_and_so_is_what_opens_it() -> None:
     def body() -> None:
-        shared = SharedDashboard("shared", SharedDashboardArgs(dashboard=Timeboards("boards", BOARDS).apm, title="T"))
+        stack = own()
+        args = SharedDashboardArgs(dashboard=timeboards(stack).apm, title="T", mark=stack)
+        shared = SharedDashboard("shared", args)
         pulumi.export("link", shared.link)
 
     program = run(body)

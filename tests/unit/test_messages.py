@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from unittest import mock
 
 import pytest
 
@@ -82,7 +83,7 @@ ARGS = MetricMonitorArgs(
     no_data_minutes=21,
     mentions="@you@example.com @other@example.com",
     timeboard="https://app.datadoghq.eu/dashboard/abc",
-    mark=MARK,
+    mark=mock.sentinel.mark,
 )
 MESSAGE = monitors.message(ARGS, "https://app.datadoghq.eu/dashboard/abc")
 SENT = {transition: rendered(MESSAGE, blocks, VALUES) for transition, blocks in TRANSITIONS.items()}
@@ -163,12 +164,12 @@ def test_the_program_s_monitor_has_this_message_and_is_a_multi_alert_by_host(dev
 
 
 def test_downtimes_tell_the_recipients_when_and_why(dev_stack: Program) -> None:
-    messages = [downtime.plain["message"] for downtime in dev_stack.of(DOWNTIME)]
-    assert len(set(messages)) == 2
+    messages = {downtime.plain["message"]: downtime.name for downtime in dev_stack.of(DOWNTIME)}
+    assert len(messages) == 2
     for message, when in zip(sorted(messages), sorted(WHEN.values()), strict=True):
         assert when in message
         assert "open from 09:00 to 19:00 (Europe/Paris) on MO, TU, WE, TH, FR" in message
-        assert message.splitlines()[-3:] == ["@you@example.com", "", f"({MARK})"]
+        assert message.splitlines()[-3:] == ["@you@example.com", "", f"({MARK}/{messages[message]})"]
         assert "${" not in message
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from components import recover
-from components.recover import Pulumi, RecoverError, State, Thing, read
+from components import leftovers, recover
+from components.leftovers import Thing
+from components.recover import Pulumi, RecoverError, State, read
 
-OWN, OTHER = "watchpost:0000fake0000", "watchpost:1111fake1111"
+OWN = "watchpost:0000fake0000"
 URN = "urn:pulumi:dev::watchpost::{type}::{name}"
 
 
@@ -73,13 +74,13 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done, in order; the account holds things of two stacks and of a person."""
     done: list[str] = []
 
-    def marked(_: object, own: str) -> Iterator[Thing]:
+    def find(_: object, own: str) -> Iterator[Thing]:
         done.append(f"look for {own}")
         for kind, identifier in (("downtime", "d"), ("monitor", "1"), ("monitor", "2"), ("dashboard", "b")):
             yield Thing(kind=kind, identifier=identifier, title="T")
 
-    monkeypatch.setattr(recover, "marked", marked)
-    monkeypatch.setattr(recover, "remove", lambda _, thing: done.append(f"remove {thing.kind} {thing.identifier}"))
+    monkeypatch.setattr(leftovers, "find", find)
+    monkeypatch.setattr(leftovers, "remove", lambda _, thing: done.append(f"remove {thing.kind} {thing.identifier}"))
     return done
 
 
@@ -113,38 +114,6 @@ def test_without_a_mark_datadog_is_not_even_asked(steps: list[str]) -> None:
     assert steps == ["refresh", "state"]
 
 
-def test_only_what_carries_the_mark_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Api:
-        """Answers every list with one thing of ours, one of another stack's, and one of a person's."""
-
-        def __init__(self, _: object) -> None: ...
-
-        def list_downtimes_with_pagination(self) -> list[Any]:
-            texts = [("1", f"a\n({OWN})", "active"), ("2", f"({OTHER})", "active"), ("3", None, "active")]
-            texts.append(("4", f"({OWN})", "canceled"))
-            return [SimpleNamespace(id=i, attributes={"message": m, "status": s}) for i, m, s in texts]
-
-        def list_monitors_with_pagination(self, monitor_tags: str) -> list[Any]:
-            assert monitor_tags == OWN
-            return [_Answer(id=i, name="m", tags=tags) for i, tags in ((1, [OWN]), (2, [OTHER]), (3, []))]
-
-        def list_dashboards_with_pagination(self) -> list[Any]:
-            texts = [("1", f"d ({OWN})"), ("2", f"d ({OTHER})"), ("3", None)]
-            return [_Answer(id=i, title="d", description=text) for i, text in texts]
-
-    for name in ("DowntimesApi", "MonitorsApi", "DashboardsApi"):
-        monkeypatch.setattr(recover, name, Api)
-    found = [(thing.kind, thing.identifier) for thing in recover.marked(None, OWN)]  # type: ignore[arg-type]
-    assert found == [("downtime", "1"), ("monitor", "1"), ("dashboard", "1")]
-
-
-class _Answer(dict[str, Any]):
-    """A model of Datadog's client: attributes, and ``get``."""
-
-    def __getattr__(self, name: str) -> Any:
-        return self[name]
-
-
 def test_a_failing_pulumi_is_told_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
     words: list[list[str]] = []
 
@@ -174,9 +143,9 @@ def test_nothing_left_behind_is_success_and_something_is_not(
     for name in ("DD_API_KEY", "DD_APP_KEY"):
         monkeypatch.setenv(name, "fake")
     monkeypatch.setattr(Pulumi, "run", lambda *_: json.dumps(export(MARK)))
-    monkeypatch.setattr(recover, "marked", lambda *_: [])
+    monkeypatch.setattr(leftovers, "find", lambda *_: [])
     recover.main()
     assert capsys.readouterr().out == "nothing was left behind\n"
-    monkeypatch.setattr(recover, "marked", lambda *_: [Thing(kind="monitor", identifier="7", title="T")])
+    monkeypatch.setattr(leftovers, "find", lambda *_: [Thing(kind="monitor", identifier="7", title="T")])
     with pytest.raises(SystemExit, match="the same command with --yes"):
         recover.main()
