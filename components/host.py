@@ -114,8 +114,8 @@ class Host(pulumi.ComponentResource):
 
 
 def ssh_command(address: str, port: int, user: str, key_file: str | Path | None) -> str:
-    """The command with which a person logs in."""
-    identity = ["-i", str(key_file)] if key_file else []
+    """The command with which a person logs in; ``ssh`` reads ``%`` in a file's name as the beginning of a token."""
+    identity = ["-i", str(key_file).replace("%", "%%")] if key_file else []
     return shlex.join(["ssh", *identity, "-p", str(port), f"{user}@{address}"])
 
 

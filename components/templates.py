@@ -88,7 +88,12 @@ def yaml_file(path: str, values: Mapping[str, Any]) -> str:
     """
     with _explained(path, "YAML"):
         document = fill(yaml.safe_load(text(path)), values)
-        return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        return yaml_text(document)
+
+
+def yaml_text(document: Any) -> str:
+    """``document`` as YAML that Go's readers, such as the Agent's, take for the same."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 @contextlib.contextmanager

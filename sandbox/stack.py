@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from components import templates
 from sandbox import engine, paths, plugins
 from sandbox.datadog import Account
 from sandbox.machine import Machine
@@ -158,7 +159,7 @@ class Stack:
                 document["config"].pop(setting, None)
             else:
                 document["config"][setting] = value
-        path.write_text(yaml.safe_dump(document, sort_keys=False))
+        path.write_text(templates.yaml_text(document))
 
     @property
     def stack_file(self) -> Path:
@@ -180,7 +181,7 @@ class Stack:
             "watchpost:installScriptUrl": f"{inside}/agent/install_script_agent7.sh",
             "watchpost:hosts": {name: _host(machine) for name, machine in self.machines.items()},
         }
-        self.stack_file.write_text(yaml.safe_dump(document, sort_keys=False))
+        self.stack_file.write_text(templates.yaml_text(document))
 
 
 @contextlib.contextmanager

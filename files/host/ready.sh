@@ -44,6 +44,7 @@ if [ "$1" = apply ]; then
   as_root bash -c 'set -C; echo "$0" >"$1"' "$owner" "$claim" 2>/dev/null || true
 fi
 found=$(cat "$claim" 2>/dev/null || true)
+[ -n "$found" ] || fail "$(hostname) is not claimed by this stack any more: $claim is gone"
 [ "$found" = "$owner" ] ||
   fail "$(hostname) belongs to another stack of Watchpost ($found): destroy that one, or if it is lost, run there: sudo rm $claim"
 # shellcheck source=/dev/null

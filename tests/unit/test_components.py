@@ -131,6 +131,7 @@ def test_a_host_can_be_reached_by_the_ssh_agent(monkeypatch: pytest.MonkeyPatch)
 def test_the_ssh_command_is_what_a_person_types() -> None:
     assert ssh_command("a.example.com", 2222, "me", None) == "ssh -p 2222 me@a.example.com"
     assert ssh_command("::1", 22, "me", "/k") == "ssh -i /k -p 22 me@::1"
+    assert ssh_command("::1", 22, "me", "/100%h") == "ssh -i /100%%h -p 22 me@::1"
 
 
 def test_a_shell_without_undo_runs_nothing_on_delete() -> None:

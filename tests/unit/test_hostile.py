@@ -98,7 +98,7 @@ def test_a_unit_of_systemd_says_what_was_set(service: str, env: str, version: st
 @given(file=HOSTILE, port=st.integers(1, 65535))
 @example(file="/home/me/my keys/$(reboot)", port=22)
 def test_the_command_that_logs_in_is_the_same_words_to_a_shell(file: str, port: int) -> None:
-    words = ["ssh", *(["-i", file] if file else []), "-p", str(port), "watchpost@198.18.0.2"]
+    words = ["ssh", *(["-i", file.replace("%", "%%")] if file else []), "-p", str(port), "watchpost@198.18.0.2"]
     assert shlex.split(ssh_command("198.18.0.2", port, "watchpost", file)) == words
 
 
