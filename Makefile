@@ -46,6 +46,7 @@ contract: $(READY)  ## Against Datadog's own libraries
 	$(BIN)/python -m pytest tests/contract -q -n 2
 
 engine-test: $(READY)  ## The real engine on the sandbox
+	@$(BIN)/python -m sandbox prepare
 	$(BIN)/python -m pytest tests/engine -v -n 2 --dist loadfile -m "not long"
 
 torture: $(READY)  ## The long tests; and killed at random points, WATCHPOST_KILLS times

@@ -10,7 +10,9 @@ from typing import Any
 import click
 import yaml
 
-from sandbox import paths
+from sandbox import engine, paths
+from sandbox.machine import host as this_host
+from sandbox.machine import tree
 from sandbox.progress import SandboxError, say
 from sandbox.stack import Stack
 
@@ -40,6 +42,14 @@ def up() -> None:
         stack.pulumi("up", "--yes", "--skip-preview", "--stack", stack.name, "--suppress-outputs", show=True)
         click.echo(f"\n{table(stack.outputs())}\n")
         say(f"the account is a stand-in at {stack.account.url}: nobody answers at the links to Datadog's own pages")
+
+
+@commands.command()
+def prepare() -> None:
+    """Make what takes long and is kept in the user's cache: the engine, and the tree of the machines."""
+    engine.ensure()
+    this_host.require()
+    tree.ensure()
 
 
 @commands.command()
