@@ -16,7 +16,7 @@ from datadog_api_client.v2.model.secure_embed_create_request import SecureEmbedC
 from datadog_api_client.v2.model.secure_embed_update_request import SecureEmbedUpdateRequest
 
 from sandbox.datadog import dashboards, downtimes, monitors
-from sandbox.datadog.handling import STORE, parsed, thing
+from sandbox.datadog.handling import STORE, page, parsed, thing
 from sandbox.datadog.schema import RefusedError
 
 # Monitors
@@ -32,7 +32,12 @@ def _check_monitor(request: web.Request, monitor: dict[str, Any]) -> None:
 
 
 async def list_monitors(request: web.Request) -> web.Response:
-    return web.json_response(request.app[STORE].all("monitor"))
+    found = request.app[STORE].all("monitor")
+    if "page" in request.query:  # counted in pages; without it, all are listed
+        size = int(request.query.get("page_size", 100))
+        begin = int(request.query["page"]) * size
+        found = found[begin : begin + size]
+    return web.json_response(found)
 
 
 async def create_monitor(request: web.Request) -> web.Response:
@@ -84,7 +89,8 @@ def _dashboard(request: web.Request) -> dict[str, Any]:
 
 
 async def list_dashboards(request: web.Request) -> web.Response:
-    return web.json_response({"dashboards": request.app[STORE].all("dashboard")})
+    found = page(request, request.app[STORE].all("dashboard"), offset="start", limit="count", most=100)
+    return web.json_response({"dashboards": found})
 
 
 async def create_dashboard(request: web.Request) -> web.Response:
@@ -228,7 +234,8 @@ def _put_downtime(request: web.Request, name: str, given: dict[str, Any], old: d
 
 async def list_downtimes(request: web.Request) -> web.Response:
     found = [_current(request, downtime) for downtime in request.app[STORE].all("downtime")]
-    return web.json_response({"data": found, "meta": {"page": {"total_filtered_count": len(found)}}})
+    part = page(request, found, offset="page[offset]", limit="page[limit]", most=30)
+    return web.json_response({"data": part, "meta": {"page": {"total_filtered_count": len(found)}}})
 
 
 async def create_downtime(request: web.Request) -> web.Response:

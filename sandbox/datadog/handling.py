@@ -28,3 +28,12 @@ def thing(request: web.Request, kind: str, name: str, title: str) -> dict[str, A
     if found is None:
         raise RefusedError(404, f"{title} not found")
     return found
+
+
+def page(request: web.Request, found: list[Any], *, offset: str, limit: str, most: int) -> list[Any]:
+    """The part of a list that the query asks for by ``offset`` and ``limit``, else the first ``most`` of it."""
+    try:
+        begin, count = int(request.query.get(offset, 0)), int(request.query.get(limit, most))
+    except ValueError as error:
+        raise RefusedError(400, f"{offset} and {limit} must be numbers") from error
+    return found[begin : begin + count]

@@ -16,6 +16,7 @@ from sandbox import paths
 from sandbox.progress import SandboxError, say
 
 NAMES = ("command", "random", "datadog")
+LAUNCH = Path(__file__).with_name("launch.py")
 
 DOWNLOAD_SECONDS = 300
 """How long one plugin may take to download; without a network the attempt ends after 3 s by itself."""
@@ -73,7 +74,7 @@ def _wrapper(name: str) -> str:
         "#!/bin/sh\n"
         f"# A stand-in for Pulumi's {name} plugin.\n"
         f"PYTHONPATH={shlex.quote(str(paths.ROOT))}${{PYTHONPATH:+:$PYTHONPATH}} "
-        f'exec {shlex.quote(sys.executable)} -m sandbox.plugins.{name} "$@"\n'
+        f'exec {shlex.quote(sys.executable)} -I -S {shlex.quote(str(LAUNCH))} {name} "$@"\n'
     )
 
 

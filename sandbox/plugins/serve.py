@@ -31,6 +31,8 @@ from pulumi.provider.experimental.server import ProviderServicer
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
 from pulumi.runtime.rpc import UNKNOWN
 
+from sandbox.plugins import launch
+
 ASSET = "$asset"
 """The key that marks an asset or an archive among plain values: a mapping with its kind under this key, and path, text
 or uri, and the hash of its content."""
@@ -262,6 +264,8 @@ def main(package: str, make: Callable[[Engine], Provider]) -> None:
     parser = argparse.ArgumentParser(description=f"A stand-in for Pulumi's {package} plugin, started by the engine.")
     parser.add_argument("engine", nargs="?", default="", help="the engine's address")
     options, _ = parser.parse_known_args()
+    if options.engine:
+        launch.offer()
     try:
         asyncio.run(_serve(package, make(Engine(options.engine)), options.engine))
     except KeyboardInterrupt:

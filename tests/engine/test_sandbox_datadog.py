@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 import urllib3
+from datadog_api_client.v1.api.dashboards_api import DashboardsApi
+from datadog_api_client.v1.api.monitors_api import MonitorsApi
+from datadog_api_client.v2.api.downtimes_api import DowntimesApi
 
+from components import account as datadog_account
 from sandbox.datadog import API_KEY, APP_KEY, Account
 from sandbox.plugins.datadog.client import Client, MissingError
 from sandbox.plugins.serve import PluginError
@@ -284,6 +288,44 @@ class TestDowntimes:
             assert call("GET", path)[0] == 404
         finally:
             account.travel(None)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    account = Account.start(tmp_path_factory.mktemp("filled"))
+    pool = urllib3.PoolManager(headers={"DD-API-KEY": API_KEY, "DD-APPLICATION-KEY": APP_KEY})
+    for number in range(31):
+        for path, body in (
+            ("/api/v1/monitor", MONITOR | {"name": f"monitor {number}"}),
+            ("/api/v1/dashboard", DASHBOARD),
+            ("/api/v2/downtime", downtime({"monitor_tags": ["*"]}, recurrence())),
+        ):
+            assert pool.request("POST", account.url + path, json=body, timeout=10).status == 200
+    pool.clear()
+    yield account
+    account.stop()
+
+
+class TestLists:
+    """Datadog's own client reads lists page by page, until a page isn't full."""
+
+    @pytest.mark.parametrize("size", [1, 10, 31, 32])
+    def test_every_page_size_finds_everything_once(self, filled: Account, size: int) -> None:
+        with datadog_account.client(filled.url, API_KEY, APP_KEY) as datadog:
+            for found in (
+                [monitor.id for monitor in MonitorsApi(datadog).list_monitors_with_pagination(page_size=size)],
+                [board.id for board in DashboardsApi(datadog).list_dashboards_with_pagination(count=size)],
+                [mute.id for mute in DowntimesApi(datadog).list_downtimes_with_pagination(page_limit=size)],
+            ):
+                assert len(set(found)) == len(found) == 31
+
+    def test_without_a_size_thirty_downtimes_and_all_monitors_are_listed(self, filled: Account) -> None:
+        with datadog_account.client(filled.url, API_KEY, APP_KEY) as datadog:
+            assert len(DowntimesApi(datadog).list_downtimes().data) == 30
+            assert len(MonitorsApi(datadog).list_monitors()) == 31
+
+    def test_a_page_that_is_no_number_is_refused(self, call: Call) -> None:
+        assert "must be numbers" in refusal(call("GET", "/api/v1/dashboard?start=x"))
 
 
 class TestAgents:

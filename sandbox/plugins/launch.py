@@ -1,0 +1,102 @@
+"""Starts a stand-in plugin: ``python launch.py NAME [ARGUMENT...]``, which the engine runs once for each plugin.
+
+The real plugins are compiled programs. A Python one takes most of its start to import Pulumi, so the first that an
+engine starts offers to be copied (:func:`offer`), and those that the engine starts after it are copies (`fork`) of it
+from before it began to serve. A copy ends with the process that it was copied for.
+"""
+
+import ctypes
+import json
+import os
+import runpy
+import signal
+import socket
+import struct
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+_is_copy = False
+
+
+def offer() -> None:
+    """Be copied from now on for the engine that is this process's parent, unless another plugin does that already."""
+    if _is_copy:
+        return
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(_address(os.getppid()))
+    except OSError:
+        listener.close()
+        return
+    listener.listen()
+    if os.fork():
+        listener.close()
+        return
+    _end_with_parent()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever asked for a copy sees its end by the connection
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nothing, stream)
+    while True:
+        connection, _ = listener.accept()
+        if _same_user(connection) and not os.fork():
+            listener.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _become(connection)
+        connection.close()
+
+
+def _become(connection: socket.socket) -> None:
+    """In a copy: take over streams, environment and arguments of the process that asked, and be its plugin."""
+    global _is_copy
+    _is_copy = True
+    _end_with_parent()
+    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+    request = json.loads(b"".join(iter(lambda: connection.recv(65536), b"")))
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    name, sys.argv[1:] = request["arguments"][0], request["arguments"][1:]
+    code = 0
+    try:
+        runpy.run_module(f"sandbox.plugins.{name}", run_name="__main__")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    os._exit(code)  # the connection is closed by that, too
+
+
+def _address(engine: int) -> str:
+    return f"\0watchpost-plugins-{engine}"
+
+
+def _same_user(connection: socket.socket) -> bool:
+    """Whether the other side is this user's: an abstract address has no owner."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return bool(struct.unpack("3i", credentials)[1] == os.getuid())
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    """Ask the engine's first plugin for a copy and wait for its end, or become the first."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(_address(os.getppid()))
+        except OSError:
+            os.execv(  # noqa: S606
+                sys.executable, [sys.executable, "-m", f"sandbox.plugins.{sys.argv[1]}", *sys.argv[2:]]
+            )
+        socket.send_fds(connection, [b"."], [0, 1, 2])
+        connection.sendall(json.dumps({"arguments": sys.argv[1:], "environment": dict(os.environ)}).encode())
+        connection.shutdown(socket.SHUT_WR)
+        _end_with_parent()
+        connection.recv(1)
+
+
+if __name__ == "__main__":
+    main()
