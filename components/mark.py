@@ -18,6 +18,8 @@ NAME = "mark"
 
 PREFIX = "watchpost:"
 
+SEARCH = "what an interrupted run may have left in Datadog can't be looked for"
+
 
 class Mark:
     """The mark of this stack, ``watchpost:`` and twelve letters and digits: no other stack's, whatever that is called.
@@ -67,13 +69,21 @@ class Mark:
 
 def _removed(type_: str, url: str, api_key: str, app_key: str, own: str) -> list[str]:
     # Datadog's client takes half a second to import, which only a run that makes something again should pay.
+    from datadog_api_client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
     from components import leftovers
 
     removed = []
-    with client(url, api_key, app_key) as datadog:
-        for thing in leftovers.find(datadog, own, leftovers.KINDS.get(type_, ())):
-            leftovers.remove(datadog, thing)
-            removed.append(f"{thing.kind} {thing.identifier}")
+    try:
+        with client(url, api_key, app_key) as datadog:
+            for thing in leftovers.find(datadog, own, leftovers.KINDS.get(type_, ())):
+                leftovers.remove(datadog, thing)
+                removed.append(f"{thing.kind} {thing.identifier}")
+    except ApiException as error:
+        raise pulumi.RunError(f"{SEARCH}: Datadog at {url} refused: {error.status} {error.reason}") from None
+    except HTTPError as error:
+        raise pulumi.RunError(f"{SEARCH}: Datadog at {url} does not answer: {error}") from None
     return removed
 
 

@@ -13,8 +13,10 @@ import signal
 import socket
 import struct
 import sys
+import threading
 
 PR_SET_PDEATHSIG = 1
+SIZE_BYTES = 8
 
 _is_copy = False
 
@@ -52,8 +54,9 @@ def _become(connection: socket.socket) -> None:
     global _is_copy
     _is_copy = True
     _end_with_parent()
-    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
-    request = json.loads(b"".join(iter(lambda: connection.recv(65536), b"")))
+    size, streams, _, _ = socket.recv_fds(connection, SIZE_BYTES, 3)
+    request = json.loads(connection.makefile("rb").read(int.from_bytes(size)))
+    threading.Thread(target=_end_with, args=[connection], daemon=True).start()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -68,6 +71,12 @@ def _become(connection: socket.socket) -> None:
     os._exit(code)  # the connection is closed by that, too
 
 
+def _end_with(connection: socket.socket) -> None:
+    """Die when the other side is gone: the engine has ended it, and waits for the streams to be closed."""
+    connection.recv(1)
+    os._exit(1)
+
+
 def _address(engine: int) -> str:
     return f"\0watchpost-plugins-{engine}"
 
@@ -79,6 +88,7 @@ def _same_user(connection: socket.socket) -> bool:
 
 
 def _end_with_parent() -> None:
+    """Die with the parent, or rather with its thread that forked: so it can't be asked for below the engine."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -91,10 +101,9 @@ def main() -> None:
             os.execv(  # noqa: S606
                 sys.executable, [sys.executable, "-m", f"sandbox.plugins.{sys.argv[1]}", *sys.argv[2:]]
             )
-        socket.send_fds(connection, [b"."], [0, 1, 2])
-        connection.sendall(json.dumps({"arguments": sys.argv[1:], "environment": dict(os.environ)}).encode())
-        connection.shutdown(socket.SHUT_WR)
-        _end_with_parent()
+        request = json.dumps({"arguments": sys.argv[1:], "environment": dict(os.environ)}).encode()
+        socket.send_fds(connection, [len(request).to_bytes(SIZE_BYTES)], [0, 1, 2])
+        connection.sendall(request)
         connection.recv(1)
 
 

@@ -110,7 +110,9 @@ def test_an_account_that_may_not_be_looked_into_is_told(empty: Stack) -> None:
     empty.account.fault("POST", DASHBOARD, "lost")
     told(up(empty), HINT)
     empty.account.fault("GET", DASHBOARD, 403)
-    told(up(empty), "Forbidden")
+    refused = up(empty)
+    told(refused, "what an interrupted run may have left in Datadog can't be looked for: Datadog at ")
+    assert " refused: 403 Forbidden" in refused.text
     assert up(empty).code == 0
     assert content(empty.account) == ONE_OF_EACH
 
