@@ -47,8 +47,10 @@ contract: $(READY)  ## Against Datadog's own libraries
 
 engine-test: $(READY)  ## The real engine on the sandbox
 	@$(BIN)/python -m sandbox prepare
-	$(BIN)/python -m pytest tests/engine -v -n 2 --dist loadfile -m "not long"
+	$(BIN)/python -m pytest tests/engine tests/torture -v -n 2 --dist loadfile -m "not long"
 
+torture: export WATCHPOST_KILLS ?= 50
+torture: export WATCHPOST_SEED ?= $(shell date +%s)
 torture: $(READY)  ## The long tests; and killed at random points, WATCHPOST_KILLS times
 	$(BIN)/python -m pytest tests/engine -v -n 2 --dist loadfile -m long
 	$(BIN)/python -m pytest tests/torture -v -s
