@@ -2,20 +2,20 @@
 
 The real plugins are compiled programs. A Python one takes most of its start to import Pulumi, so the first that an
 engine starts offers to be copied (:func:`offer`), and those that the engine starts after it are copies (`fork`) of it
-from before it began to serve. A copy ends with the process that it was copied for.
+from before it began to serve. What is copied waits for the end of the engine, and a copy for that of the process that
+asked for it, which the engine takes for the plugin. They are process groups of their own, since the engine ends groups.
 """
 
-import ctypes
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import struct
 import sys
 import threading
 
-PR_SET_PDEATHSIG = 1
 SIZE_BYTES = 8
 
 _is_copy = False
@@ -23,11 +23,12 @@ _is_copy = False
 
 def offer() -> None:
     """Be copied from now on for the engine that is this process's parent, unless another plugin does that already."""
-    if _is_copy:
+    if _is_copy or sys.platform != "linux":
         return
+    engine = os.getppid()
     listener = socket.socket(socket.AF_UNIX)
     try:
-        listener.bind(_address(os.getppid()))
+        listener.bind(_address(engine))
     except OSError:
         listener.close()
         return
@@ -35,25 +36,27 @@ def offer() -> None:
     if os.fork():
         listener.close()
         return
-    _end_with_parent()
+    os.setpgid(0, 0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever asked for a copy sees its end by the connection
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nothing, stream)
-    while True:
+    end = os.pidfd_open(engine)
+    while end not in select.select([listener.fileno(), end], [], [])[0]:
         connection, _ = listener.accept()
         if _same_user(connection) and not os.fork():
             listener.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _become(connection)
         connection.close()
+    os._exit(0)
 
 
 def _become(connection: socket.socket) -> None:
     """In a copy: take over streams, environment and arguments of the process that asked, and be its plugin."""
     global _is_copy
     _is_copy = True
-    _end_with_parent()
+    os.setpgid(0, 0)
     size, streams, _, _ = socket.recv_fds(connection, SIZE_BYTES, 3)
     request = json.loads(connection.makefile("rb").read(int.from_bytes(size)))
     threading.Thread(target=_end_with, args=[connection], daemon=True).start()
@@ -87,16 +90,12 @@ def _same_user(connection: socket.socket) -> bool:
     return bool(struct.unpack("3i", credentials)[1] == os.getuid())
 
 
-def _end_with_parent() -> None:
-    """Die with the parent, or rather with its thread that forked: so it can't be asked for below the engine."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def main() -> None:
     """Ask the engine's first plugin for a copy and wait for its end, or become the first."""
+    engine = os.getppid()
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            connection.connect(_address(os.getppid()))
+            connection.connect(_address(engine))
         except OSError:
             os.execv(  # noqa: S606
                 sys.executable, [sys.executable, "-m", f"sandbox.plugins.{sys.argv[1]}", *sys.argv[2:]]
@@ -104,7 +103,7 @@ def main() -> None:
         request = json.dumps({"arguments": sys.argv[1:], "environment": dict(os.environ)}).encode()
         socket.send_fds(connection, [len(request).to_bytes(SIZE_BYTES)], [0, 1, 2])
         connection.sendall(request)
-        connection.recv(1)
+        select.select([connection.fileno(), os.pidfd_open(engine)], [], [])
 
 
 if __name__ == "__main__":
