@@ -88,6 +88,8 @@ class Stack:
             "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
+            # The state holds each script several times, and is written whole before and after every step.
+            "PULUMI_DIY_BACKEND_GZIP": os.environ.get("PULUMI_DIY_BACKEND_GZIP", "true"),
             # Bytecode is kept, but not in the clone: the program and the stand-ins start faster with it.
             "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONPYCACHEPREFIX": str(paths.cache() / "bytecode"),
