@@ -1,111 +1,113 @@
-"""More and more hosts in one stack: what each of them costs Watchpost itself.
+"""More and more machines in one stack.
 
-The machines start from one that has been up: its packages, its Agent and the app's environment are there, so that what
-is measured is the steps and not the distribution's mirrors.
+They start from the image of one that has been up: its packages, its Agent and the app's environment are there, so that
+what is measured is the steps and not the distribution's mirrors.
 """
 
 import contextlib
-import json
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import median
 
-from bench import stage
-from bench.measure import peaks, timed
-from bench.report import Report, seconds
+from bench import growth, stage
+from bench.growth import COUNTS, MANY
+from bench.report import Report
 from sandbox import paths
-from sandbox.progress import SandboxError, say, step
+from sandbox.machine import Machine, tree
+from sandbox.progress import SandboxError, step
 from sandbox.stack import Stack
 
-COUNTS = (1, 4, 16, 64)
-
-MEGABYTES = 450
+MEGABYTES = 300
 """What a machine with everything on it needs of the host's memory."""
 
-COPY = "systemctl stop mariadb datadog-agent watchpost-app; tar --one-file-system --xattrs -C / -cf - ."
+WATCHES = 8
+"""How many instances of inotify a machine's systemd and its services take."""
+
+PREPARE = """
+printf '[mariadbd]\ninnodb_buffer_pool_size=16M\ninnodb_log_file_size=8M\n' >/etc/mysql/mariadb.conf.d/90-small.cnf
+systemctl restart mariadb
+systemctl stop mariadb datadog-agent watchpost-app
+"""
+"""Has many databases fit into the memory and the disk of one host, and ends what writes."""
+
+PACK = "tar --one-file-system --xattrs -C / -cf - ."
 
 
 def run(runs: int) -> Report:
-    """Bring up stacks of several sizes, as many as fit into this host's memory."""
-    report = Report(
-        title="Many hosts in one stack",
-        header=("hosts", "resources", "`up`", "`up` again", "state kB", "writes to Datadog", "engine MB", "program MB"),
-    )
-    with image() as tree:
-        for count in COUNTS:
-            if count * MEGABYTES > (free := available()):
-                needed = count * MEGABYTES
-                report.notes.append(f"{count} hosts need {needed} MB of memory, and {free} MB are available here")
-                continue
-            with stack(tree, count) as measured, peaks(every=0.5) as peak:
-                first = timed(partial(stage.up, measured))
-                again = [timed(partial(stage.up, measured, "--expect-no-changes")) for _ in range(runs)]
-                state = measured.folder / "state" / ".pulumi" / "stacks" / "watchpost" / f"{measured.name}.json"
-                resources = len(json.loads(state.read_text())["checkpoint"]["latest"]["resources"])
-                size, writes = state.stat().st_size / 1024, len(measured.account.writes())
-            figures = (first, median(again), size, peak.megabytes["engine"], peak.megabytes["program"])
-            report.figures[str(count)] = figures
-            report.rows.append(
-                (
-                    str(count),
-                    str(resources),
-                    f"{first:.1f} s",
-                    seconds(again),
-                    f"{size:.0f}",
-                    str(writes),
-                    *(f"{megabytes:.0f}" for megabytes in figures[3:]),
-                )
-            )
-            say(" | ".join(report.rows[-1]))
+    """Bring up stacks of several sizes, as many as this host can run, and one with a dead host."""
+    start_from, sizes, notes = image(), [], []
+    for count in COUNTS:
+        if lacking := lack(count):
+            notes.append(f"not measured: {lacking}")
+            continue
+        with stack(start_from, count) as measured:
+            sizes.append(growth.measure(measured, runs))
+    if MANY in [size.hosts for size in sizes]:
+        with stack(start_from, MANY) as measured:
+            notes += growth.with_a_dead_host(measured)
+    report = growth.grown("Many machines in one stack", sizes)
+    report.notes += notes
     return report
 
 
-def available() -> int:
-    """How many MB of memory this host could give to programs."""
+def lack(count: int) -> str:
+    """What this host is too small in for so many machines; nothing if it isn't."""
     match = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    return int(match[1]) // 1024 if match else 0
+    free = int(match[1]) // 1024 if match else 0
+    if count * MEGABYTES > free:
+        return f"{count} machines need {count * MEGABYTES} MB of memory, and {free} MB are available here"
+    allowed = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    if count * WATCHES > allowed:
+        return f"{count} machines need `sysctl fs.inotify.max_user_instances={count * WATCHES}`; it is {allowed} here"
+    return ""
+
+
+def image() -> Path:
+    """The tree of a machine on which everything is installed, kept until something that it was made from changes."""
+    sources = [path for folder in ("files", "sandbox/agent") for path in sorted((paths.ROOT / folder).rglob("*"))]
+    key = paths.keyed("image", str(tree.ensure()), Path(__file__), *(path for path in sources if _counts(path))).name
+    made = paths.local() / "bench" / key
+    if not made.exists():
+        for older in made.parent.glob("image-*"):
+            shutil.rmtree(older)
+        part = made.with_suffix(".part")
+        part.mkdir(mode=0o700)  # it holds programs that run as root
+        with stage.stack("image") as installed, step("make the image of the machines"):
+            stage.up(installed)
+            _copy(installed.machines["vm"], part / "root")
+        part.rename(made)
+    return made / "root"
+
+
+def _counts(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts
+
+
+def _copy(machine: Machine, root: Path) -> None:
+    """Copy the tree of ``machine``, without what Watchpost remembers of it."""
+    root.mkdir()
+    machine.run(PREPARE)
+    packing = [*machine.ssh(), "--", f"sudo {PACK}"]
+    with subprocess.Popen(packing, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as source:
+        unpacking = ["tar", "--numeric-owner", "--xattrs", "-C", str(root), "-xpf", "-"]
+        subprocess.run(unpacking, stdin=source.stdout, check=True)
+    if source.returncode not in (0, 1):  # 1: a file grew while it was read
+        raise SandboxError("the machine could not be copied")
+    (root / "etc" / "machine-id").write_text("")
+    shutil.rmtree(root / "var" / "lib" / "watchpost")
 
 
 @contextlib.contextmanager
-def image() -> Iterator[Path]:
-    """The tree of a machine on which everything is installed, without what Watchpost remembers of it."""
-    tree = paths.local() / "bench" / "image" / "root"
-    shutil.rmtree(tree.parent, ignore_errors=True)
-    tree.mkdir(parents=True)
-    tree.parent.chmod(0o700)  # it holds programs that run as root
-    try:
-        with stage.stack("hosts") as stack, step("make the image of the hosts"):
-            stage.up(stack)
-            source = subprocess.Popen(
-                [*stack.machines["vm"].ssh(), "--", f"sudo sh -c '{COPY}'"],
-                stdout=subprocess.PIPE,
-                stdin=subprocess.DEVNULL,
-            )
-            unpack = ["tar", "--numeric-owner", "--xattrs", "-C", str(tree), "-xpf", "-"]
-            subprocess.run(unpack, stdin=source.stdout, check=True)
-            if source.wait() not in (0, 1):  # 1: a file grew while it was read
-                raise SandboxError("the machine could not be copied")
-        (tree / "etc" / "machine-id").write_text("")
-        shutil.rmtree(tree / "var" / "lib" / "watchpost")
-        yield tree
-    finally:
-        shutil.rmtree(tree.parent, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def stack(tree: Path, count: int) -> Iterator[Stack]:
-    """A stack of ``count`` machines that start from ``tree``, with nothing up."""
-    stack = Stack(folder=paths.local() / "bench" / "hosts", hosts=[f"vm{number:02}" for number in range(count)])
+def stack(start_from: Path, count: int) -> Iterator[Stack]:
+    """A stack of ``count`` machines that start from ``start_from``, with nothing up."""
+    stack = Stack(folder=paths.local() / "bench" / "hosts", hosts=growth.names(count), tree=start_from)
     stack.stop()
     try:
-        for machine in stack.machines.values():
-            # As if it had been started from this tree before.
-            (machine.folder / "upper").mkdir(parents=True)
-            (machine.folder / "machine.json").write_text(json.dumps({"tree": str(tree)}))
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            list(pool.map(Machine.start, stack.machines.values()))
         stack.start()
         stack.configure(**stage.LOAD)
         yield stack

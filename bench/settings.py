@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from statistics import median
 
-import yaml
-
 from bench import stage
 from bench.measure import timed
 from bench.report import Report
@@ -40,7 +38,7 @@ def run(runs: int) -> Report:
     )
     with stage.stack("settings") as stack:
         stage.up(stack)
-        original = {name: _value(stack, name) for name in CHANGES}
+        original = {name: stack.setting(name) for name in CHANGES}
         for name, value in CHANGES.items():
             rows, taken = [], []
             for _ in range((runs + 1) // 2):
@@ -56,11 +54,6 @@ def run(runs: int) -> Report:
             report.figures[name] = taken
             say(" | ".join(report.rows[-1]))
     return report
-
-
-def _value(stack: Stack, setting: str) -> object:
-    """What the stack's file says now; ``None`` where it leaves that to the default."""
-    return yaml.safe_load(stack.stack_file.read_text())["config"].get(f"watchpost:{setting}")
 
 
 def _changed(stack: Stack) -> tuple[tuple[str, int, int, int], float]:

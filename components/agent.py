@@ -105,6 +105,7 @@ class AgentService(pulumi.ComponentResource):
             variables={"checks": " ".join([*CORE_CHECKS, *args.checks])},
             stdin=fingerprints(files),
             depends_on=[file.resource for file in files],
+            undo=False,
         )
         self.version = self.restarted.stdout
         self.register_outputs({"version": self.version})

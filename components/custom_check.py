@@ -79,6 +79,7 @@ class CustomCheck(pulumi.ComponentResource):
             variables={"check": check, "metric": metric.name, "twice": "no"},
             stdin=fingerprints(self.files),
             depends_on=[file.resource for file in self.files],
+            undo=False,
         )
         self.sample = proof.stdout.apply(json.loads)
         self.register_outputs({"sample": self.sample})

@@ -70,6 +70,7 @@ class MySql(pulumi.ComponentResource):
             variables={"check": "mysql", "metric": USER_TIME, "twice": "yes"},
             stdin=fingerprints([self.config]),
             depends_on=[user, self.config.resource],
+            undo=False,
         )
         self.version = user.stdout
         self.user_time = proof.stdout.apply(json.loads)

@@ -43,15 +43,19 @@ class Shell:
         stdin: pulumi.Input[str] | None = None,
         depends_on: Sequence[pulumi.Resource] = (),
         as_root: bool = True,
+        undo: bool = True,
     ) -> remote.Command:
-        """A step on the machine: ``script`` is its path under ``files/``."""
+        """A step on the machine: ``script`` is its path under ``files/``.
+
+        One that leaves nothing behind has nothing to ``undo``: its script isn't kept for that, and not called.
+        """
         variables = {**(variables or {}), **({"again": self.repairs[name]} if name in self.repairs else {})}
         sudo = self.sudo and as_root
         return remote.Command(
             name,
             connection=self.connection,
             create=command_line(script, "apply", variables, sudo=sudo),
-            delete=command_line(script, "remove", variables, sudo=sudo),
+            delete=command_line(script, "remove", variables, sudo=sudo) if undo else None,
             stdin=stdin,
             add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions(

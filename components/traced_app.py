@@ -103,6 +103,7 @@ class TracedApp(pulumi.ComponentResource):
             variables={"port": PORT, "endpoints": " ".join(ENDPOINTS)},
             stdin=fingerprints(self.files),
             depends_on=[self.started],
+            undo=False,
         )
         self.traces = proof.stdout.apply(json.loads)
         self.register_outputs({"traces": self.traces})
@@ -138,6 +139,7 @@ class LoadGenerator(pulumi.ComponentResource):
             },
             stdin=fingerprints(args.app.files),
             depends_on=[args.app.started],
+            undo=False,
         )
         self.report = run.stdout.apply(json.loads)
         self.register_outputs({"report": self.report})

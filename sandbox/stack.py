@@ -29,7 +29,7 @@ PASSPHRASE = "the sandbox has no secrets"  # noqa: S105 - it guards fake keys an
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """The stack ``name`` with ``hosts`` as its machines; all of it lives in ``folder``.
+    """The stack ``name`` with ``hosts`` as its machines, bare or from ``tree``; all of it lives in ``folder``.
 
     The project there is this clone's: its ``Pulumi.yaml`` with ``main`` pointing here, and a copy of its stack file to
     which the addresses of the sandbox are added, so that nothing is written to the clone.
@@ -38,6 +38,7 @@ class Stack:
     folder: Path = field(default_factory=paths.local)
     name: str = "dev"
     hosts: Sequence[str] = ("vm",)
+    tree: Path | None = None
 
     @property
     def account(self) -> Account:
@@ -47,7 +48,7 @@ class Stack:
     @property
     def machines(self) -> dict[str, Machine]:
         """The machines by name, running or not."""
-        return {name: Machine(name, self.folder / "machines" / name) for name in self.hosts}
+        return {name: Machine(name, self.folder / "machines" / name, self.tree) for name in self.hosts}
 
     def start(self) -> None:
         """Bring up what the stack needs, reusing what is there: the account, the machines, the engine, the project.
@@ -89,6 +90,8 @@ class Stack:
             "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
+            # The state holds each script several times, and is written whole before and after every step.
+            "PULUMI_DIY_BACKEND_GZIP": os.environ.get("PULUMI_DIY_BACKEND_GZIP", "true"),
             # Bytecode is kept, but not in the clone: the program and the stand-ins start faster with it.
             "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONPYCACHEPREFIX": str(paths.cache() / "bytecode"),
@@ -160,6 +163,10 @@ class Stack:
             else:
                 document["config"][setting] = value
         path.write_text(templates.yaml_text(document))
+
+    def setting(self, name: str) -> Any:
+        """What the stack's file says of a setting of ``watchpost``; ``None`` where it leaves that to the default."""
+        return yaml.safe_load(self.stack_file.read_text())["config"].get(f"watchpost:{name}")
 
     @property
     def stack_file(self) -> Path:

@@ -41,7 +41,7 @@ class Machine:
     user = tree.USER
     """Who may log in; has sudo without a password."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, start_from: Path | None = None) -> None:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
             raise SandboxError(
                 f"A machine's name is a host name of a-z, 0-9 and inner hyphens, at most 63, not {name!r}"
@@ -50,6 +50,8 @@ class Machine:
         self.folder = folder.absolute()
         self.id = f"watchpost-{hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:12]}"
         self.private_key_file = self.folder / "id_ed25519"
+        self.start_from = start_from
+        """Another tree to start from than that of a bare machine."""
 
     @property
     def port(self) -> int:
@@ -194,7 +196,7 @@ class Machine:
         if used and Path(used).exists() and (self.folder / "upper").exists():
             return Path(used)
         self._discard()
-        return tree.ensure()
+        return self.start_from or tree.ensure()
 
     def _discard(self) -> None:
         for part in ("upper", "work", "root"):

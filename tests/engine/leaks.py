@@ -4,13 +4,13 @@ A secret is looked for by pieces of each of its forms, so that one that was cut 
 """
 
 import base64
-import gzip
 import json
 import os
 import secrets
 import shlex
 import subprocess
 import threading
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,11 +85,9 @@ class Search:
         for path in _files(places, but, since):
             try:
                 content = path.read_bytes()
-                if path.suffix == ".gz":
-                    content += gzip.decompress(content)
-            except OSError:  # gone meanwhile, or no gzip
+            except OSError:  # gone meanwhile
                 continue
-            if names := self.names(content):
+            if names := self.names(content) | self.names(_decompressed(content)):
                 found[str(path)] = names
         return found
 
@@ -101,6 +99,22 @@ class Search:
             path, _, piece = line.rpartition("\0")
             found.setdefault(path, set()).add(self.pieces[piece.encode()])
         return found
+
+
+def _decompressed(content: bytes) -> bytes:
+    """What is in a compressed file, as far as it can be read; nothing in any other. The engine's end in .gz.bak too."""
+    if not content.startswith(b"\x1f\x8b"):
+        return b""
+    whole = b""
+    # A file may hold several, one after the other, and end in the middle of one that is being written.
+    while content.startswith(b"\x1f\x8b"):
+        reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        try:
+            whole += reader.decompress(content)
+        except zlib.error:
+            break
+        content = reader.unused_data
+    return whole
 
 
 def _files(places: Iterable[Path], but: Iterable[Path], since: float) -> list[Path]:

@@ -7,6 +7,7 @@ itself. That the search finds what there is to find is shown by planting; the te
 import base64
 import gzip
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -84,9 +85,28 @@ def test_a_secret_is_found_in_every_encoding_wherever_it_stands(secret: str, bef
     assert search.names(text[::-1]) == set()
 
 
+@pytest.mark.parametrize("name", ["stack.json.gz", "stack.json.gz.bak", "stack"])
+def test_a_secret_is_found_in_compressed_files_whatever_their_name_also_in_a_part(tmp_path: Path, name: str) -> None:
+    secret, file = fake_key(32), tmp_path / name
+    other = gzip.compress(os.urandom(10_000).hex().encode())
+    whole = gzip.compress(json.dumps({"key": secret}).encode() + os.urandom(10_000))
+    for content in (
+        whole,
+        whole[:-5000],
+        other + whole,
+        whole + b"\0\0",
+        secret.encode(),
+        b"\x1f\x8b" + secret.encode(),
+    ):
+        file.write_bytes(content)
+        assert Search({"it": secret}).in_files(tmp_path) == {str(file): {"it"}}
+    file.write_bytes(other)
+    assert Search({"it": secret}).in_files(tmp_path) == {}
+
+
 def test_pulumi_writes_no_secret(watched: Watched) -> None:
     stack = watched.stack
-    assert list(stack.folder.glob("state/.pulumi/backups/**/*.json"))
+    assert list(stack.folder.glob("state/.pulumi/backups/**/*.json.gz"))
     assert (stack.folder / "events.json").stat().st_mtime > watched.began
     # The account has to know its keys; the machine is looked at from inside.
     others = [stack.folder / "datadog", stack.folder / "machines"]

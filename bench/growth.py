@@ -1,0 +1,185 @@
+"""One stack of many hosts: how it grows with them, and what one dead host of many does to the others."""
+
+import gzip
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import correlation, linear_regression, median
+from typing import Any
+
+from bench import stage
+from bench.measure import peaks, timed
+from bench.report import Report, seconds
+from sandbox.progress import SandboxError, say
+from sandbox.stack import Stack
+from tests.engine.recovery import content
+from tests.engine.simulated import free_port
+from tests.engine.stacks import up
+
+COUNTS = tuple(map(int, os.environ.get("WATCHPOST_HOSTS", "1 4 16").split()))
+"""How many hosts a stack has, one after the other."""
+
+MANY = 16
+"""In a stack of so many hosts one is dead in a further run."""
+
+HEADER = (
+    "hosts", "resources", "in Datadog", "`up`", "`up` again", "calls of Datadog's API", "state", "on disk",
+    "engine", "program",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """What a stack with so many ``hosts`` costs; sizes are in kB on disk and in MB of memory."""
+
+    hosts: int
+    resources: int
+    objects: int
+    first: float
+    again: list[float]
+    calls: tuple[int, int]
+    state: float
+    stored: float
+    engine: float
+    program: float
+
+    def row(self) -> tuple[str, ...]:
+        """The line of the table."""
+        return (
+            str(self.hosts),
+            str(self.resources),
+            str(self.objects),
+            f"{self.first:.1f} s",
+            seconds(self.again),
+            f"{self.calls[0]} + {self.calls[1]}",
+            f"{self.state:.0f} kB",
+            f"{self.stored:.0f} kB",
+            f"{self.engine:.0f} MB",
+            f"{self.program:.0f} MB",
+        )
+
+
+def names(count: int) -> list[str]:
+    """The hosts of a stack; none of the names is the beginning of another."""
+    return [f"vm{number:02}" for number in range(count)]
+
+
+def measure(stack: Stack, runs: int) -> Size:
+    """Bring ``stack`` up, and again ``runs`` times with nothing to change."""
+    with peaks(every=0.5) as peak:
+        first = timed(partial(stage.up, stack))
+        calls = len(configuring(stack))
+        again = [timed(partial(stage.up, stack, "--expect-no-changes")) for _ in range(runs)]
+    state, stored = state_file(stack)
+    size = Size(
+        hosts=len(hosts(stack)),
+        resources=len(json.loads(state)["checkpoint"]["latest"]["resources"]),
+        objects=sum(content(stack.account).values()),
+        first=first,
+        again=again,
+        calls=(calls, (len(configuring(stack)) - calls) // runs),
+        state=len(state) / 1024,
+        stored=stored / 1024,
+        engine=peak.megabytes["engine"],
+        program=peak.megabytes["program"],
+    )
+    say(" | ".join(size.row()))
+    return size
+
+
+def configuring(stack: Stack) -> list[dict[str, Any]]:
+    """The requests so far by which Datadog was configured or asked; what Agents submit isn't among them."""
+    paths = ("/api/v1/validate", "/api/v1/monitor", "/api/v1/dashboard", "/api/v2/d")
+    return [request for request in stack.account.requests() if request["path"].startswith(paths)]
+
+
+def state_file(stack: Stack) -> tuple[bytes, int]:
+    """The state, and how large its file is."""
+    folder = stack.folder / "state" / ".pulumi" / "stacks" / "watchpost"
+    compressed = folder / f"{stack.name}.json.gz"
+    file = compressed if compressed.exists() else folder / f"{stack.name}.json"
+    written = file.read_bytes()
+    return gzip.decompress(written) if file == compressed else written, len(written)
+
+
+def hosts(stack: Stack) -> dict[str, dict[str, Any]]:
+    """The setting ``hosts`` of the stack."""
+    found: dict[str, dict[str, Any]] = stack.setting("hosts")
+    return found
+
+
+def grown(title: str, sizes: Sequence[Size]) -> Report:
+    """The table, and what a host adds by the line through the figures; a first `up` does not grow along a line."""
+    report = Report(
+        title=title,
+        header=HEADER,
+        rows=[size.row() for size in sizes],
+        figures={str(size.hosts): size.__dict__ for size in sizes},
+    )
+    values: Mapping[str, Callable[[Size], float]] = {
+        "s to an `up` with nothing to change": lambda size: median(size.again),
+        "kB of state": lambda size: size.state,
+        "kB of it on disk": lambda size: size.stored,
+        "MB to the engine": lambda size: size.engine,
+        "MB to the program": lambda size: size.program,
+    }
+    if len(sizes) > 1:
+        counts = [size.hosts for size in sizes]
+        lines = []
+        for what, value in values.items():
+            found = [value(size) for size in sizes]
+            slope, base = linear_regression(counts, found)
+            square = correlation(counts, found) ** 2
+            lines.append(f"{slope:.2f} {what} (beside {base:.1f}; r² {square:.3f})")
+        report.notes.append(f"a host adds {', '.join(lines)}")
+        each = ", ".join(f"{size.first / size.hosts:.1f} s of {size.hosts}" for size in sizes)
+        report.notes.append(f"the first `up` takes for each host {each}")
+    return report
+
+
+def with_a_dead_host(stack: Stack) -> list[str]:
+    """Bring up ``stack`` while its middle host refuses connections, then once more when it is back; what came of it.
+
+    Raises:
+        SandboxError: another host was held up, or touched again.
+    """
+    given = hosts(stack)
+    dead = names(len(given))[len(given) // 2]
+    stack.configure(hosts={**given, dead: {**given[dead], "port": free_port()}})
+    first, elapsed = _timed_up(stack, "--continue-on-error")
+    steps = _steps(stack)
+    done = [name for name in given if steps[name] == max(steps.values())]
+    objects = sum(content(stack.account).values())
+    if first.code == 0 or set(given) - set(done) != {dead} or dead in steps or not objects:
+        raise SandboxError(f"{dead} did not fail alone, of the others {len(done)} are finished: {first.text[-3000:]}")
+    stack.configure(hosts=given)
+    again, repaired = _timed_up(stack)
+    touched = {name.partition("-")[0] for name in again.names("create", "update", "replace", "delete")} & set(given)
+    if again.code or touched != {dead}:
+        raise SandboxError(f"not {dead} alone was finished, but {sorted(touched)}: {again.text[-3000:]}")
+    alone = (
+        f"one dead host of {len(given)}: the other {len(done)} were finished with {max(steps.values())} steps each and"
+        f" Datadog's side with {objects} objects, {dead} alone failed, the exit code was {first.code}: {elapsed:.1f} s"
+    )
+    back = f"when it was back, an `up` finished it and touched no other host: {repaired:.1f} s"
+    say(f"{alone}; {back}")
+    return [alone, back]
+
+
+def _timed_up(stack: Stack, *words: str) -> tuple[Any, float]:
+    done = []
+    elapsed = timed(lambda: done.append(up(stack, *words)))
+    return done[0], elapsed
+
+
+def _steps(stack: Stack) -> Counter[str]:
+    """How many steps of each host are in the state."""
+    resources = json.loads(state_file(stack)[0])["checkpoint"]["latest"]["resources"]
+    return Counter(
+        resource["urn"].rpartition("::")[2].partition("-")[0]
+        for resource in resources
+        if resource["type"] == "command:remote:Command"
+    )

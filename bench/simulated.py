@@ -1,0 +1,42 @@
+"""More and more hosts in one stack, simulated ones: they answer every step at once, so this is Watchpost's own cost."""
+
+import contextlib
+from collections.abc import Iterator
+
+from bench import growth
+from bench.growth import COUNTS, MANY
+from bench.report import Report
+from sandbox import paths
+from sandbox.stack import Stack
+from tests.engine.simulated import simulated_hosts
+
+
+def run(runs: int) -> Report:
+    """Bring up stacks of several sizes, and one with a dead host."""
+    sizes = []
+    for count in COUNTS:
+        with stack(count) as measured:
+            sizes.append(growth.measure(measured, runs))
+    report = growth.grown("Many hosts in one stack, simulated", sizes)
+    if MANY in COUNTS:
+        with stack(MANY) as measured:
+            report.notes += growth.with_a_dead_host(measured)
+    return report
+
+
+@contextlib.contextmanager
+def stack(count: int) -> Iterator[Stack]:
+    """A stack of ``count`` hosts with nothing up."""
+    stack = Stack(folder=paths.local() / "bench" / "simulated", hosts=())
+    stack.stop()
+    try:
+        with simulated_hosts() as hosts:
+            stack.start()
+            key = stack.folder / "project" / "key"
+            key.touch(mode=0o600)
+            key.write_text(hosts.private_key)
+            entries = {name: {**hosts.host(name), "privateKeyFile": str(key)} for name in growth.names(count)}
+            stack.configure(hosts=entries, loadRequests=0)
+            yield stack
+    finally:
+        stack.stop()

@@ -1,0 +1,81 @@
+"""Simulated hosts: an SSH server that answers every step as a host would, at once.
+
+What they are brought up in is Watchpost's and the engine's own time; and there can be as many as one likes.
+"""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import asyncssh
+
+ANSWERS = {
+    "files/agent/prove_check.sh": '{"value": 1, "tags": [], "interval_s": 45}',
+    "files/traced_app/prove_traces.sh": '{"traces": 3, "tracer": "simulated"}',
+}
+"""What the steps print whose output is read; the others say a word."""
+
+
+@dataclass
+class Simulated:
+    """An SSH server that stands for every host: each logs in as a user of its own name."""
+
+    port: int = 0
+    private_key: str = ""
+    host_key: str = ""
+    steps: Counter[str] = field(default_factory=Counter)
+    """How many steps each host has done."""
+
+    def serve(self, started: threading.Event, ended: threading.Event) -> None:
+        """Serve on loopback until ``ended``."""
+        asyncio.run(self._serve(started, ended))
+
+    async def _serve(self, started: threading.Event, ended: threading.Event) -> None:
+        key, user_key = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+        self.host_key = key.export_public_key().decode().strip()
+        self.private_key = user_key.export_private_key().decode()
+        users = asyncssh.import_authorized_keys(user_key.export_public_key().decode())
+        server = await asyncssh.listen(
+            "127.0.0.1", 0, server_host_keys=[key], authorized_client_keys=users, process_factory=self._answer,
+            backlog=1000, gss_host=None,
+        )  # fmt: skip
+        self.port = server.get_port()
+        started.set()
+        await asyncio.to_thread(ended.wait)
+        server.close()
+
+    async def _answer(self, process: "asyncssh.SSHServerProcess[str]") -> None:
+        await process.stdin.read()
+        script, verb = (process.command or "").split()[-2:]
+        self.steps[process.get_extra_info("username")] += 1
+        process.stdout.write(ANSWERS.get(script, f"simulated {verb}"))
+        process.exit(0)
+
+    def host(self, name: str) -> dict[str, object]:
+        """One of them as an entry of ``watchpost:hosts``, but for its private key."""
+        return {"address": "127.0.0.1", "port": self.port, "user": name, "hostKey": self.host_key}
+
+
+@contextlib.contextmanager
+def simulated_hosts() -> Iterator[Simulated]:
+    """The hosts, at work."""
+    hosts, started, ended = Simulated(), threading.Event(), threading.Event()
+    thread = threading.Thread(target=hosts.serve, args=(started, ended), daemon=True)
+    thread.start()
+    try:
+        assert started.wait(10)
+        yield hosts
+    finally:
+        ended.set()
+        thread.join(10)
+
+
+def free_port() -> int:
+    """A port on loopback that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

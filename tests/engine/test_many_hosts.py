@@ -1,0 +1,105 @@
+"""Sixteen hosts in one stack on the real engine, one of which is dead: it fails alone, in an update and in a destroy.
+
+The hosts are simulated, the dead one by a server of its own. The tests build on each other in their order.
+"""
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import paths
+from sandbox.stack import Stack
+from tests.engine.recovery import NONE, ONE_OF_EACH, content
+from tests.engine.simulated import Simulated, free_port, simulated_hosts
+from tests.engine.stacks import up
+
+pytestmark = pytest.mark.long
+
+NAMES = [f"vm{number:02}" for number in range(16)]
+MORTAL = "vm08"
+
+
+@dataclass
+class Many:
+    """The stack and its hosts; ``life`` is that of the mortal one, which is dead once that has been closed."""
+
+    stack: Stack
+    others: Simulated
+    mortal: Simulated
+    life: contextlib.ExitStack
+
+    def configure(self, **changes: Any) -> None:
+        """Write the hosts into the stack's file, the mortal one with ``changes``."""
+        hosts = {
+            name: {**server.host(name), "privateKeyFile": str(_key(self.stack, name, server))}
+            for name in NAMES
+            for server in [self.mortal if name == MORTAL else self.others]
+        }
+        self.stack.configure(hosts={**hosts, MORTAL: {**hosts[MORTAL], **changes}}, loadRequests=0)
+
+
+def _key(stack: Stack, name: str, server: Simulated) -> Path:
+    path = stack.folder / "project" / f"{name}.key"
+    path.touch(mode=0o600)
+    path.write_text(server.private_key)
+    return path
+
+
+@pytest.fixture(scope="module")
+def many() -> Iterator[Many]:
+    """The stack, with nothing up yet."""
+    stack = Stack(folder=paths.local() / "tests" / "test_many_hosts", hosts=())
+    stack.stop()
+    try:
+        with simulated_hosts() as others, contextlib.ExitStack() as life:
+            stack.start()
+            yield Many(stack, others, life.enter_context(simulated_hosts()), life)
+    finally:
+        stack.stop()
+
+
+def test_a_dead_host_fails_alone_and_the_others_are_finished(many: Many) -> None:
+    many.configure(port=free_port())
+    done = up(many.stack, "--continue-on-error")
+    assert done.code != 0
+    assert f"{MORTAL}-ready" in done.text
+    assert "connection refused" in done.text
+    assert "Traceback" not in done.text
+    assert set(many.others.steps) == set(NAMES) - {MORTAL}
+    assert len(set(many.others.steps.values())) == 1
+    assert not many.mortal.steps
+    assert content(many.stack.account) == ONE_OF_EACH
+
+
+def test_when_it_is_back_it_is_finished_and_nothing_else_is_touched(many: Many) -> None:
+    before, written = Counter(many.others.steps), len(many.stack.account.writes())
+    many.configure()
+    done = up(many.stack)
+    assert done.code == 0, done.text
+    assert many.mortal.steps == {MORTAL: max(before.values())}
+    assert many.others.steps == before
+    assert len(many.stack.account.writes()) == written
+    assert set(many.stack.outputs()["hosts"]) == set(NAMES)
+    assert up(many.stack, "--expect-no-changes").code == 0
+
+
+def test_a_dead_host_holds_up_the_destruction_of_nothing_else(many: Many) -> None:
+    many.life.close()
+    words = ["destroy", "--yes", "--skip-preview", "--continue-on-error", "--stack", many.stack.name]
+    done = many.stack.pulumi(*words, check=False)
+    assert done.returncode != 0
+    assert "connection refused" in done.stdout + done.stderr
+    left = json.loads(many.stack.pulumi("stack", "export", "--stack", many.stack.name).stdout)["deployment"][
+        "resources"
+    ]
+    steps = {resource["urn"].rpartition("::")[2] for resource in left if resource["type"] == "command:remote:Command"}
+    assert steps
+    assert {name.partition("-")[0] for name in steps} == {MORTAL}
+    assert content(many.stack.account) == NONE
+    many.stack.pulumi("stack", "rm", "--yes", "--force", many.stack.name)
