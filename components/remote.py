@@ -27,6 +27,9 @@ CUT_OFF = re.compile(
 )
 """What the error of a step says, before the step's command, when it didn't come to its end by itself."""
 
+INCLUDE = re.compile(r"^\. files/(\S+)\n", re.MULTILINE)
+"""A line of a script in whose place another one of ``files/`` stands: the host has none of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shell:
@@ -137,7 +140,7 @@ def command_line(script: str, verb: str, variables: Mapping[str, str | int], *, 
     """The shell command that runs ``script``, free of secrets; standard input stays the script's own."""
     assignments = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items()]
     words = [*(["sudo", "-n"] if sudo else []), *(["env", *assignments] if assignments else []), "bash", "-c"]
-    text = templates.text(script).rstrip("\n")
+    text = INCLUDE.sub(lambda line: templates.text(line[1]), templates.text(script)).rstrip("\n")
     return f"{' '.join(words)} \"$(cat <<'WATCHPOST'\n{text}\nWATCHPOST\n)\" files/{script} {verb}"
 
 

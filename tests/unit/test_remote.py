@@ -67,7 +67,9 @@ def test_every_script_reaches_bash_as_it_stands_in_its_file(shell: str, script: 
     line = command_line(script, "apply", {"some": "value"}, sudo=False)
     assert line.startswith("env some=value bash -c ")
     shown = output(shell, line.replace("env some=value bash -c", "printf '%s|%s|%s'", 1))
-    assert shown == f"{templates.text(script).rstrip()}|files/{script}|apply"
+    lines = templates.text(script).splitlines(keepends=True)
+    text = "".join(templates.text("host/cause.sh") if line == ". files/host/cause.sh\n" else line for line in lines)
+    assert shown == f"{text.rstrip()}|files/{script}|apply"
     # Linux takes no longer argument: MAX_ARG_STRLEN.
     assert len(line.encode()) < 128 * 1024
 
