@@ -78,6 +78,7 @@ class Host(pulumi.ComponentResource):
             connection=pulumi.Output.secret(connection),
             sudo=machine.user != "root",
             undo=args.clean_on_destroy or vm is not None,
+            on_error=pulumi.ErrorHook(f"{name}-cut-off", scripts.was_cut_off),
             vm=vm,
             repairs=args.repairs,
         )

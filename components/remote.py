@@ -9,6 +9,7 @@ Source: https://www.pulumi.com/registry/packages/command/api-docs/remote/command
 """
 
 import hashlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,18 +19,31 @@ from pulumi_command import local, remote
 
 from components import templates
 
+AGAIN = 3
+"""How often a step that was cut off is run again in one run."""
+
+CUT_OFF = re.compile(
+    r"^EOF|exited without exit status|connection lost|exited with signal|from signal|exited with status (129|137|143)$"
+)
+"""What the error of a step says, before the step's command, when it didn't come to its end by itself."""
+
+INCLUDE = re.compile(r"^\. files/(\S+)\n", re.MULTILINE)
+"""A line of a script in whose place another one of ``files/`` stands: the host has none of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shell:
     """Where scripts run: the connection to a machine, and what becomes of their work on ``pulumi destroy``.
 
     ``vm`` is the resource of a VM that the stack owns: when that goes, nothing on it needs undoing. ``repairs`` are
-    steps to run again, by name, each with a text that differs from the last time.
+    steps to run again, by name, each with a text that differs from the last time. ``on_error`` is asked whether a step
+    that failed is run again: :func:`was_cut_off`.
     """
 
     connection: pulumi.Input[remote.ConnectionArgs]
     sudo: bool
     undo: bool
+    on_error: pulumi.ErrorHook
     vm: pulumi.Resource | None = None
     repairs: Mapping[str, str] = field(default_factory=dict)
 
@@ -65,6 +79,7 @@ class Shell:
                 # An option, unlike an input, can be changed without the machine: also when that is gone.
                 retain_on_delete=not self.undo,
                 additional_secret_outputs=["connection"],
+                hooks=pulumi.ResourceHookBinding(on_error=[self.on_error]),
             ),
         )
 
@@ -111,11 +126,25 @@ def fingerprints(files: Sequence[RemoteFile]) -> pulumi.Output[str]:
     )
 
 
+def was_cut_off(arguments: pulumi.ErrorHookArgs) -> bool:
+    """Whether a step that failed is run again: one that broke off, as when its host reboots or the connection is lost.
+
+    Dialing waits until the host is back, and a step is made to do again what it left half done.
+    """
+    reason = arguments.errors[0].partition(": running ")[0]
+    again = CUT_OFF.search(reason) is not None and len(arguments.errors) <= AGAIN
+    if again:
+        pulumi.log.warn(
+            f"{arguments.name} was cut off ({reason}), as when its host reboots: it is run again once the host answers"
+        )
+    return again
+
+
 def command_line(script: str, verb: str, variables: Mapping[str, str | int], *, sudo: bool) -> str:
     """The shell command that runs ``script``, free of secrets; standard input stays the script's own."""
     assignments = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items()]
     words = [*(["sudo", "-n"] if sudo else []), *(["env", *assignments] if assignments else []), "bash", "-c"]
-    text = templates.text(script).rstrip("\n")
+    text = INCLUDE.sub(lambda line: templates.text(line[1]), templates.text(script)).rstrip("\n")
     return f"{' '.join(words)} \"$(cat <<'WATCHPOST'\n{text}\nWATCHPOST\n)\" files/{script} {verb}"
 
 

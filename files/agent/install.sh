@@ -6,7 +6,10 @@
 set -eu
 : "${url:?}" "${version:?}"
 kept=/var/lib/watchpost/agent
+# shellcheck source=/dev/null
+. files/host/cause.sh
 export DEBIAN_FRONTEND=noninteractive
+places=(/etc /opt /var/cache/apt/archives /var/lib/dpkg /usr /var /tmp)
 ours=(/etc/datadog-agent /opt/datadog-agent /var/log/datadog /opt/datadog-packages /etc/datadog-installer
   /etc/apt/sources.list.d/datadog.list /etc/apt/sources.list.d/datadog-observability-pipelines-worker.list
   /usr/share/keyrings/datadog-archive-keyring.gpg)
@@ -29,19 +32,19 @@ apply)
   fi
   if [ "$(installed_version)" != "$version" ]; then
     # The script's own apt neither waits for another one nor repairs what one that was cut off has left.
-    apt-get -q -o DPkg::Lock::Timeout=600 check || dpkg --configure -a
+    apt-get -q -o DPkg::Lock::Timeout=600 check || heard dpkg --configure -a ||
+      give_up "dpkg on $(hostname) can't configure what is half installed" "${places[@]}"
     script=$(mktemp)
     trap 'rm -f "$script"' EXIT
-    curl --fail --silent --show-error --location --retry 5 --retry-connrefused --output "$script" "$url" || {
-      echo "watchpost: the Agent's install script can't be had from $url (watchpost:installScriptUrl)" >&2
-      exit 1
-    }
-    DD_API_KEY=00000000000000000000000000000000 DD_INSTALL_ONLY=true DD_AGENT_MAJOR_VERSION=7 \
-      DD_AGENT_MINOR_VERSION="${version#7.}" DD_INSTRUMENTATION_TELEMETRY_ENABLED=false bash "$script"
+    heard curl --fail --silent --show-error --location --retry 5 --retry-connrefused --output "$script" "$url" ||
+      give_up "the Agent's install script can't be had from $url (watchpost:installScriptUrl)" "${places[@]}"
+    heard env DD_API_KEY=00000000000000000000000000000000 DD_INSTALL_ONLY=true DD_AGENT_MAJOR_VERSION=7 \
+      DD_AGENT_MINOR_VERSION="${version#7.}" DD_INSTRUMENTATION_TELEMETRY_ENABLED=false bash "$script" ||
+      give_up "the Agent's install script failed" "${places[@]}"
   fi
   if [ "$(installed_version)" != "$version" ]; then
-    echo "watchpost: the install script left Agent '$(installed_version)' instead of $version (watchpost:agentVersion)" >&2
-    exit 1
+    give_up "the install script left Agent '$(installed_version)' instead of $version (watchpost:agentVersion)" \
+      "${places[@]}"
   fi
   echo "Agent $version is installed"
   ;;

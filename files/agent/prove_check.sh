@@ -5,13 +5,15 @@
 set -eu
 : "${check:?}" "${metric:?}" "${twice:?}"
 [ "$1" != remove ] || exit 0
+# shellcheck source=/dev/null
+. files/host/cause.sh
 
+# After a reboot, what the check looks at may still be starting.
+timeout 300 systemctl is-system-running --wait >/dev/null 2>&1 || true
 options=(--json)
 [ "$twice" = no ] || options+=(--check-rate)
-output=$(sudo -n -u dd-agent -- datadog-agent check "$check" "${options[@]}") || {
-  echo "watchpost: 'datadog-agent check $check' failed: $output" >&2
-  exit 1
-}
+output=$(sudo -n -u dd-agent -- datadog-agent check "$check" "${options[@]}") ||
+  give_up "'datadog-agent check $check' failed: $output"
 # A check that raises does not make the command fail: the error stands in what it prints, after its log lines.
 python3 -c '
 import json, re, sys

@@ -6,11 +6,12 @@
 set -eu
 : "${checks:?}"
 [ "$1" != remove ] || exit 0
+# shellcheck source=/dev/null
+. files/host/cause.sh
 
 fail() {
-  echo "watchpost: $*" >&2
   journalctl --unit datadog-agent --lines 20 --no-pager >&2 || true
-  exit 1
+  give_up "$*"
 }
 
 if [ "$1" = check ]; then

@@ -8,6 +8,8 @@ new=$path.watchpost
 kept=/var/lib/watchpost/files$path
 kept_directory=$(dirname "$kept")
 made=$kept_directory.made
+# shellcheck source=/dev/null
+. files/host/cause.sh
 # One at a time: files of one directory are removed at once, and the last has to know that it is.
 exec 9</var/lib
 flock 9
@@ -36,6 +38,12 @@ remember() {
   mv -T "$kept.new" "$kept"
 }
 
+# By its owner and mode first, then its content.
+write() {
+  install -d "$directory" && install -m 0600 /dev/null "$new" && chown "$owner" "$new" && chmod "$mode" "$new" &&
+    cat >"$new"
+}
+
 case $1 in
 check)
   [ -f "$path" ] || { echo "$path is not there" >&2 && exit 1; }
@@ -45,13 +53,9 @@ check)
   ;;
 apply)
   [ -d "$kept" ] || remember
-  install -d "$directory"
   # One name for all times, so that what a killed run leaves is taken by the next.
   trap 'rm -f "$new"' EXIT
-  install -m 0600 /dev/null "$new"
-  chown "$owner" "$new"
-  chmod "$mode" "$new"
-  cat >"$new"
+  said=$(write 2>&1) || give_up "$path can't be written: $said" "$directory" "$(dirname "$directory")"
   mv -T "$new" "$path"
   ;;
 remove)

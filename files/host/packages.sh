@@ -5,8 +5,11 @@
 #   lock_wait (seconds to wait for another apt, default 600).
 set -eu
 : "${packages?}" "${directories:=}" "${users:=}"
+places=(/var/cache/apt/archives /var/lib/apt/lists /var/lib/dpkg /usr /var /tmp)
 options=(-q -y -o "DPkg::Lock::Timeout=${lock_wait:=600}" -o Dpkg::Use-Pty=0)
 kept=/var/lib/watchpost/packages
+# shellcheck source=/dev/null
+. files/host/cause.sh
 export DEBIAN_FRONTEND=noninteractive
 
 installed() {
@@ -42,8 +45,8 @@ choose() {
       return 0
     fi
   done
-  echo "watchpost: apt on $(hostname) offers none of: $*" >&2
-  return 1
+  # For apt, an update that reached nobody is no failure.
+  give_up "apt on $(hostname) offers none of: $*" "${places[@]}"
 }
 
 case $1 in
@@ -59,7 +62,8 @@ check)
 apply)
   [ -e "$kept" ] || remember_before
   # This waits for another apt, and fails where an install that was cut off has left packages half-configured.
-  apt-get "${options[@]}" check || dpkg --configure -a
+  apt-get "${options[@]}" check || heard dpkg --configure -a ||
+    give_up "dpkg on $(hostname) can't configure what is half installed" "${places[@]}"
   missing=()
   IFS=, read -ra wanted <<<"$packages"
   for alternatives in "${wanted[@]}"; do
@@ -67,13 +71,14 @@ apply)
     is_installed "${names[0]}" || missing+=("${names[0]}")
   done
   if [ ${#missing[@]} -gt 0 ]; then
-    apt-get "${options[@]}" update
+    heard apt-get "${options[@]}" update || give_up "apt on $(hostname) can't read its sources" "${places[@]}"
     missing=()
     for alternatives in "${wanted[@]}"; do
       IFS=' |' read -ra names <<<"$alternatives"
       choose "${names[@]}"
     done
-    apt-get "${options[@]}" install --no-install-recommends "${missing[@]}"
+    heard apt-get "${options[@]}" install --no-install-recommends "${missing[@]}" ||
+      give_up "apt on $(hostname) can't install ${missing[*]}" "${places[@]}"
   fi
   installed | LC_ALL=C comm -13 "$kept/before" - >"$kept/ours.new"
   mv "$kept/ours.new" "$kept/ours"

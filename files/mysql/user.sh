@@ -5,13 +5,14 @@
 set -eu
 : "${sql:?}"
 kept=/var/lib/watchpost/mysql-user
+# shellcheck source=/dev/null
+. files/host/cause.sh
 user="'datadog'@'127.0.0.1'"
 client=$(command -v mariadb || command -v mysql)
 
 fail() {
-  echo "watchpost: $*; its journal ends with:" >&2
   [ -z "$service" ] || journalctl --unit "$service" --lines 20 --no-pager >&2
-  exit 1
+  give_up "$*"
 }
 
 as_root() {
@@ -44,10 +45,7 @@ check)
   ;;
 apply)
   read -r password
-  [[ $password =~ ^[A-Za-z0-9]{16,}$ ]] || {
-    echo "watchpost: the database password must be letters and digits" >&2
-    exit 1
-  }
+  [[ $password =~ ^[A-Za-z0-9]{16,}$ ]] || give_up "the database password must be letters and digits"
   service=$(systemctl list-unit-files --no-legend mysql.service mariadb.service | awk '$2 != "alias" { print $1; exit }')
   [ -n "$service" ] || fail "no MySQL or MariaDB service is installed on $(hostname)"
   systemctl enable --quiet "$service"

@@ -3,6 +3,8 @@
 # Variables: directory (of the app). Standard input: fingerprint of requirements.txt, so that the step follows it.
 set -eu
 : "${directory:?}"
+# shellcheck source=/dev/null
+. files/host/cause.sh
 
 # Whether the environment holds what requirements.txt names, and an install of it came to its end.
 complete() {
@@ -21,9 +23,15 @@ check)
 apply)
   # Only when something is missing: the app runs out of this folder.
   if ! complete; then
-    python3 -m venv --clear "$directory/venv"
-    "$directory/venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
-      --requirement "$directory/requirements.txt"
+    install_requirements() {
+      # By itself, venv keeps to itself what ensurepip said.
+      python3 -m venv --clear --without-pip "$directory/venv" &&
+        "$directory/venv/bin/python" -m ensurepip --upgrade --default-pip >/dev/null &&
+        "$directory/venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+          --requirement "$directory/requirements.txt"
+    }
+    heard install_requirements ||
+      give_up "pip on $(hostname) can't install $directory/requirements.txt" "$directory" "${TMPDIR:-/tmp}"
     # Last, so that an install that is cut off is begun anew.
     cp "$directory/requirements.txt" "$directory/venv/requirements.txt"
   fi

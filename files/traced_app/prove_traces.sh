@@ -9,7 +9,8 @@ set -eu
 deadline=$((SECONDS + 150))
 while [ $SECONDS -lt $deadline ]; do
   for endpoint in $endpoints; do
-    curl --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint"
+    # After a reboot, the app may still be starting.
+    curl --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint" || true
   done
   sleep 1
   if datadog-agent status --json 2>/dev/null | python3 -c '

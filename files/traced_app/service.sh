@@ -5,6 +5,13 @@
 # Source: https://docs.datadoghq.com/extend/dogstatsd/datagram_shell/?tab=events
 set -eu
 : "${unit:?}" "${port:?}" "${endpoints:?}" "${tags:?}" "${version:?}"
+# shellcheck source=/dev/null
+. files/host/cause.sh
+
+fail() {
+  journalctl --unit "$unit" --lines 20 --no-pager >&2
+  give_up "$*"
+}
 
 case $1 in
 check)
@@ -18,15 +25,11 @@ apply)
   systemctl daemon-reload
   systemctl enable --quiet "$unit"
   systemctl reset-failed "$unit" 2>/dev/null || true
-  systemctl restart "$unit"
+  systemctl restart "$unit" || fail "$unit does not start"
   deadline=$((SECONDS + 60))
   for endpoint in $endpoints; do
     until curl --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint"; do
-      if [ $SECONDS -ge $deadline ]; then
-        echo "watchpost: $unit does not answer at http://127.0.0.1:$port$endpoint; its journal ends with:" >&2
-        journalctl --unit "$unit" --lines 20 --no-pager >&2
-        exit 1
-      fi
+      [ $SECONDS -lt $deadline ] || fail "$unit does not answer at http://127.0.0.1:$port$endpoint"
       sleep 0.5
     done
     echo "$endpoint answers"

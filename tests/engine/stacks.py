@@ -1,7 +1,11 @@
 """What the engine tests share: a stack of their own, what a host consists of, and what an update did."""
 
 import json
+import os
 import shlex
+import signal
+import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sandbox.machine import Machine
@@ -51,6 +55,36 @@ def up(stack: Stack, *words: str, environment: dict[str, str] | None = None) -> 
         if metadata:
             changed.setdefault(metadata["op"], []).append(metadata["urn"].rpartition("::")[2])
     return Update(changed, done.stdout + done.stderr, done.returncode)
+
+
+def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]]) -> Update:
+    """Run ``pulumi up`` and do each turn, in order, once a line holds its words; not told is what changed.
+
+    A turn is called with the process group of ``pulumi``.
+    """
+    command = ["pulumi", "--non-interactive", "-C", str(stack.folder / "project"), "up", "--yes", "--skip-preview"]
+    printed, left = [], list(turns)
+    with subprocess.Popen(
+        [*command, "--stack", stack.name],
+        env=stack.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                printed.append(line)
+                if left and left[0][0] in line:
+                    left.pop(0)[1](process.pid)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    text = "".join(printed)
+    assert not left, text
+    return Update({}, text, process.returncode)
 
 
 def inode(machine: Machine, path: str) -> str:

@@ -7,8 +7,7 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import yaml
 from sandbox import paths
 from sandbox.machine import Machine
 from sandbox.stack import Stack
-from tests.engine.stacks import Update, host_state, logins, up
+from tests.engine.stacks import Update, host_state, logins, steered, up
 
 WRONG_KEYS = {"DD_API_KEY": "fake-of-another-account", "DD_APP_KEY": "fake-of-another-person"}
 
@@ -127,7 +126,8 @@ def test_wrong_keys_create_nothing_in_datadog(stack: Stack) -> None:
 
 def test_an_update_killed_while_dpkg_unpacks_leaves_a_lock_and_a_pending_operation(stack: Stack) -> None:
     before.update(host_state(stack.machines["vm"]))
-    steered(stack, ("Unpacking mariadb-server", lambda group: os.killpg(group, signal.SIGKILL)))
+    done = steered(stack, ("Unpacking mariadb-server", lambda group: os.killpg(group, signal.SIGKILL)))
+    assert done.code != 0
     assert list((stack.folder / "state/.pulumi/locks").rglob("*.json"))
     assert "vm-packages" in str(exported(stack)["pending_operations"])
 
@@ -139,13 +139,12 @@ def test_the_next_one_waits_for_another_apt_and_ends_in_order_on_ctrl_c(stack: S
     service(machine, "other", "python3 -m http.server --bind 127.0.0.1 --directory /srv/other 3306")
     service(machine, "other-apt", f"python3 -c '{HOLD_APT}'")
     stack.start()
-    text = steered(
+    done = steered(
         stack,
         ("Waiting for cache lock", lambda _: machine.run("systemctl stop other-apt")),
         ("Setting up mariadb-server", lambda group: os.killpg(group, signal.SIGINT)),
     )
-    assert "^C received; cancelling." in text
-    clean(stack, text)
+    refused(stack, done, "^C received; cancelling.")
 
 
 def test_a_failing_step_ends_with_the_reason(stack: Stack) -> None:
@@ -215,37 +214,6 @@ def exported(stack: Stack) -> dict[str, Any]:
     """The stack's state."""
     deployment: dict[str, Any] = yaml.safe_load(stack.pulumi("stack", "export", "--stack", stack.name).stdout)
     return dict(deployment["deployment"])
-
-
-def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]]) -> str:
-    """Run ``pulumi up`` and do each turn, in order, once a line holds its words; what was printed.
-
-    A turn is called with the process group of ``pulumi``.
-    """
-    command = ["pulumi", "--non-interactive", "-C", str(stack.folder / "project"), "up", "--yes", "--skip-preview"]
-    printed, left = [], list(turns)
-    with subprocess.Popen(
-        [*command, "--stack", stack.name],
-        env=stack.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stdout
-        try:
-            for line in process.stdout:
-                printed.append(line)
-                if left and left[0][0] in line:
-                    left.pop(0)[1](process.pid)
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    text = "".join(printed)
-    assert not left, text
-    assert process.returncode != 0, text
-    return text
 
 
 def reason(done: Update, name: str) -> str:

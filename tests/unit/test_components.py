@@ -136,7 +136,8 @@ def test_the_ssh_command_is_what_a_person_types() -> None:
 
 def test_a_shell_without_undo_runs_nothing_on_delete() -> None:
     def body() -> None:
-        shell = remote.Shell(connection={"host": "x"}, sudo=False, undo=False)  # type: ignore[arg-type]
+        again = pulumi.ErrorHook("cut-off", remote.was_cut_off)
+        shell = remote.Shell(connection={"host": "x"}, sudo=False, undo=False, on_error=again)  # type: ignore[arg-type]
         parent = pulumi.ComponentResource("test:index:Parent", "parent")
         shell.run("step", "host/ready.sh", parent=parent)
         shell.file("file", "/etc/x", "content", parent=parent, mode="0600")

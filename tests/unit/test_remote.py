@@ -3,13 +3,15 @@
 import os
 import subprocess
 from pathlib import Path
+from unittest import mock
 
+import pulumi
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from components import templates
-from components.remote import command_line
+from components.remote import AGAIN, command_line, was_cut_off
 from tests.unit.recorder import ROOT
 
 SHELLS = ("bash", "sh")
@@ -65,7 +67,9 @@ def test_every_script_reaches_bash_as_it_stands_in_its_file(shell: str, script: 
     line = command_line(script, "apply", {"some": "value"}, sudo=False)
     assert line.startswith("env some=value bash -c ")
     shown = output(shell, line.replace("env some=value bash -c", "printf '%s|%s|%s'", 1))
-    assert shown == f"{templates.text(script).rstrip()}|files/{script}|apply"
+    lines = templates.text(script).splitlines(keepends=True)
+    text = "".join(templates.text("host/cause.sh") if line == ". files/host/cause.sh\n" else line for line in lines)
+    assert shown == f"{text.rstrip()}|files/{script}|apply"
     # Linux takes no longer argument: MAX_ARG_STRLEN.
     assert len(line.encode()) < 128 * 1024
 
@@ -86,6 +90,40 @@ def test_a_failing_script_fails_the_line(files: Path) -> None:
         patch.setattr(templates, "FILES", files)
         line = command_line("show.sh", "apply", {}, sudo=False)
     assert subprocess.run(["sh", "-c", line], capture_output=True, timeout=10, check=False).returncode != 0
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "ssh: connection lost (Connection lost)",
+        "wait: remote command exited without exit status or exit signal",
+        "EOF",
+        "Process exited with status 143 from signal TERM",
+        "Process exited with signal KILL",
+        "Process exited with status 143",
+    ],
+)
+def test_a_step_that_was_cut_off_is_run_again_but_not_forever(reason: str) -> None:
+    error = f'{reason}: running "bash -c ...":\nReading package lists...\n'
+    with mock.patch("pulumi.log.warn") as warn:
+        assert [was_cut_off(failed(error, times)) for times in (1, AGAIN, AGAIN + 1)] == [True, True, False]
+    assert warn.call_args[0][0] == (
+        f"vm-packages was cut off ({reason}), as when its host reboots: it is run again once the host answers"
+    )
+
+
+@pytest.mark.parametrize("code", [1, 14, 100, 1430])
+def test_a_step_that_came_to_its_end_is_not_run_again_whatever_it_says(code: int) -> None:
+    said = "EOF\nssh: connection lost: running\nProcess exited with signal KILL\nexited with status 143"
+    assert not was_cut_off(failed(f'Process exited with status {code}: running "bash -c ...":\n{said}\n', 1))
+    assert not was_cut_off(failed("after 20 failed attempts: dial tcp 203.0.113.10:22: i/o timeout", 1))
+
+
+def failed(error: str, times: int) -> pulumi.ErrorHookArgs:
+    """What the engine tells of a step that failed as often."""
+    return pulumi.ErrorHookArgs(
+        urn="urn", id="", name="vm-packages", type="type", failed_operation="create", errors=[error] * times
+    )
 
 
 def test_numbers_are_variables_too(files: Path) -> None:
