@@ -77,14 +77,15 @@ def torture(stack: Stack, dice: random.Random) -> tuple[int, int]:
         revive(stack.account, port)
         machine.start()
         again = converge(stack, operation)
-        tried += 1
+        tried += ended  # else it was over before
         is_up = operation != "destroy"
         expected = ONE_OF_EACH if is_up else NONE
         found = content(stack.account)
         lost += sum(abs(found[kind] - expected[kind]) for kind in expected)
+        number = tried if ended else ""
         when = f"{'at' if ended else 'after'} {moment:5.1f} s of {seconds[operation]:4.1f}"
         print(
-            f"{tried:>3} {operation:<8} {victim:<8} {when}: {again[0]} ({again[1]} run{'s' * (again[1] > 1)}),"
+            f"{number:>3} {operation:<8} {victim:<8} {when}: {again[0]} ({again[1]} run{'s' * (again[1] > 1)}),"
             f" {found}, {time.monotonic() - began:.0f} s",
             flush=True,
         )
