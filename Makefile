@@ -47,7 +47,7 @@ contract: $(READY)  ## Against Datadog's own libraries
 
 engine-test: $(READY)  ## The real engine on the sandbox
 	@$(BIN)/python -m sandbox prepare
-	$(BIN)/python -m pytest tests/engine tests/torture -v -n 2 --dist loadfile -m "not long"
+	$(BIN)/python -m pytest tests/torture tests/engine -v -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 torture: export WATCHPOST_KILLS ?= 50
 torture: export WATCHPOST_SEED ?= $(shell date +%s)
