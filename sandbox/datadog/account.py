@@ -27,9 +27,10 @@ APP_KEY = "fake" + "0" * 36
 PATIENCE = 30.0
 """Seconds that starting and stopping may take."""
 
-Fault = int | Literal["cut", "lost", "slow", "garbage"]
+Fault = int | Literal["cut", "lost", "slow", "late", "garbage"]
 """What goes wrong: an HTTP status; ``cut``, the connection breaks before the request counts; ``lost``, it breaks after;
-``slow``, the answer takes its time; ``garbage``, the answer is not JSON."""
+``slow``, the request takes its time; ``late``, it is done at once and only the answer takes its time; ``garbage``, the
+answer is not JSON."""
 
 
 def held(folder: Path) -> bool:

@@ -118,6 +118,8 @@ async def _answer(request: web.Request, handler: Handler, fault: dict[str, Any] 
         await asyncio.sleep(fault["seconds"])
     _check_keys(request)
     response = await handler(request)
+    if fault and action == "late":
+        await asyncio.sleep(fault["seconds"])
     return _broken(request) if action == "lost" else response
 
 

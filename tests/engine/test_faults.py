@@ -3,6 +3,7 @@
 Only the Datadog side of a stack is made here, which takes seconds.
 """
 
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,6 +105,31 @@ def test_what_a_lost_answer_left_is_replaced_by_the_next_run(empty: Stack, path:
     assert "was left behind by an interrupted run: it was removed and is made anew" in again.text
     assert content(empty.account) == ONE_OF_EACH
     assert up(empty, "--expect-no-changes").code == 0
+
+
+@pytest.mark.parametrize(("path", "kind"), [(DASHBOARD, "dashboards"), (DOWNTIME, "downtimes")])
+def test_what_was_made_as_the_engine_was_killed_is_replaced_by_the_next_run(empty: Stack, path: str, kind: str) -> None:
+    empty.account.fault("POST", path, "late", seconds=60, times=2)
+    process = subprocess.Popen(
+        ["pulumi", "--non-interactive", "-C", str(empty.project), "up", "--yes", "--skip-preview", "--stack", "dev"],
+        env=empty.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while content(empty.account)[kind] < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    assert "pulumi cancel" in up(empty).text
+    empty.pulumi("cancel", "--yes", empty.name)
+    again = up(empty)
+    assert again.code == 0, again.text
+    assert again.text.count("was left behind by an interrupted run") >= 2
+    assert content(empty.account) == ONE_OF_EACH
 
 
 def test_an_account_that_may_not_be_looked_into_is_told(empty: Stack) -> None:
