@@ -38,11 +38,14 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) 
 def running(
     command: Sequence[str | Path], log: Path, *, port: int, env: Mapping[str, str], cwd: Path | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """``command``, from when it listens at ``port``; with everything that it started, it is ended afterwards."""
+    """``command``, from when it listens at ``port``; with everything that it started, it is ended afterwards.
+
+    Its temporary files stay beside ``log``.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(word) for word in command],
-            env={"PATH": os.environ["PATH"], **env},
+            env={"PATH": os.environ["PATH"], "TMPDIR": str(log.parent), **env},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,
