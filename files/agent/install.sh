@@ -8,6 +8,8 @@ set -eu
 kept=/var/lib/watchpost/agent
 # shellcheck source=/dev/null
 . files/host/cause.sh
+# shellcheck source=/dev/null
+. files/host/dpkg.sh
 export DEBIAN_FRONTEND=noninteractive
 places=(/etc /opt /var/cache/apt/archives /var/lib/dpkg /usr /var /tmp)
 ours=(/etc/datadog-agent /opt/datadog-agent /var/log/datadog /opt/datadog-packages /etc/datadog-installer
@@ -32,8 +34,7 @@ apply)
   fi
   if [ "$(installed_version)" != "$version" ]; then
     # The script's own apt neither waits for another one nor repairs what one that was cut off has left.
-    apt-get -q -o DPkg::Lock::Timeout=600 check || heard dpkg --configure -a ||
-      give_up "dpkg on $(hostname) can't configure what is half installed" "${places[@]}"
+    repair_packages "${places[@]}"
     script=$(mktemp)
     trap 'rm -f "$script"' EXIT
     heard curl --fail --silent --show-error --location --retry 5 --retry-connrefused --output "$script" "$url" ||
@@ -54,6 +55,7 @@ remove)
     echo "kept the Agent, which was here before; restarting it with the configuration that it had"
     systemctl restart datadog-agent || true
   else
+    repair_packages "${places[@]}"
     mapfile -t packages < <(dpkg-query -W -f '${binary:Package}\n' 'datadog-*' 2>/dev/null || true)
     [ ${#packages[@]} = 0 ] || apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 purge "${packages[@]}"
     for path in "${ours[@]}"; do

@@ -10,6 +10,8 @@ options=(-q -y -o "DPkg::Lock::Timeout=${lock_wait:=600}" -o Dpkg::Use-Pty=0)
 kept=/var/lib/watchpost/packages
 # shellcheck source=/dev/null
 . files/host/cause.sh
+# shellcheck source=/dev/null
+. files/host/dpkg.sh
 export DEBIAN_FRONTEND=noninteractive
 
 installed() {
@@ -61,9 +63,7 @@ check)
   ;;
 apply)
   [ -e "$kept" ] || remember_before
-  # This waits for another apt, and fails where an install that was cut off has left packages half-configured.
-  apt-get "${options[@]}" check || heard dpkg --configure -a ||
-    give_up "dpkg on $(hostname) can't configure what is half installed" "${places[@]}"
+  repair_packages "${places[@]}"
   missing=()
   IFS=, read -ra wanted <<<"$packages"
   for alternatives in "${wanted[@]}"; do
@@ -87,6 +87,7 @@ remove)
   [ -e "$kept" ] || exit 0
   [ -e "$kept/ours" ] || installed | LC_ALL=C comm -13 "$kept/before" - >"$kept/ours"
   mapfile -t ours <"$kept/ours"
+  repair_packages "${places[@]}"
   [ ${#ours[@]} = 0 ] || apt-get "${options[@]}" purge "${ours[@]}"
   for directory in $directories; do
     grep -qxF "$directory" "$kept/directories" || rm -rf "$directory"

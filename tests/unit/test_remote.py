@@ -67,8 +67,8 @@ def test_every_script_reaches_bash_as_it_stands_in_its_file(shell: str, script: 
     line = command_line(script, "apply", {"some": "value"}, sudo=False)
     assert line.startswith("env some=value bash -c ")
     shown = output(shell, line.replace("env some=value bash -c", "printf '%s|%s|%s'", 1))
-    lines = templates.text(script).splitlines(keepends=True)
-    text = "".join(templates.text("host/cause.sh") if line == ". files/host/cause.sh\n" else line for line in lines)
+    parts = {f". files/{part}\n": templates.text(part) for part in ("host/cause.sh", "host/dpkg.sh")}
+    text = "".join(parts.get(line, line) for line in templates.text(script).splitlines(keepends=True))
     assert shown == f"{text.rstrip()}|files/{script}|apply"
     # Linux takes no longer argument: MAX_ARG_STRLEN.
     assert len(line.encode()) < 128 * 1024
