@@ -130,6 +130,9 @@ def test_what_was_made_as_the_engine_was_killed_is_replaced_by_the_next_run(empt
     assert again.code == 0, again.text
     assert again.text.count("was left behind by an interrupted run") >= 2
     assert content(empty.account) == ONE_OF_EACH
+    assert "pending   creating " in recover(empty, "--yes").stdout
+    assert recover(empty).stdout == "nothing was left behind\n"
+    assert content(empty.account) == ONE_OF_EACH
 
 
 def test_an_account_that_may_not_be_looked_into_is_told(empty: Stack) -> None:
