@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
-WEEK = 7 * 24 * 60
+DAY = 24 * 60
+WEEK = 7 * DAY
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-UNITS = {"m": 1, "h": 60, "d": 24 * 60, "w": WEEK}
+UNITS = {"m": 1, "h": 60, "d": DAY, "w": WEEK}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +34,26 @@ def minute(instant: datetime) -> int:
 def offsets(zone: str, begin: int, end: int) -> tuple[tuple[int, int, int], ...]:
     """Stretches of minutes with one offset from UTC, in minutes: (first, last + 1, offset).
 
-    Looked up at each quarter of an hour: clocks change at no other time.
+    Clocks change at a quarter of an hour, and at most once a day: the quarters are looked at of days that begin and end
+    with another offset.
     """
-    found: list[tuple[int, int, int]] = []
-    for quarter in range(begin // 15 * 15, end, 15):
-        local = datetime.fromtimestamp(quarter * 60, ZoneInfo(zone)).utcoffset()
+    clock = ZoneInfo(zone)
+
+    def offset(at: int) -> int:
+        local = datetime.fromtimestamp(at * 60, clock).utcoffset()
         assert local is not None
-        offset = int(local.total_seconds()) // 60
-        if found and found[-1][2] == offset:
-            found[-1] = (found[-1][0], quarter + 15, offset)
-        else:
-            found.append((quarter, quarter + 15, offset))
-    return tuple((max(first, begin), min(last, end), offset) for first, last, offset in found)
+        return int(local.total_seconds()) // 60
+
+    found: list[tuple[int, int, int]] = []
+    for day in range(begin // DAY * DAY, end, DAY):
+        constant = offset(day) == offset(day + DAY)
+        for since in (day,) if constant else range(day, day + DAY, 15):
+            until, there = since + (DAY if constant else 15), offset(since)
+            if found and found[-1][2] == there:
+                found[-1] = (found[-1][0], until, there)
+            else:
+                found.append((since, until, there))
+    return tuple((max(first, begin), min(last, end), there) for first, last, there in found if first < end)
 
 
 def should_be_muted(zone: str, days: Iterable[str], opens: str, closes: str, begin: int, end: int) -> bytes:
@@ -52,12 +61,12 @@ def should_be_muted(zone: str, days: Iterable[str], opens: str, closes: str, beg
     week = bytearray(b"\1" * WEEK)
     first, last = (int(text[:2]) * 60 + int(text[3:]) for text in (opens, closes))
     for day in days:
-        midnight = WEEKDAYS.index(day) * 24 * 60
+        midnight = WEEKDAYS.index(day) * DAY
         week[midnight + first : midnight + last] = bytes(last - first)
     muted = bytearray()
     for since, until, offset in offsets(zone, begin, end):
         # 1970-01-01 was a Thursday.
-        place = (since + offset + 3 * 24 * 60) % WEEK
+        place = (since + offset + 3 * DAY) % WEEK
         turned = bytes(week[place:] + week[:place])
         muted += (turned * ((until - since) // WEEK + 1))[: until - since]
     return bytes(muted)
@@ -91,5 +100,6 @@ def first_difference(one: bytes, other: bytes, begin: int) -> datetime | None:
     assert len(one) == len(other)
     if one == other:
         return None
-    at = next(i for i, (left, right) in enumerate(zip(one, other, strict=True)) if left != right)
+    differing = int.from_bytes(one) ^ int.from_bytes(other)
+    at = len(one) - (differing.bit_length() + 7) // 8
     return datetime.fromtimestamp((begin + at) * 60, UTC)
