@@ -19,7 +19,9 @@ PARTS = ("preview", "noop", "settings", "up", "ansible", "hosts", "simulated")
 @click.option("--runs", default=5, show_default=True, help="How often each thing is measured.")
 def main(parts: tuple[str, ...], runs: int) -> None:
     """Measure."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: where it is ignored, as in a background job of a shell, the children would ignore it as well, and the
+    # engine, which ends its own by it, would wait 5 s for them.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     (paths.local() / "bench").mkdir(exist_ok=True)
     try:
