@@ -9,8 +9,10 @@ import subprocess
 import sys
 import typing
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pulumi
 import pytest
@@ -20,6 +22,9 @@ from tests.unit.recorder import Created, run, run_program
 ROOT = Path(__file__).resolve().parents[2]
 
 PACKAGE = "pulumi_datadog"
+
+NOW = datetime(2026, 6, 1, 22, 30, tzinfo=UTC)
+"""When both run: downtimes begin a little later, and a minute may pass between the two."""
 
 Told = dict[str, Any]
 
@@ -91,7 +96,8 @@ def _tell(form: str) -> Told:
 
     from components import slim
 
-    runs = {"up": run_program(), "preview": run_program(preview=True)}
+    with patch("components.downtimes.datetime", Mock(now=lambda _: NOW)):
+        runs = {"up": run_program(), "preview": run_program(preview=True)}
     import pulumi_datadog as datadog
 
     names = slim.names_used(PACKAGE, [ROOT / "__main__.py", *(ROOT / "components").rglob("*.py")])
