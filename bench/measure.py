@@ -29,7 +29,7 @@ def timed(action: Callable[[], object]) -> float:
 
 @dataclass
 class Peaks:
-    """The peak of the resident memory of processes in MB, by role: engine, program, and the plugins."""
+    """The peak of the resident memory of processes in MB, by role: engine, program, and what else there is."""
 
     megabytes: dict[str, float] = field(default_factory=dict)
 
@@ -81,8 +81,5 @@ def _role(words: list[str]) -> str:
     line = " ".join(words)
     if "pulumi-language-python-exec" in line:
         return "program"
-    for plugin in ("command", "random", "datadog"):
-        if f"sandbox.plugins.{plugin}" in line or f"pulumi-resource-{plugin}" in line:
-            return f"{plugin} plugin"
     name = Path(words[0]).name
     return {"pulumi": "engine", "pulumi-language-python": "language host"}.get(name, "other")

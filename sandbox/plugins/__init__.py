@@ -1,14 +1,20 @@
 """Pulumi's resource plugins: the real ones where they can be had, else stand-ins written in Python.
 
 A plugin on PATH or in the engine's home always wins. Without access to Pulumi's downloads each missing one becomes a
-small script that runs this clone's ``sandbox.plugins.NAME``, so a changed stand-in counts at once.
+small script that runs this clone's stand-in, so a changed one counts at once. They come from a pool, a process that
+stays until :func:`stop`.
 """
 
 import importlib.metadata
+import os
 import shlex
 import shutil
+import signal
+import socket
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +23,9 @@ from sandbox.progress import SandboxError, say
 
 NAMES = ("command", "random", "datadog")
 LAUNCH = Path(__file__).with_name("launch.py")
+
+GRACE = 10.0
+"""Seconds that starting and ending the pool may take."""
 
 DOWNLOAD_SECONDS = 300
 """How long one plugin may take to download; without a network the attempt ends after 3 s by itself."""
@@ -28,54 +37,118 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
     ``environment`` is what the engine runs with (``PULUMI_HOME``, ``PATH``), ``folder`` the one that holds ``pulumi``.
 
     Raises:
-        SandboxError: a stand-in can't be installed.
+        SandboxError: a stand-in can't be installed, or does not start.
     """
-    home = Path(environment.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    online, stand_ins = True, []
+    home = _home(environment)
+    online, new, stand_ins = True, [], False
     for name in NAMES:
+        if shutil.which(f"pulumi-resource-{name}", path=environment.get("PATH")):
+            continue
         version = importlib.metadata.version(f"pulumi-{name}")
         installed = home / "plugins" / f"resource-{name}-v{version}"
-        if shutil.which(f"pulumi-resource-{name}", path=environment.get("PATH")) or _usable(name, installed):
-            continue
-        shutil.rmtree(installed, ignore_errors=True)
-        pulumi = [str(folder / "pulumi"), "plugin", "install", "resource", name, version]
-        if online:
-            online = _run(pulumi, environment).returncode == 0
-        if not online:
-            _install_stand_in(name, pulumi, environment)
-            stand_ins.append(name)
+        program, wrapper = installed / f"pulumi-resource-{name}", _wrapper(name, home)
+        if not _usable(program, wrapper):
+            shutil.rmtree(installed, ignore_errors=True)
+            pulumi = [str(folder / "pulumi"), "plugin", "install", "resource", name, version]
+            online = online and _run(pulumi, environment).returncode == 0
+            if not online:
+                _install_stand_in(name, wrapper, pulumi, environment)
+                new.append(name)
+        stand_ins = stand_ins or program.read_bytes() == wrapper.encode()
+    if new:
+        say(f"Pulumi's plugins can't be downloaded: stand-ins for {', '.join(new)}")
     if stand_ins:
-        say(f"Pulumi's plugins can't be downloaded: stand-ins for {', '.join(stand_ins)}")
+        _start_pool(home)
 
 
-def _usable(name: str, installed: Path) -> bool:
-    """Whether there is a plugin in ``installed``; a stand-in of another clone or interpreter doesn't count."""
-    program = installed / f"pulumi-resource-{name}"
+def stop(environment: Mapping[str, str]) -> None:
+    """End the pool of the stand-ins, if there is one; those at work end with the engine."""
+    address = _address(_home(environment))
+    process = listening(address)
+    if process is not None:
+        os.kill(process, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while listening(address) == process and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def _home(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("PULUMI_HOME") or Path.home() / ".pulumi").absolute()
+
+
+def _usable(program: Path, wrapper: str) -> bool:
+    """Whether there is a plugin; a stand-in of another clone or interpreter doesn't count."""
     if not program.exists():
         return False
     content = program.read_bytes()
-    return not content.startswith(b"#!") or content == _wrapper(name).encode()
+    return not content.startswith(b"#!") or content == wrapper.encode()
 
 
-def _install_stand_in(name: str, pulumi: list[str], environment: Mapping[str, str]) -> None:
+def _install_stand_in(name: str, wrapper: str, pulumi: list[str], environment: Mapping[str, str]) -> None:
     source = paths.local() / "plugins" / name
     source.mkdir(parents=True, exist_ok=True)
     program = source / f"pulumi-resource-{name}"
-    program.write_text(_wrapper(name))
+    program.write_text(wrapper)
     program.chmod(0o755)
     done = _run([*pulumi, "--file", str(source)], environment)
     if done.returncode:
         raise SandboxError(f"the stand-in for the plugin {name} can't be installed: {done.stderr.strip()}")
 
 
-def _wrapper(name: str) -> str:
-    """The program that the engine starts: this clone's stand-in in this interpreter."""
+def _wrapper(name: str, home: Path) -> str:
+    """The program that the engine starts: this clone's stand-in in this interpreter, from the pool of ``home``."""
     return (
         "#!/bin/sh\n"
         f"# A stand-in for Pulumi's {name} plugin.\n"
         f"PYTHONPATH={shlex.quote(str(paths.ROOT))}${{PYTHONPATH:+:$PYTHONPATH}} "
-        f'exec {shlex.quote(sys.executable)} -I -S {shlex.quote(str(LAUNCH))} {name} "$@"\n'
+        f'exec {shlex.quote(sys.executable)} -I -S {shlex.quote(str(LAUNCH))} {_address(home)} {name} "$@"\n'
     )
+
+
+def _address(home: Path) -> str:
+    """The abstract address of the pool of the stand-ins in ``home``, as their code is now."""
+    return paths.keyed("watchpost-plugins", str(home), *sorted(LAUNCH.parent.rglob("*.py"))).name
+
+
+def _start_pool(home: Path) -> None:
+    address = _address(home)
+    if listening(address) is not None:
+        return
+    # Its environment is not the engine's, which holds keys.
+    kept = ("PATH", "HOME", "LANG", "PYTHONPYCACHEPREFIX", "XDG_CACHE_HOME")
+    log = home / "stand-ins.log"
+    with log.open("w") as output:
+        subprocess.run(
+            ["setsid", "--fork", sys.executable, "-m", "sandbox.plugins.pool", address, str(home)],
+            cwd=paths.ROOT,
+            env={key: os.environ[key] for key in kept if key in os.environ},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            check=True,
+        )
+    deadline = time.monotonic() + GRACE
+    while listening(address) is None:
+        if time.monotonic() > deadline:
+            raise SandboxError(f"the stand-in plugins do not start; their log is {log}: {log.read_text()[-500:]}")
+        time.sleep(0.02)
+
+
+def listening(address: str) -> int | None:
+    """The process of this user that listens at an abstract address."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(f"\0{address}")
+        except OSError:
+            return None
+        process, user = peer(connection)
+    return process if user == os.getuid() else None
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """Process and user of the other side of a local connection."""
+    process, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return process, user
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":

@@ -1,6 +1,5 @@
 """A stand-in for Pulumi's random plugin: ``RandomPassword`` and ``RandomString``, made as the real one makes them.
 
-Run by the engine as ``python -m sandbox.plugins.random``.
 Source: https://github.com/hashicorp/terraform-provider-random
 """
 
@@ -30,7 +29,6 @@ from sandbox.plugins.serve import (
     changes,
     check_names,
     has_unknown,
-    main,
     plain_map,
     unknown,
 )
@@ -125,7 +123,3 @@ def _only_known(token: str) -> str:
     if kind not in (PASSWORD, STRING):
         raise PluginError(f"unrecognized resource type {token}: this stand-in has {PASSWORD} and {STRING}")
     return kind
-
-
-if __name__ == "__main__":
-    main("random", RandomProvider)

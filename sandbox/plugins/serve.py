@@ -1,19 +1,13 @@
 """What the stand-in plugins share: the gRPC server, the engine's log, and property values as plain Python.
 
-A stand-in is a ``pulumi.provider.experimental.provider.Provider``, run by :func:`main`::
-
-    class Thing(Provider):
-        def __init__(self, engine: Engine) -> None: ...
-
-    main("thing", Thing)
+A stand-in is a ``pulumi.provider.experimental.provider.Provider``, made of an :class:`Engine` and named in
+:data:`PROVIDERS`; ``python -m sandbox.plugins NAME ENGINE`` serves it.
 """
 
-import argparse
 import asyncio
+import importlib
 import importlib.metadata
-import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +26,12 @@ from pulumi.provider.experimental.server import ProviderServicer
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.plugins import launch
+PROVIDERS = {
+    "command": "sandbox.plugins.command.provider.CommandProvider",
+    "random": "sandbox.plugins.random.RandomProvider",
+    "datadog": "sandbox.plugins.datadog.provider.Datadog",
+}
+"""The stand-ins by the plugin's name."""
 
 ASSET = "$asset"
 """The key that marks an asset or an archive among plain values: a mapping with its kind under this key, and path, text
@@ -241,31 +240,31 @@ class _Between(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         )
 
 
-async def _serve(package: str, provider: Provider, address: str) -> None:
-    """Serve until the engine that started this process is gone: a plugin must not outlive it."""
+async def _serve(package: str, address: str, say: Callable[[str], object], lives: Callable[[], bool]) -> None:
     limits = [("grpc.max_receive_message_length", MESSAGE_LIMIT), ("grpc.max_send_message_length", MESSAGE_LIMIT)]
     server = grpc.aio.server(options=limits, interceptors=[_Between()])
-    servicer = ProviderServicer([], importlib.metadata.version(f"pulumi-{package}"), provider, address)
+    made = provider(package)(Engine(address))
+    servicer = ProviderServicer([], importlib.metadata.version(f"pulumi-{package}"), made, address)
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    sys.stdout.write(f"{port}\n")
-    sys.stdout.flush()
-    engine = os.getppid()
-    while os.getppid() == engine:  # noqa: ASYNC110 - a process has no event for the death of its parent
+    say(f"{port}\n")
+    while lives():  # noqa: ASYNC110 - a process has no event for the death of its parent
         await asyncio.sleep(1)
     await server.stop(grace=None)
 
 
-def main(package: str, make: Callable[[Engine], Provider]) -> None:
-    """Serve the provider that ``make`` gives as the plugin ``package``, at the version of its installed Python SDK.
+def provider(package: str) -> Callable[[Engine], Provider]:
+    """The stand-in for the plugin ``package``, imported when it is asked for."""
+    module, _, name = PROVIDERS[package].rpartition(".")
+    found: Callable[[Engine], Provider] = getattr(importlib.import_module(module), name)
+    return found
 
-    The engine passes its own address as the first argument and reads the plugin's port from standard output.
+
+def run(package: str, engine: str, *, say: Callable[[str], object], lives: Callable[[], bool]) -> None:
+    """Serve ``package`` to the engine at the address ``engine``, while somebody ``lives``, and ``say`` at which port.
+
+    It has the version of the installed Python SDK.
     """
-    parser = argparse.ArgumentParser(description=f"A stand-in for Pulumi's {package} plugin, started by the engine.")
-    parser.add_argument("engine", nargs="?", default="", help="the engine's address")
-    options, _ = parser.parse_known_args()
-    if options.engine:
-        launch.offer()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the engine's way to end it, and waits: tidying up takes 0.1 s
-    asyncio.run(_serve(package, make(Engine(options.engine)), options.engine))
+    asyncio.run(_serve(package, engine, say, lives))

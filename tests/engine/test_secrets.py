@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import pytest
 
+from components.process import DEBUG
 from sandbox import paths
 from sandbox.stack import Stack
 from tests.engine.leaks import Processes, Search, database_password, fake_key, forms, set_secret
@@ -28,10 +29,13 @@ TALKATIVE = ("-v=8", "--logflow", "--logtostderr", "--debug")
 
 WITHOUT_KEYS = {"DD_API_KEY": "", "DD_APP_KEY": ""}
 
+ALL_MESSAGES = {**WITHOUT_KEYS, DEBUG: "true"}
+"""With the debug messages of Pulumi's SDK, which stay in the program's process otherwise."""
+
 RPC_TRACE = ("Marshaling property for RPC[", "Unmarshaling property for RPC[")
 """How the engine's lines begin in which it shows what it sends and receives, from ``-v=9`` on."""
 
-PULUMIS_OWN = r"pulumi-language-python-exec|pulumi-resource-datadog|(sandbox\.plugins\.|launch\.py )datadog"
+PULUMIS_OWN = r"pulumi-language-python-exec|pulumi-resource-datadog|(sandbox\.plugins|launch\.py \S+) datadog"
 """The processes to which Pulumi hands decrypted configuration: the program, and the plugin that it is meant for."""
 
 MANUAL = paths.ROOT / "docs" / "operating.md"
@@ -65,7 +69,7 @@ def watched(stack: Stack) -> Watched:
     temporary.mkdir()
     began = time.time()
     with Processes(stack.machines["vm"]) as processes:
-        done = up(stack, *TALKATIVE, environment={**WITHOUT_KEYS, "TMPDIR": str(temporary)})
+        done = up(stack, *TALKATIVE, environment={**ALL_MESSAGES, "TMPDIR": str(temporary)})
     assert done.code == 0, done.text[-5000:]
     secrets["private key"] = stack.machines["vm"].private_key_file.read_text()
     secrets["database password"] = database_password(stack)
@@ -127,7 +131,7 @@ def test_pulumi_prints_no_secret(watched: Watched) -> None:
 
 def test_from_verbosity_9_on_the_engine_tells_secrets_and_nothing_else_does(watched: Watched) -> None:
     words = ["preview", "--stack", watched.stack.name, "-v=11", "--logflow", "--logtostderr", "--debug"]
-    done = watched.stack.pulumi(*words, environment=WITHOUT_KEYS)
+    done = watched.stack.pulumi(*words, environment=ALL_MESSAGES)
     telling = [line for line in (done.stdout + done.stderr).splitlines() if watched.search.names(line)]
     assert [line[:300] for line in telling if not any(words in line for words in RPC_TRACE)] == []
 

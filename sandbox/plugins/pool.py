@@ -1,0 +1,83 @@
+"""Keeps the stand-in plugins of a stack at hand: ``python -m sandbox.plugins.pool NAME FOLDER``, until FOLDER is gone.
+
+For each :mod:`launch <sandbox.plugins.launch>` that the engine starts, it makes a copy of itself (`fork`) from before
+anything is served, which needs no imports any more. The copy takes over environment and folder of that process, and
+ends with it. When a module that it has imported changes on disk, the pool ends: what the engine starts is today's code.
+"""
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from sandbox import paths
+from sandbox.plugins import peer, serve
+
+LOOK = 2.0
+"""Seconds between two looks at the folder."""
+
+
+def _sources() -> list[str]:
+    """The files of the clone's modules that this process has imported."""
+    files = [str(getattr(module, "__file__", None)) for module in list(sys.modules.values())]
+    return [file for file in files if file.startswith(f"{paths.ROOT / 'sandbox'}{os.sep}")]
+
+
+def _modified(sources: list[str]) -> list[float]:
+    """When they were changed."""
+    return [os.path.getmtime(file) if os.path.exists(file) else 0 for file in sources]  # noqa: PTH110, PTH204 - quicker
+
+
+def main(address: str, folder: Path) -> None:
+    """Make copies until the folder is gone, or the code isn't today's any more."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"\0{address}")
+    for package in serve.PROVIDERS:
+        serve.provider(package)
+    gc.collect()
+    gc.freeze()  # so that a copy's garbage collection leaves shared memory alone
+    sources = _sources()
+    modified = _modified(sources)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    listener.listen()
+    while folder.exists() and _modified(sources) == modified:
+        if not select.select([listener], [], [], LOOK)[0]:
+            continue
+        connection, _ = listener.accept()
+        process, user = peer(connection)
+        if user == os.getuid() and _modified(sources) == modified and not os.fork():
+            listener.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _stand_in(connection, process)
+        connection.close()
+
+
+def _stand_in(connection: socket.socket, process: int) -> None:
+    """In a copy: be the plugin for ``process``, which the engine has started, as long as that lives."""
+    os.setsid()
+    if not connection.recv(1):
+        os._exit(0)  # somebody only looked whether there is a pool
+    threading.Thread(target=_end_with, args=[connection], daemon=True).start()
+    started = Path(f"/proc/{process}")
+    words = (started / "cmdline").read_text().rstrip("\0").split("\0")
+    package, engine = words[-2:]
+    variables = (started / "environ").read_bytes().rstrip(b"\0").split(b"\0")
+    os.environb.clear()
+    os.environb.update({key: value for key, _, value in (variable.partition(b"=") for variable in variables)})
+    os.chdir((started / "cwd").readlink())
+    serve.run(package, engine, say=lambda port: connection.sendall(port.encode()), lives=lambda: True)
+    os._exit(0)
+
+
+def _end_with(connection: socket.socket) -> None:
+    """Die when the other side is gone: the engine has ended it."""
+    connection.recv(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
