@@ -3,6 +3,7 @@
 Descriptions and defaults stand in ``Pulumi.yaml``; what is allowed stands here.
 """
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -12,7 +13,7 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
@@ -265,10 +266,11 @@ class Settings(_Model):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        # Some systems list files that are no zones, such as "localtime" and "posixrules".
-        if value not in available_timezones() or ("/" not in value and value != "UTC"):
-            raise ValueError("must be an IANA time zone such as Europe/Paris")
-        return value
+        # Beside the zones lie files that are none, such as "localtime", and other forms of all zones.
+        if value == "UTC" or ("/" in value and not value.startswith(("posix/", "right/"))):
+            with contextlib.suppress(KeyError, ValueError, OSError):  # unknown; not a name; a folder
+                return ZoneInfo(value).key
+        raise ValueError("must be an IANA time zone such as Europe/Paris")
 
     @field_validator("office_end")
     @classmethod

@@ -3,11 +3,11 @@
 import functools
 import gc
 from collections.abc import Iterator
-from zoneinfo import available_timezones
 
 import pytest
 from hypothesis import settings
 
+from components.office_hours import first_fault
 from tests.unit.recorder import Program, run_program
 
 
@@ -22,10 +22,10 @@ settings.load_profile("watchpost")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def zones_looked_up_once() -> Iterator[None]:
-    """Spare the tests some hundred walks through the system's time zones."""
+def looked_up_once() -> Iterator[None]:
+    """Spare the tests some hundred walks through two years of the same office hours."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("components.settings.available_timezones", functools.cache(available_timezones))
+        patch.setattr("components.settings.first_fault", functools.cache(first_fault))
         yield
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import runpy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -266,9 +267,11 @@ def run(
 
     ours = ("DD_", "DATADOG_", "PULUMI_", "SSH_")
     clean = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
-    with mock.patch.dict(os.environ, {**clean, **(environment or {})}, clear=True):
-        # A task's context is a copy: what the SDK keeps in it ends with the run.
-        asyncio.run(main())
+    alone = mock.patch.dict(os.environ, {**clean, **(environment or {})}, clear=True)
+    # In a thread of its own: the SDK notes the stack of each resource, and pytest's is deep. What the SDK keeps in
+    # a context ends with the run.
+    with alone, ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(asyncio.run, main()).result()
     return program
 
 

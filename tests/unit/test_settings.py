@@ -89,6 +89,8 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"tags": "a:b"}, "tags", '"a:b":', "must be a"),
     ({"site": "datadog.com"}, "site", '"datadog.com":', "'datadoghq.eu'"),
     ({"timezone": "Paris"}, "timezone", '"Paris":', "must be an IANA time zone such as Europe/Paris"),
+    ({"timezone": "America/Argentina"}, "timezone", '"America/Argentina":', "must be an IANA time zone"),
+    ({"timezone": "posix/Europe/Paris"}, "timezone", '"posix/Europe/Paris":', "must be an IANA time zone"),
     ({"timezone": "Factory"}, "timezone", '"Factory":', "must be an IANA time zone such as Europe/Paris"),
     ({"officeStart": "9:00"}, "officeStart", '"9:00":', "HH:MM, from 00:00 to 23:59"),
     ({"officeStart": "0٩:00"}, "officeStart", "", "HH:MM, from 00:00 to 23:59"),
