@@ -11,7 +11,7 @@ from bench.report import machine
 from sandbox import paths
 from sandbox.progress import SandboxError
 
-PARTS = ("preview", "noop", "settings", "up", "ansible", "hosts", "simulated")
+PARTS = ("unit", "preview", "noop", "settings", "up", "ansible", "hosts", "simulated")
 
 
 @click.command(help=__doc__)
