@@ -38,6 +38,7 @@ def main(address: str, folder: Path) -> None:
     listener.bind(f"\0{address}")
     for package in serve.PROVIDERS:
         serve.provider(package)
+        serve.version(package)
     gc.collect()
     gc.freeze()  # so that a copy's garbage collection leaves shared memory alone
     sources = _sources()
@@ -52,11 +53,11 @@ def main(address: str, folder: Path) -> None:
         if user == os.getuid() and _modified(sources) == modified and not os.fork():
             listener.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _stand_in(connection, process)
+            _stand_in(connection, process, address)
         connection.close()
 
 
-def _stand_in(connection: socket.socket, process: int) -> None:
+def _stand_in(connection: socket.socket, process: int, address: str) -> None:
     """In a copy: be the plugin for ``process``, which the engine has started, as long as that lives."""
     os.setsid()
     if not connection.recv(1):
@@ -64,12 +65,11 @@ def _stand_in(connection: socket.socket, process: int) -> None:
     threading.Thread(target=_end_with, args=[connection], daemon=True).start()
     started = Path(f"/proc/{process}")
     words = (started / "cmdline").read_text().rstrip("\0").split("\0")
-    package, engine = words[-2:]
     variables = (started / "environ").read_bytes().rstrip(b"\0").split(b"\0")
     os.environb.clear()
     os.environb.update({key: value for key, _, value in (variable.partition(b"=") for variable in variables)})
     os.chdir((started / "cwd").readlink())
-    serve.run(package, engine, say=lambda port: connection.sendall(port.encode()), lives=lambda: True)
+    serve.run(words[words.index(address) + 1 :], say=lambda port: connection.sendall(port.encode()), lives=lambda: True)
     os._exit(0)
 
 

@@ -4,11 +4,13 @@ A stand-in is a ``pulumi.provider.experimental.provider.Provider``, made of an :
 :data:`PROVIDERS`; ``python -m sandbox.plugins NAME ENGINE`` serves it.
 """
 
+import argparse
 import asyncio
 import importlib
 import importlib.metadata
 import signal
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -244,7 +246,7 @@ async def _serve(package: str, address: str, say: Callable[[str], object], lives
     limits = [("grpc.max_receive_message_length", MESSAGE_LIMIT), ("grpc.max_send_message_length", MESSAGE_LIMIT)]
     server = grpc.aio.server(options=limits, interceptors=[_Between()])
     made = provider(package)(Engine(address))
-    servicer = ProviderServicer([], importlib.metadata.version(f"pulumi-{package}"), made, address)
+    servicer = ProviderServicer([], version(package), made, address)
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -261,10 +263,19 @@ def provider(package: str) -> Callable[[Engine], Provider]:
     return found
 
 
-def run(package: str, engine: str, *, say: Callable[[str], object], lives: Callable[[], bool]) -> None:
-    """Serve ``package`` to the engine at the address ``engine``, while somebody ``lives``, and ``say`` at which port.
+@cache
+def version(package: str) -> str:
+    """The version of the stand-in: that of the installed Python SDK."""
+    return importlib.metadata.version(f"pulumi-{package}")
 
-    It has the version of the installed Python SDK.
+
+def run(words: Sequence[str], *, say: Callable[[str], object], lives: Callable[[], bool]) -> None:
+    """Be the plugin that ``words`` ask for while somebody ``lives``, and ``say`` at which port.
+
+    They are its name and what the engine passes: its address, and options.
     """
+    parser = argparse.ArgumentParser(description="A stand-in for one of Pulumi's plugins, started by the engine.")
+    parser.add_argument("engine", nargs="?", default="", help="the engine's address")
+    options, _ = parser.parse_known_args(words[1:])
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the engine's way to end it, and waits: tidying up takes 0.1 s
-    asyncio.run(_serve(package, engine, say, lives))
+    asyncio.run(_serve(words[0], options.engine, say, lives))
