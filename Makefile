@@ -5,6 +5,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+# Kept, but not among the sources: pytest would compile itself anew at every start.
+export PYTHONDONTWRITEBYTECODE :=
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode
 
 help:  ## Show the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14

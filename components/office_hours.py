@@ -111,10 +111,11 @@ def closed_days(hours: OfficeHours) -> Recurrence | None:
 def _longest_before_another(days: tuple[str, ...], timezone: str) -> timedelta:
     """How long one of ``days`` may last by the clock of ``timezone`` when the next day is one of them too."""
     zone = ZoneInfo(timezone)
+    firsts = {day for day, name in enumerate(DAYS) if name in days and DAYS[(day + 1) % 7] in days}
     longest = DAY
-    for number in range((FORESEEABLE[1] - FORESEEABLE[0]).days):
-        day = FORESEEABLE[0] + number * DAY
-        if DAYS[day.weekday()] in days and DAYS[(day + DAY).weekday()] in days:
+    for number in range(FORESEEABLE[0].toordinal(), FORESEEABLE[1].toordinal()):
+        if (number + 6) % 7 in firsts:  # as in date.weekday
+            day = date.fromordinal(number)
             midnights = [datetime.combine(midnight, time(0), zone).astimezone(UTC) for midnight in (day, day + DAY)]
             longest = max(longest, midnights[1] - midnights[0])
     return longest
