@@ -9,6 +9,23 @@ import pytest
 
 from tests.contract.scripts import command, stand_in
 
+PYTHON = r"""
+for word; do last=$word; done
+case "$*" in
+*" venv "*) mkdir -p "$last/bin" && cp "$0" "$last/bin/python" ;;
+*" config list") echo "$PIP_SETTINGS" ;;
+*" --target "*) mkdir -p "${0%/*}/../uv/bin" && ln -s "$0" "${0%/*}/../uv/bin/uv" ;;
+*" --requirement "*)
+  case ${0##*/} in
+  uv) echo "uv installs" && exit "$UV_CODE" ;;
+  *) echo "pip installs" ;;
+  esac
+  ;;
+*" list "*) echo "flask 3" ;;
+esac
+"""
+"""A Python, pip and uv that only tell who is asked to install."""
+
 WORDS = "waiting for an install that is still at work"
 
 
@@ -35,3 +52,32 @@ def test_an_install_that_is_still_at_work_is_waited_for(tmp_path: Path, verb: st
         rest = step.stdout.read()
     assert step.returncode == code, rest
     assert ("the install began" in rest) == (verb == "apply")
+
+
+@pytest.mark.parametrize(
+    ("pip_settings", "uv_code", "told"),
+    [
+        ("global.cert='/etc/ssl/certs/ca-certificates.crt'", 0, ["uv installs"]),
+        ("global.index-url='https://pypi.example.com/simple'", 0, ["pip installs"]),
+        ("", 1, ["uv installs", "pip installs"]),
+    ],
+)
+def test_uv_installs_unless_pip_s_settings_name_another_index_and_pip_does_what_uv_can_t(
+    tmp_path: Path, pip_settings: str, uv_code: int, told: list[str]
+) -> None:
+    app, programs = tmp_path / "app", tmp_path / "programs"
+    app.mkdir()
+    (app / "requirements.txt").write_text("flask==3\n")
+    stand_in(programs, "python3", PYTHON)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command("traced_app/environment.sh", "apply", {"directory": str(app)}),
+        env={**os.environ, "PATH": path, "PIP_SETTINGS": pip_settings, "UV_CODE": str(uv_code)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [*told, "flask 3"]
+    assert not (app / "venv" / "uv").exists()
