@@ -76,7 +76,7 @@ class Stack:
         for machine in self.machines.values():
             machine.stop()
         self.account.stop()
-        plugins.stop({"PULUMI_HOME": str(self.folder / "pulumi-home")})
+        plugins.stop_pool(self.folder / "pulumi-home")
         for folder in ("machines", "datadog", "project", "state", "pulumi-home", "plugins"):
             shutil.rmtree(self.folder / folder, ignore_errors=True)
 

@@ -2,7 +2,7 @@
 
 A plugin on PATH or in the engine's home always wins. Without access to Pulumi's downloads each missing one becomes a
 small script that runs this clone's stand-in, so a changed one counts at once. They come from a pool, a process that
-stays until :func:`stop`.
+stays until :func:`stop_pool`.
 """
 
 import importlib.metadata
@@ -39,7 +39,7 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
     Raises:
         SandboxError: a stand-in can't be installed, or does not start.
     """
-    home = _home(environment)
+    home = Path(environment.get("PULUMI_HOME") or Path.home() / ".pulumi").absolute()
     online, new, stand_ins = True, [], False
     for name in NAMES:
         if shutil.which(f"pulumi-resource-{name}", path=environment.get("PATH")):
@@ -58,22 +58,7 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
     if new:
         say(f"Pulumi's plugins can't be downloaded: stand-ins for {', '.join(new)}")
     if stand_ins:
-        _start_pool(home)
-
-
-def stop(environment: Mapping[str, str]) -> None:
-    """End the pool of the stand-ins, if there is one; those at work end with the engine."""
-    address = _address(_home(environment))
-    process = listening(address)
-    if process is not None:
-        os.kill(process, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
-        while listening(address) == process and time.monotonic() < deadline:
-            time.sleep(0.02)
-
-
-def _home(environment: Mapping[str, str]) -> Path:
-    return Path(environment.get("PULUMI_HOME") or Path.home() / ".pulumi").absolute()
+        start_pool(home)
 
 
 def _usable(program: Path, wrapper: str) -> bool:
@@ -101,25 +86,30 @@ def _wrapper(name: str, home: Path) -> str:
         "#!/bin/sh\n"
         f"# A stand-in for Pulumi's {name} plugin.\n"
         f"PYTHONPATH={shlex.quote(str(paths.ROOT))}${{PYTHONPATH:+:$PYTHONPATH}} "
-        f'exec {shlex.quote(sys.executable)} -I -S {shlex.quote(str(LAUNCH))} {_address(home)} {name} "$@"\n'
+        f'exec {shlex.quote(sys.executable)} -I -S {shlex.quote(str(LAUNCH))} {address(home)} {name} "$@"\n'
     )
 
 
-def _address(home: Path) -> str:
+def address(home: Path) -> str:
     """The abstract address of the pool of the stand-ins in ``home``, as their code is now."""
-    return paths.keyed("watchpost-plugins", str(home), *sorted(LAUNCH.parent.rglob("*.py"))).name
+    return paths.keyed("watchpost-plugins", str(home.absolute()), *sorted(LAUNCH.parent.rglob("*.py"))).name
 
 
-def _start_pool(home: Path) -> None:
-    address = _address(home)
-    if listening(address) is not None:
+def start_pool(home: Path) -> None:
+    """Have the pool of the stand-ins in ``home``; nothing to do if there is one.
+
+    Raises:
+        SandboxError: it does not start.
+    """
+    pool = address(home)
+    if listening(pool) is not None:
         return
     # Its environment is not the engine's, which holds keys.
     kept = ("PATH", "HOME", "LANG", "PYTHONPYCACHEPREFIX", "XDG_CACHE_HOME")
     log = home / "stand-ins.log"
     with log.open("w") as output:
         subprocess.run(
-            ["setsid", "--fork", sys.executable, "-m", "sandbox.plugins.pool", address, str(home)],
+            ["setsid", "--fork", sys.executable, "-m", "sandbox.plugins.pool", pool, str(home)],
             cwd=paths.ROOT,
             env={key: os.environ[key] for key in kept if key in os.environ},
             stdin=subprocess.DEVNULL,
@@ -128,17 +118,28 @@ def _start_pool(home: Path) -> None:
             check=True,
         )
     deadline = time.monotonic() + GRACE
-    while listening(address) is None:
+    while listening(pool) is None:
         if time.monotonic() > deadline:
             raise SandboxError(f"the stand-in plugins do not start; their log is {log}: {log.read_text()[-500:]}")
         time.sleep(0.02)
 
 
-def listening(address: str) -> int | None:
+def stop_pool(home: Path) -> None:
+    """End the pool of the stand-ins in ``home``, if there is one; those at work end with the engine."""
+    pool = address(home)
+    process = listening(pool)
+    if process is not None:
+        os.kill(process, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while listening(pool) == process and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def listening(pool: str) -> int | None:
     """The process of this user that listens at an abstract address."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            connection.connect(f"\0{address}")
+            connection.connect(f"\0{pool}")
         except OSError:
             return None
         process, user = peer(connection)
