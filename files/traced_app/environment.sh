@@ -41,17 +41,18 @@ apply)
       ! pip config list | grep -q -E 'index|links|proxy' &&
         pip install --quiet --no-compile --target "$uv" "uv==$uv_version" &&
         "$uv/bin/uv" pip install --quiet --no-config --no-cache --system-certs --compile-bytecode \
-          --python "$directory/venv/bin/python" --requirement "$directory/requirements.txt" &&
-        rm -r "$uv"
+          --python "$directory/venv/bin/python" --requirement "$directory/requirements.txt"
     }
     install_requirements() {
       # By itself, venv keeps to itself what ensurepip said.
       python3 -m venv --clear --without-pip "$directory/venv" &&
         "$directory/venv/bin/python" -m ensurepip --upgrade --default-pip >/dev/null &&
-        { install_by_uv || { rm -rf "$directory/venv/uv" && pip install --quiet --requirement "$directory/requirements.txt"; }; }
+        { install_by_uv || pip install --quiet --requirement "$directory/requirements.txt"; }
     }
     heard install_requirements ||
       give_up "pip on $(hostname) can't install $directory/requirements.txt" "$directory" "${TMPDIR:-/tmp}"
+    # uv, and the lock that it leaves for everybody to write to.
+    rm -rf "$directory/venv/uv" "$directory/venv/.lock"
     # Last, so that an install that is cut off is begun anew.
     cp "$directory/requirements.txt" "$directory/venv/requirements.txt"
   fi

@@ -17,7 +17,7 @@ case "$*" in
 *" --target "*) mkdir -p "${0%/*}/../uv/bin" && ln -s "$0" "${0%/*}/../uv/bin/uv" ;;
 *" --requirement "*)
   case ${0##*/} in
-  uv) echo "uv installs" && exit "$UV_CODE" ;;
+  uv) touch "${0%/*}/../../.lock" && echo "uv installs" && exit "$UV_CODE" ;;
   *) echo "pip installs" ;;
   esac
   ;;
@@ -80,4 +80,4 @@ def test_uv_installs_unless_pip_s_settings_name_another_index_and_pip_does_what_
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [*told, "flask 3"]
-    assert not (app / "venv" / "uv").exists()
+    assert {path.name for path in (app / "venv").iterdir()} == {"bin", "requirements.txt"}
