@@ -54,7 +54,7 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
             if not online:
                 _install_stand_in(name, wrapper, pulumi, environment)
                 new.append(name)
-        stand_ins = stand_ins or program.read_bytes() == wrapper.encode()
+        stand_ins = stand_ins or _stands_in(program, wrapper)
     if new:
         say(f"Pulumi's plugins can't be downloaded: stand-ins for {', '.join(new)}")
     if stand_ins:
@@ -65,8 +65,15 @@ def _usable(program: Path, wrapper: str) -> bool:
     """Whether there is a plugin; a stand-in of another clone or interpreter doesn't count."""
     if not program.exists():
         return False
-    content = program.read_bytes()
-    return not content.startswith(b"#!") or content == wrapper.encode()
+    with program.open("rb") as file:
+        script = file.read(2) == b"#!"
+    return not script or _stands_in(program, wrapper)
+
+
+def _stands_in(program: Path, wrapper: str) -> bool:
+    """Whether a plugin is this clone's stand-in; the real ones, of many megabytes, aren't read for that."""
+    expected = wrapper.encode()
+    return program.stat().st_size == len(expected) and program.read_bytes() == expected
 
 
 def _install_stand_in(name: str, wrapper: str, pulumi: list[str], environment: Mapping[str, str]) -> None:
