@@ -1,4 +1,4 @@
-"""Watchpost: settings, then hosts, then what runs on them, then what watches them in Datadog, then links."""
+"""Watchpost: settings, then what watches in Datadog, then hosts and what runs on them, then links."""
 
 import pulumi
 
@@ -20,8 +20,8 @@ site, env, service = settings.site, settings.env, settings.service
 own = Mark(keys, site)
 
 
-def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[object]]:
-    """Everything on one host; its links and proofs."""
+def watched_host(name: str, machine: HostSettings, after: pulumi.Input[object]) -> dict[str, pulumi.Input[object]]:
+    """Everything on one host, begun once ``after`` is known; its links and proofs."""
     host = Host(
         name,
         HostArgs(
@@ -32,6 +32,7 @@ def watched_host(name: str, machine: HostSettings) -> dict[str, pulumi.Input[obj
             users=mysql.USERS,
             clean_on_destroy=settings.on_destroy == "clean",
             repairs=settings.repairs,
+            after=after,
         ),
     )
     datadog_agent = DatadogAgent(
@@ -147,6 +148,8 @@ elif settings.datadog_stack:
     watched_elsewhere = pulumi.StackReference(settings.datadog_stack)
     outputs |= {name: watched_elsewhere.get_output(name) for name in ("timeboard", "apmDashboard", "monitor")}
 if settings.part != "datadog":
-    outputs["hosts"] = {name: watched_host(name, machine) for name, machine in settings.hosts.items()}
+    # The steps of many hosts keep the engine busy for longer than a downtime's start may lie ahead.
+    muted = outputs.get("downtimes")
+    outputs["hosts"] = {name: watched_host(name, machine, muted) for name, machine in settings.hosts.items()}
 for name, value in outputs.items():
     pulumi.export(name, value)

@@ -25,6 +25,8 @@ class HostArgs:
     ``packages`` are what the rest needs on it, each as in a Debian ``Depends`` field.
 
     ``directories`` and ``users`` are what those packages leave behind when they are purged.
+
+    Nothing is done on it before ``after`` is known, which is no dependency: destroying one does not wait for the other.
     """
 
     machine: HostSettings
@@ -34,6 +36,7 @@ class HostArgs:
     users: Sequence[str] = ()
     clean_on_destroy: bool = True
     repairs: Mapping[str, str] = field(default_factory=dict)
+    after: pulumi.Input[object] = None
 
 
 class Host(pulumi.ComponentResource):
@@ -86,7 +89,7 @@ class Host(pulumi.ComponentResource):
             f"{name}-ready",
             "host/ready.sh",
             parent=self,
-            stdin=pulumi.Output.concat(args.mark, "/", name, "\n"),
+            stdin=pulumi.Output.concat(args.mark, _waited_for(args.after), "/", name, "\n"),
             as_root=False,
         )
         # One package install for all: dpkg has one lock, so several would only wait for each other.
@@ -112,6 +115,12 @@ class Host(pulumi.ComponentResource):
             reads=["vagrant/Vagrantfile"],
             replace_on=[vagrant.box],
         )
+
+
+async def _waited_for(value: pulumi.Input[object]) -> str:
+    """An empty text once ``value`` is known; unlike an output made of it, it knows nothing of the resources behind."""
+    await pulumi.Output.from_input(value).future()
+    return ""
 
 
 def ssh_command(address: str, port: int, user: str, key_file: str | Path | None) -> str:

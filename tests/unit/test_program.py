@@ -103,6 +103,14 @@ def test_one_host_does_not_wait_for_another() -> None:
         assert {name.split("-")[0] for name in program.before(command)} <= {own, "mark"}
 
 
+def test_no_host_is_begun_before_the_downtimes_are_made_nor_depends_on_them(dev_stack: Program) -> None:
+    types = [resource.type for resource in dev_stack.resources]
+    last = max(place for place, type_ in enumerate(types) if type_ == DOWNTIME)
+    assert COMMAND not in types[:last]
+    for command in dev_stack.commands.values():
+        assert not any("closed-office" in name for name in dev_stack.before(command))
+
+
 def test_everything_on_a_host_waits_for_its_gate_and_the_agent_starts_after_its_files(dev_stack: Program) -> None:
     program = dev_stack
     for name, command in program.commands.items():
