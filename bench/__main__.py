@@ -11,7 +11,7 @@ from bench.report import machine
 from sandbox import paths
 from sandbox.progress import SandboxError
 
-PARTS = ("unit", "preview", "noop", "settings", "up", "ansible", "hosts", "simulated")
+PARTS = ("unit", "preview", "noop", "settings", "up", "ansible", "hosts", "simulated", "fleet")
 
 
 @click.command(help=__doc__)

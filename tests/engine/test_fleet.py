@@ -8,20 +8,17 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from fleet.shards import shard_of
 from sandbox import debian, paths
 from sandbox.stack import Stack
+from tests.engine.fleets import Fleet
 from tests.engine.simulated import Simulated, free_port, simulated_hosts
 
 pytestmark = pytest.mark.long
@@ -70,75 +67,6 @@ def as_postgres(*words: str | Path) -> list[str]:
     return ["runuser", "-u", "postgres", "--", *map(str, words)]
 
 
-@dataclass(frozen=True)
-class Fleet:
-    """A fleet with its inventory in a file, and the means to run ``python -m fleet`` on it."""
-
-    sandbox: Stack
-    hosts: Simulated
-    backend: str
-    prefix: str
-
-    @property
-    def inventory(self) -> Path:
-        """The inventory's file."""
-        return self.sandbox.folder / f"{self.prefix}.yaml"
-
-    def write(self, **ports: int) -> None:
-        """Write the inventory; ``ports`` are those of single hosts."""
-        document = {
-            "stack": self.prefix,
-            "shards": SHARDS,
-            "settings": {
-                "recipients": ["you@example.com"],
-                "loadRequests": 0,
-                "datadog:apiUrl": self.sandbox.account.url,
-            },
-            "host": {
-                "address": "127.0.0.1",
-                "port": self.hosts.port,
-                "hostKey": self.hosts.host_key,
-                "privateKey": {"fromEnvironment": "FLEET_TEST_KEY"},
-            },
-            "hosts": {name: {"user": name, **({"port": ports[name]} if name in ports else {})} for name in NAMES},
-        }
-        self.inventory.write_text(yaml.safe_dump(document))
-
-    def environment(self) -> dict[str, str]:
-        """What the commands run with."""
-        return {
-            **self.sandbox.environment(),
-            "PULUMI_BACKEND_URL": self.backend,
-            "FLEET_TEST_KEY": self.hosts.private_key,
-            "COLUMNS": "200",
-        }
-
-    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command of ``python -m fleet`` on the inventory."""
-        command, *options = words
-        return subprocess.run(
-            [sys.executable, "-m", "fleet", command, str(self.inventory), *options],
-            env=self.environment(), cwd=paths.ROOT, capture_output=True, text=True, check=False, timeout=3600,
-        )  # fmt: skip
-
-    def state(self, stack: str) -> dict[str, Any]:
-        """A stack's state."""
-        done = subprocess.run(
-            ["pulumi", "-C", str(self.sandbox.folder / "project"), "stack", "export", "--stack", stack],
-            env=self.environment(), capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
-        state: dict[str, Any] = json.loads(done.stdout)["deployment"]
-        return state
-
-    def stacks(self) -> set[str]:
-        """The stacks that there are."""
-        done = subprocess.run(
-            ["pulumi", "-C", str(self.sandbox.folder / "project"), "stack", "ls", "--json"],
-            env=self.environment(), capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
-        return {stack["name"] for stack in json.loads(done.stdout)}
-
-
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Stack]:
     """An account, an engine and its plugins; no machines."""
@@ -154,7 +82,7 @@ def sandbox() -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def in_postgres(sandbox: Stack, simulated: Simulated, postgres: str) -> Fleet:
     """The fleet of most tests."""
-    return Fleet(sandbox, simulated, postgres, "many")
+    return Fleet(sandbox, simulated, postgres, "many", NAMES, SHARDS)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +98,7 @@ def test_a_new_fleet_can_be_previewed_and_leaves_nothing_in_datadog(
     simulated: Simulated,
     with_a_dead_host: "Future[subprocess.CompletedProcess[str]]",  # noqa: ARG001 - begins here
 ) -> None:
-    fleet = Fleet(sandbox, simulated, f"file://{sandbox.folder / 'state'}", "new")
+    fleet = Fleet(sandbox, simulated, f"file://{sandbox.folder / 'state'}", "new", NAMES, SHARDS)
     fleet.write()
     done = fleet.run("preview", "--shard", "datadog", "--shard", "0")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """Sixteen hosts in one stack on the real engine, one of which is dead: it fails alone, in an update and in a destroy.
 
-The hosts are simulated, the dead one by a server of its own. The tests build on each other in their order.
+The hosts are simulated, the dead one by a server of its own. The tests with them build on each other in their order.
+Two hosts more are begun although Datadog refuses what they wait for.
 """
 
 import contextlib
@@ -103,3 +104,34 @@ def test_a_dead_host_holds_up_the_destruction_of_nothing_else(many: Many) -> Non
     assert {name.partition("-")[0] for name in steps} == {MORTAL}
     assert content(many.stack.account) == NONE
     many.stack.pulumi("stack", "rm", "--yes", "--force", many.stack.name)
+
+
+def test_a_datadog_that_refuses_the_downtimes_holds_up_no_host() -> None:
+    stack = Stack(folder=paths.local() / "tests" / "test_many_hosts_refused", hosts=())
+    stack.stop()
+    try:
+        with simulated_hosts() as hosts:
+            stack.start()
+            key = str(_key(stack, "two", hosts))
+            entries = {name: {**hosts.host(name), "privateKeyFile": key} for name in NAMES[:2]}
+            stack.configure(hosts=entries, loadRequests=0)
+            stack.account.fault("POST", "/api/v2/downtime", 403, times=10)
+            refused = up(stack)
+            assert refused.code != 0
+            assert "403 Forbidden" in refused.text
+            assert not hosts.steps
+            going_on = up(stack, "--continue-on-error")
+            assert going_on.code != 0
+            assert "Traceback" not in refused.text + going_on.text
+            assert set(hosts.steps) == set(NAMES[:2])
+            assert content(stack.account) == {**ONE_OF_EACH, "downtimes": 0}
+            steps = Counter(hosts.steps)
+            stack.account.clear_faults()
+            done = up(stack)
+            assert done.code == 0, done.text
+            assert hosts.steps == steps
+            assert done.changed["create"]
+            assert all(name.startswith("closed-office") for name in done.names("create"))
+            assert content(stack.account) == ONE_OF_EACH
+    finally:
+        stack.stop()

@@ -1,0 +1,86 @@
+"""A fleet of simulated hosts, as ``python -m fleet`` brings it up."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sandbox import paths
+from sandbox.stack import Stack
+from tests.engine.simulated import Simulated
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A fleet with its inventory in a file, and the means to run ``python -m fleet`` on it."""
+
+    sandbox: Stack
+    hosts: Simulated
+    backend: str
+    prefix: str
+    names: Sequence[str]
+    shards: int
+
+    @property
+    def inventory(self) -> Path:
+        """The inventory's file."""
+        return self.sandbox.folder / f"{self.prefix}.yaml"
+
+    def write(self, **ports: int) -> None:
+        """Write the inventory; ``ports`` are those of single hosts."""
+        document = {
+            "stack": self.prefix,
+            "shards": self.shards,
+            "settings": {
+                "recipients": ["you@example.com"],
+                "loadRequests": 0,
+                "datadog:apiUrl": self.sandbox.account.url,
+            },
+            "host": {
+                "address": "127.0.0.1",
+                "port": self.hosts.port,
+                "hostKey": self.hosts.host_key,
+                "privateKey": {"fromEnvironment": "FLEET_TEST_KEY"},
+            },
+            "hosts": {name: {"user": name, **({"port": ports[name]} if name in ports else {})} for name in self.names},
+        }
+        self.inventory.write_text(yaml.safe_dump(document))
+
+    def environment(self) -> dict[str, str]:
+        """What the commands run with."""
+        return {
+            **self.sandbox.environment(),
+            "PULUMI_BACKEND_URL": self.backend,
+            "FLEET_TEST_KEY": self.hosts.private_key,
+            "COLUMNS": "200",
+        }
+
+    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of ``python -m fleet`` on the inventory."""
+        command, *options = words
+        return subprocess.run(
+            [sys.executable, "-m", "fleet", command, str(self.inventory), *options],
+            env=self.environment(), cwd=paths.ROOT, capture_output=True, text=True, check=False, timeout=3600,
+        )  # fmt: skip
+
+    def state(self, stack: str) -> dict[str, Any]:
+        """A stack's state."""
+        done = subprocess.run(
+            ["pulumi", "-C", str(self.sandbox.folder / "project"), "stack", "export", "--stack", stack],
+            env=self.environment(), capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        state: dict[str, Any] = json.loads(done.stdout)["deployment"]
+        return state
+
+    def stacks(self) -> set[str]:
+        """The stacks that there are."""
+        done = subprocess.run(
+            ["pulumi", "-C", str(self.sandbox.folder / "project"), "stack", "ls", "--json"],
+            env=self.environment(), capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        return {stack["name"] for stack in json.loads(done.stdout)}
