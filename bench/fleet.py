@@ -77,20 +77,20 @@ def run(runs: int) -> Report:
 
 def measure(fleet: Fleet, runs: int) -> Cost:
     """Bring up ``fleet``, and again ``runs`` times with nothing to change."""
-    account = fleet.sandbox
+    sandbox = fleet.sandbox
     with peaks(every=0.5) as peak:
         first = timed(partial(up, fleet))
-        steps, calls = fleet.hosts.steps.total(), len(growth.configuring(account))
+        steps, calls = fleet.hosts.steps.total(), len(growth.configuring(sandbox))
         again = [timed(partial(up, fleet)) for _ in range(runs)]
-    stacks = account.folder / "state" / ".pulumi" / "stacks" / "watchpost"
+    states = [file for file in growth.state_folder(sandbox).glob("*.json*") if ".bak" not in file.suffixes]
     cost = Cost(
         hosts=len(fleet.names),
         shards=fleet.shards,
         first=first,
         again=again,
         steps=(steps, fleet.hosts.steps.total() - steps),
-        calls=(calls, (len(growth.configuring(account)) - calls) // runs),
-        stored=sum(file.stat().st_size for file in stacks.glob("*.json*") if ".bak" not in file.suffixes) / 1024,
+        calls=(calls, (len(growth.configuring(sandbox)) - calls) // runs),
+        stored=sum(file.stat().st_size for file in states) / 1024,
         engine=peak.megabytes["engine"],
         program=peak.megabytes["program"],
     )
@@ -112,14 +112,8 @@ def up(fleet: Fleet) -> None:
 @contextlib.contextmanager
 def of_simulated_hosts(count: int) -> Iterator[Fleet]:
     """A fleet of ``count`` hosts with nothing up."""
-    stack = Stack(folder=paths.local() / "bench" / "fleet", hosts=())
-    stack.stop()
-    try:
-        with simulated_hosts() as hosts:
-            stack.start()
-            state = f"file://{stack.folder / 'state'}"
-            fleet = Fleet(stack, hosts, state, "fleet", growth.names(count), ceil(count / SHARD))
-            fleet.write()
-            yield fleet
-    finally:
-        stack.stop()
+    folder = paths.local() / "bench" / "fleet"
+    with simulated_hosts() as hosts, Stack(folder=folder, hosts=()).afresh() as stack:
+        fleet = Fleet(stack, hosts, f"file://{folder / 'state'}", "fleet", growth.names(count), ceil(count / SHARD))
+        fleet.write()
+        yield fleet

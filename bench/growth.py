@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import correlation, linear_regression, median
 from typing import Any
 
@@ -96,9 +97,14 @@ def configuring(stack: Stack) -> list[dict[str, Any]]:
     return [request for request in stack.account.requests() if request["path"].startswith(paths)]
 
 
+def state_folder(stack: Stack) -> Path:
+    """Where the engine keeps the states of all stacks beside ``stack``, each in a file."""
+    return stack.folder / "state" / ".pulumi" / "stacks" / "watchpost"
+
+
 def state_file(stack: Stack) -> tuple[bytes, int]:
     """The state, and how large its file is."""
-    folder = stack.folder / "state" / ".pulumi" / "stacks" / "watchpost"
+    folder = state_folder(stack)
     compressed = folder / f"{stack.name}.json.gz"
     file = compressed if compressed.exists() else folder / f"{stack.name}.json"
     written = file.read_bytes()

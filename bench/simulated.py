@@ -27,16 +27,7 @@ def run(runs: int) -> Report:
 @contextlib.contextmanager
 def stack(count: int) -> Iterator[Stack]:
     """A stack of ``count`` hosts with nothing up."""
-    stack = Stack(folder=paths.local() / "bench" / "simulated", hosts=())
-    stack.stop()
-    try:
-        with simulated_hosts() as hosts:
-            stack.start()
-            key = stack.folder / "project" / "key"
-            key.touch(mode=0o600)
-            key.write_text(hosts.private_key)
-            entries = {name: {**hosts.host(name), "privateKeyFile": str(key)} for name in growth.names(count)}
-            stack.configure(hosts=entries, loadRequests=0)
-            yield stack
-    finally:
-        stack.stop()
+    folder = paths.local() / "bench" / "simulated"
+    with simulated_hosts() as hosts, Stack(folder=folder, hosts=()).afresh() as stack:
+        stack.configure(hosts=hosts.entries(growth.names(count), stack.project), loadRequests=0)
+        yield stack

@@ -28,14 +28,9 @@ for name, settings in {"command": {}, "random": {}, "datadog": {"validate": "fal
 @contextlib.contextmanager
 def stack(name: str, *hosts: str) -> Iterator[Stack]:
     """A stack with bare machines and nothing up yet; it is gone afterwards, also when its last run was killed."""
-    stack = Stack(folder=paths.local() / "bench" / name, hosts=hosts or ("vm",))
-    stack.stop()
-    try:
-        stack.start()
+    with Stack(folder=paths.local() / "bench" / name, hosts=hosts or ("vm",)).afresh() as stack:
         stack.configure(**LOAD)
         yield stack
-    finally:
-        stack.stop()
 
 
 def up(stack: Stack, *words: str) -> None:

@@ -80,6 +80,16 @@ class Stack:
         for folder in ("machines", "datadog", "project", "state", "pulumi-home", "plugins"):
             shutil.rmtree(self.folder / folder, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def afresh(self) -> Iterator["Stack"]:
+        """Itself, started with nothing up, whatever an earlier run left; nothing of it is left at the end."""
+        self.stop()
+        try:
+            self.start()
+            yield self
+        finally:
+            self.stop()
+
     def environment(self, engine_folder: Path | None = None) -> dict[str, str]:
         """What ``pulumi`` runs with: the engine and this interpreter first on PATH, state and plugins in the folder."""
         folders = [Path(sys.executable).parent, engine_folder or engine.ensure()]

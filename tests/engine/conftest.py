@@ -27,12 +27,9 @@ def _ended_in_order() -> None:
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """A stack of the test module's own, with nothing up yet."""
     folder: Path = paths.local() / "tests" / request.module.__name__.rpartition(".")[2]
-    stack = Stack(folder=folder)
-    stack.stop()
     try:
-        stack.start()
-        stack.configure(loadRequests=50, loadConcurrency=5)
-        yield stack
+        with Stack(folder=folder).afresh() as stack:
+            stack.configure(loadRequests=50, loadConcurrency=5)
+            yield stack
     finally:
-        stack.stop()
         shutil.rmtree(folder, ignore_errors=True)

@@ -70,17 +70,11 @@ class Fleet:
 
     def state(self, stack: str) -> dict[str, Any]:
         """A stack's state."""
-        done = subprocess.run(
-            ["pulumi", "-C", str(self.sandbox.folder / "project"), "stack", "export", "--stack", stack],
-            env=self.environment(), capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
+        done = self.sandbox.pulumi("stack", "export", "--stack", stack, environment=self.environment())
         state: dict[str, Any] = json.loads(done.stdout)["deployment"]
         return state
 
     def stacks(self) -> set[str]:
         """The stacks that there are."""
-        done = subprocess.run(
-            ["pulumi", "-C", str(self.sandbox.folder / "project"), "stack", "ls", "--json"],
-            env=self.environment(), capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
+        done = self.sandbox.pulumi("stack", "ls", "--json", environment=self.environment())
         return {stack["name"] for stack in json.loads(done.stdout)}

@@ -8,8 +8,9 @@ import contextlib
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import asyncssh
 
@@ -55,9 +56,13 @@ class Simulated:
         process.stdout.write(ANSWERS.get(script, f"simulated {verb}"))
         process.exit(0)
 
-    def host(self, name: str) -> dict[str, object]:
-        """One of them as an entry of ``watchpost:hosts``, but for its private key."""
-        return {"address": "127.0.0.1", "port": self.port, "user": name, "hostKey": self.host_key}
+    def entries(self, names: Iterable[str], folder: Path) -> dict[str, dict[str, object]]:
+        """Those of ``names`` as entries of ``watchpost:hosts``; their private key is a file in ``folder``."""
+        key = folder / f"{self.port}.key"
+        key.touch(mode=0o600)
+        key.write_text(self.private_key)
+        entry = {"address": "127.0.0.1", "port": self.port, "hostKey": self.host_key, "privateKeyFile": str(key)}
+        return {name: {**entry, "user": name} for name in names}
 
 
 @contextlib.contextmanager

@@ -105,11 +105,9 @@ def test_after_a_half_finished_up(stack: Stack) -> None:
 def test_a_second_stack_on_the_machine_is_refused_and_touches_nothing(stack: Stack) -> None:
     done = up(stack)
     assert done.code == 0, done.text
-    machine, other = stack.machines["vm"], Stack(folder=stack.folder.with_name("test_destroy_other"), hosts=())
+    machine = stack.machines["vm"]
     held = files(machine)
-    other.stop()
-    try:
-        other.start()
+    with Stack(folder=stack.folder.with_name("test_destroy_other"), hosts=()).afresh() as other:
         hosts = yaml.safe_load(stack.stack_file.read_text())["config"]["watchpost:hosts"]
         other.configure(part="hosts", loadRequests=0, hosts=hosts)
         refused = up(other)
@@ -117,8 +115,6 @@ def test_a_second_stack_on_the_machine_is_refused_and_touches_nothing(stack: Sta
         assert "watchpost: vm belongs to another stack of Watchpost (watchpost:" in refused.text
         assert "sudo rm /var/lib/watchpost/owner" in refused.text
         assert destroy(other).returncode == 0
-    finally:
-        other.stop()
     assert sorted(held ^ files(machine)) == []
 
 

@@ -26,14 +26,9 @@ HINT = "python -m components.recover --stack dev shows it, and removes it with -
 
 def datadog_side(folder: Path) -> Iterator[Stack]:
     """A stack without hosts, with nothing up yet."""
-    stack = Stack(folder=folder, hosts=())
-    stack.stop()
-    try:
-        stack.start()
+    with Stack(folder=folder, hosts=()).afresh() as stack:
         stack.configure(part="datadog")
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture(scope="module")

@@ -70,13 +70,8 @@ def as_postgres(*words: str | Path) -> list[str]:
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Stack]:
     """An account, an engine and its plugins; no machines."""
-    stack = Stack(folder=paths.local() / "tests" / "test_fleet", hosts=())
-    stack.stop()
-    try:
-        stack.start()
+    with Stack(folder=paths.local() / "tests" / "test_fleet", hosts=()).afresh() as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,32 +36,17 @@ class Many:
 
     def configure(self, **changes: Any) -> None:
         """Write the hosts into the stack's file, the mortal one with ``changes``."""
-        hosts = {
-            name: {**server.host(name), "privateKeyFile": str(_key(self.stack, name, server))}
-            for name in NAMES
-            for server in [self.mortal if name == MORTAL else self.others]
-        }
+        project = self.stack.project
+        hosts = self.others.entries(NAMES, project) | self.mortal.entries([MORTAL], project)
         self.stack.configure(hosts={**hosts, MORTAL: {**hosts[MORTAL], **changes}}, loadRequests=0)
-
-
-def _key(stack: Stack, name: str, server: Simulated) -> Path:
-    path = stack.folder / "project" / f"{name}.key"
-    path.touch(mode=0o600)
-    path.write_text(server.private_key)
-    return path
 
 
 @pytest.fixture(scope="module")
 def many() -> Iterator[Many]:
     """The stack, with nothing up yet."""
     stack = Stack(folder=paths.local() / "tests" / "test_many_hosts", hosts=())
-    stack.stop()
-    try:
-        with simulated_hosts() as others, contextlib.ExitStack() as life:
-            stack.start()
-            yield Many(stack, others, life.enter_context(simulated_hosts()), life)
-    finally:
-        stack.stop()
+    with simulated_hosts() as others, contextlib.ExitStack() as life, stack.afresh():
+        yield Many(stack, others, life.enter_context(simulated_hosts()), life)
 
 
 def test_a_dead_host_fails_alone_and_the_others_are_finished(many: Many) -> None:
@@ -107,31 +91,24 @@ def test_a_dead_host_holds_up_the_destruction_of_nothing_else(many: Many) -> Non
 
 
 def test_a_datadog_that_refuses_the_downtimes_holds_up_no_host() -> None:
-    stack = Stack(folder=paths.local() / "tests" / "test_many_hosts_refused", hosts=())
-    stack.stop()
-    try:
-        with simulated_hosts() as hosts:
-            stack.start()
-            key = str(_key(stack, "two", hosts))
-            entries = {name: {**hosts.host(name), "privateKeyFile": key} for name in NAMES[:2]}
-            stack.configure(hosts=entries, loadRequests=0)
-            stack.account.fault("POST", "/api/v2/downtime", 403, times=10)
-            refused = up(stack)
-            assert refused.code != 0
-            assert "403 Forbidden" in refused.text
-            assert not hosts.steps
-            going_on = up(stack, "--continue-on-error")
-            assert going_on.code != 0
-            assert "Traceback" not in refused.text + going_on.text
-            assert set(hosts.steps) == set(NAMES[:2])
-            assert content(stack.account) == {**ONE_OF_EACH, "downtimes": 0}
-            steps = Counter(hosts.steps)
-            stack.account.clear_faults()
-            done = up(stack)
-            assert done.code == 0, done.text
-            assert hosts.steps == steps
-            assert done.changed["create"]
-            assert all(name.startswith("closed-office") for name in done.names("create"))
-            assert content(stack.account) == ONE_OF_EACH
-    finally:
-        stack.stop()
+    folder = paths.local() / "tests" / "test_many_hosts_refused"
+    with simulated_hosts() as hosts, Stack(folder=folder, hosts=()).afresh() as stack:
+        stack.configure(hosts=hosts.entries(NAMES[:2], stack.project), loadRequests=0)
+        stack.account.fault("POST", "/api/v2/downtime", 403, times=10)
+        refused = up(stack)
+        assert refused.code != 0
+        assert "403 Forbidden" in refused.text
+        assert not hosts.steps
+        going_on = up(stack, "--continue-on-error")
+        assert going_on.code != 0
+        assert "Traceback" not in refused.text + going_on.text
+        assert set(hosts.steps) == set(NAMES[:2])
+        assert content(stack.account) == {**ONE_OF_EACH, "downtimes": 0}
+        steps = Counter(hosts.steps)
+        stack.account.clear_faults()
+        done = up(stack)
+        assert done.code == 0, done.text
+        assert hosts.steps == steps
+        assert done.changed["create"]
+        assert all(name.startswith("closed-office") for name in done.names("create"))
+        assert content(stack.account) == ONE_OF_EACH

@@ -22,12 +22,8 @@ CHECKED = {"address": "198.18.0.2", "user": "watchpost", "privateKey": "fake", "
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(folder=tmp_path_factory.mktemp("policy"), hosts=())
-    try:
-        stack.start()
+    with Stack(folder=tmp_path_factory.mktemp("policy"), hosts=()).afresh() as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture(scope="module")
