@@ -20,6 +20,9 @@ installed_version() {
   dpkg-query -W -f '${db:Status-Status} ${Version}\n' datadog-agent 2>/dev/null | sed -n 's/^installed \(.*:\)\?\([0-9.]*\).*/\2/p'
 }
 
+# Before anything is looked at: what is kept is that run's, too.
+[ "$1" = check ] || alone /var/lib/dpkg
+
 case $1 in
 check)
   found=$(installed_version)
@@ -57,7 +60,8 @@ remove)
   else
     repair_packages "${places[@]}"
     mapfile -t packages < <(dpkg-query -W -f '${binary:Package}\n' 'datadog-*' 2>/dev/null || true)
-    [ ${#packages[@]} = 0 ] || apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 purge "${packages[@]}"
+    [ ${#packages[@]} = 0 ] ||
+      heard apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 purge "${packages[@]}"
     for path in "${ours[@]}"; do
       grep -qxF "$path" "$kept/paths-before" || rm -rf "$path"
     done

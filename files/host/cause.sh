@@ -1,13 +1,23 @@
 #!/usr/bin/env bash
-# Part of other scripts: how a step gives up, with one sentence that says why, even where a program's own words bury it.
+# Part of other scripts: how a step runs what takes long, to its end and one at a time, and how it gives up, with one
+# sentence that says why, even where a program's own words bury it.
 set -eu
 said=
 
-# Runs a program, shown as it goes, and keeps what it says in $said.
+# Waits for an earlier run of the step whose connection was lost: what it runs by `heard` is still at work. The lock is
+# on a directory that is there anyway, and `tee` holds on to it as long as somebody writes.
+# The last word ends a run whose own connection was lost while it waited: by now, the host may have to be otherwise.
+alone() {
+  exec 9<"$1"
+  flock --nonblock 9 || { echo "waiting for an install that is still at work" && flock 9 && echo "it has ended"; }
+}
+
+# Runs a program, shown as it goes, and keeps what it says in $said. It comes to its end even where nobody listens any
+# more (-p): dpkg goes on after a maintainer script's helper that a broken pipe has killed, as if it had done its work.
 heard() {
   # In memory, since the disk may be full.
   local log=/run/watchpost-${0##*/}.log status
-  "$@" 2>&1 | tee "$log"
+  "$@" 2>&1 9<&- | tee -p "$log"
   status=${PIPESTATUS[0]}
   said=$(tail -c 20000 "$log")
   rm "$log"

@@ -51,6 +51,9 @@ choose() {
   give_up "apt on $(hostname) offers none of: $*" "${places[@]}"
 }
 
+# Before anything is looked at: what is kept is that run's, too.
+[ "$1" = check ] || alone /var/lib/dpkg
+
 case $1 in
 check)
   IFS=, read -ra wanted <<<"$packages"
@@ -88,7 +91,7 @@ remove)
   [ -e "$kept/ours" ] || installed | LC_ALL=C comm -13 "$kept/before" - >"$kept/ours"
   mapfile -t ours <"$kept/ours"
   repair_packages "${places[@]}"
-  [ ${#ours[@]} = 0 ] || apt-get "${options[@]}" purge "${ours[@]}"
+  [ ${#ours[@]} = 0 ] || heard apt-get "${options[@]}" purge "${ours[@]}"
   for directory in $directories; do
     grep -qxF "$directory" "$kept/directories" || rm -rf "$directory"
   done

@@ -18,18 +18,12 @@ complete() {
   done <"$directory/requirements.txt"
 }
 
-# An install whose connection was lost may still be at work; what it has started holds on to this, too.
-alone() {
-  exec 9<"$directory"
-  flock --nonblock 9 || { echo "waiting for an install that is still at work" && flock 9; }
-}
-
 case $1 in
 check)
   complete || { echo "the app's environment is not what requirements.txt names" >&2 && exit 1; }
   ;;
 apply)
-  alone
+  alone "$directory"
   # Only when something is missing: the app runs out of this folder.
   if ! complete; then
     pip() {
@@ -59,7 +53,7 @@ apply)
   "$directory/venv/bin/python" -m pip list --disable-pip-version-check 2>/dev/null | grep -i -E '^(ddtrace|flask) '
   ;;
 remove)
-  [ ! -d "$directory" ] || alone
+  [ ! -d "$directory" ] || alone "$directory"
   rm -rf "$directory/venv"
   rmdir --ignore-fail-on-non-empty "$directory" 2>/dev/null || true
   ;;

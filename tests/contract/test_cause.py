@@ -1,6 +1,7 @@
 """A step that gives up says why in one sentence, in whatever words the program at fault had it."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -77,3 +78,36 @@ def test_what_a_program_says_is_shown_and_kept_and_its_end_counts() -> None:
     done = bash(f"heard sh -c '{program}' sh \"$1\" || exit; echo well", "0")
     assert (done.returncode, done.stdout) == (0, "one\ntwo\nwell\n")
     assert not Path("/run/watchpost-some.sh.log").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="steps run as root")
+def test_a_program_comes_to_its_end_though_nobody_listens_and_the_next_run_waits_for_it(tmp_path: Path) -> None:
+    go_on, ended = tmp_path / "go-on", tmp_path / "ended"
+    program = f"echo begun; until [ -e {go_on} ]; do sleep 0.01; done; echo said; echo more; touch {ended}"
+    step = f"set -eu\n. files/host/cause.sh\nalone {tmp_path}\n"
+
+    def begin(program: str, first_words: bytes) -> "subprocess.Popen[bytes]":
+        command = ["bash", "-c", f"{step}heard sh -c '{program}'", "long.sh"]
+        run = subprocess.Popen(command, cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert run.stdout
+        assert run.stdout.readline() == first_words
+        return run
+
+    waits = b"waiting for an install that is still at work\n"
+    with (
+        begin(program, b"begun\n") as first,
+        begin(f"touch {tmp_path}/late", waits) as lost,
+        begin(program, waits) as next_one,
+    ):
+        assert first.stdout
+        assert lost.stdout
+        assert next_one.stdout
+        first.stdout.close()
+        lost.stdout.close()
+        assert not ended.exists()
+        go_on.touch()
+        assert next_one.stdout.readline() == b"it has ended\n"
+        assert ended.exists()
+        assert next_one.stdout.read() == b"begun\nsaid\nmore\n"
+    assert (first.returncode, lost.returncode, next_one.returncode) == (0, -signal.SIGPIPE, 0)
+    assert not (tmp_path / "late").exists()
