@@ -322,12 +322,18 @@ def test_files_folders_and_texts_are_copied(tmp_path: Path) -> None:
     on_bench(body)
 
 
-def test_a_local_command_runs_here(tmp_path: Path) -> None:
+@pytest.mark.parametrize("parents", ["", "watchpost:host:Host$", "watchpost:host:Host$watchpost:host:Inner$"])
+def test_a_local_command_runs_here_below_any_component(tmp_path: Path, parents: str) -> None:
     async def body(on: Bench) -> None:
-        kind = "command:local:Command"
+        kind = f"{parents}command:local:Command"
         made = await on.create(kind, create="pwd; echo $A; cat", dir=str(tmp_path), environment={"A": "a"}, stdin="in")
         assert made["stdout"] == f"{tmp_path}\na\nin"
         with pytest.raises(PluginError, match=r'^exit status 2: running "exit 2":\n$'):
             await on.create(kind, create="exit 2")
+        urn = URN.format(kind)
+        news = {"create": boxed(f"touch {tmp_path}/updated")}
+        await on.plugin.update(UpdateRequest(urn, "id", {}, news, 0, [], False))
+        await on.plugin.delete(DeleteRequest(urn, "id", {"delete": boxed(f"touch {tmp_path}/deleted")}, 0))
 
     on_bench(body)
+    assert {path.name for path in tmp_path.iterdir()} == {"updated", "deleted"}

@@ -115,20 +115,22 @@ class CommandProvider(Provider):
 
     async def create(self, request: CreateRequest) -> CreateResponse:
         """Run ``create``, or copy."""
-        name = "" if request.type == COPY else request.name
-        outputs = await self._work(request.urn, request.type, request.properties, {}, ("create",), request.preview)
+        kind = _token(request.type)
+        name = "" if kind == COPY else request.name
+        outputs = await self._work(request.urn, kind, request.properties, {}, ("create",), request.preview)
         return CreateResponse(f"{name}{secrets.token_hex(4)}", outputs)
 
     async def update(self, request: UpdateRequest) -> UpdateResponse:
         """Run ``update``, else ``create`` again, or copy."""
-        order = ("update", "create")
+        kind, order = _token(request.type), ("update", "create")
         old = {name: value for name, value in request.olds.items() if name.startswith("std") and name != "stdin"}
-        return UpdateResponse(await self._work(request.urn, request.type, request.news, old, order, request.preview))
+        return UpdateResponse(await self._work(request.urn, kind, request.news, old, order, request.preview))
 
     async def delete(self, request: DeleteRequest) -> None:
         """Run ``delete`` if there is one; a copied file stays where it is."""
-        if request.type != COPY:
-            await self._run(request.urn, request.type, plain_map(request.properties), ("delete",))
+        kind = _token(request.type)
+        if kind != COPY:
+            await self._run(request.urn, kind, plain_map(request.properties), ("delete",))
 
     async def _work(
         self,
@@ -210,9 +212,14 @@ async def _run_here(state: Mapping[str, Any], command: str, output: Output) -> d
     return output.stored()
 
 
+def _token(kind: str) -> str:
+    """The resource's own type: in a URN, those of its parents stand before it."""
+    return kind.rpartition("$")[2]
+
+
 def _kind(token: str) -> Kind:
     try:
-        return KINDS[token.rpartition("$")[2]]  # a token begins with those of the parents
+        return KINDS[_token(token)]
     except KeyError:
         raise PluginError(f"unrecognized resource type {token}: this stand-in has {', '.join(KINDS)}") from None
 
