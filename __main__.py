@@ -121,6 +121,7 @@ def watched_from_datadog() -> dict[str, pulumi.Input[object]]:
             metric=MY_METRIC.name,
             mentions=settings.mentions,
             mark=own,
+            repairs=settings.repairs,
         ),
         in_datadog,
     )

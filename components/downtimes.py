@@ -1,7 +1,25 @@
-"""The downtimes that mute the monitor exactly outside office hours."""
+"""The downtimes that mute the monitor exactly outside office hours.
 
+A downtime is made and cancelled, never changed: an update would send its schedule again, and Datadog may refuse a
+start that has passed meanwhile, or a recurrence that is used up. So a downtime's resource is named
+
+    NAME-KIND-DIGEST-SCHEDULE, as in ``closed-office-nights-1a2b3c4d-mo-tu-we-th-fr-su-1900-14h-Europe-Paris``
+
+where DIGEST stands for the message with its recipients. Another message, or other office hours, make another downtime,
+and then the old one is cancelled; anything else that changes replaces it.
+
+To have a downtime made anew, as when somebody cancelled it by hand, set ``watchpost:repairs`` for NAME-KIND
+(:func:`repair_key` of the resource's name) to a text that differs from the last time, such as the date.
+
+Sources: https://docs.datadoghq.com/monitors/downtimes/,
+https://github.com/DataDog/datadog-sync-cli/pull/664 (what Datadog refuses in an update)
+"""
+
+import hashlib
+import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -13,14 +31,26 @@ from components.mark import Mark
 from components.office_hours import DAYS, OfficeHours, Recurrence, duration_text, recurrences
 
 MARGIN = timedelta(minutes=3)
-"""How long after a run of the program its downtimes begin at the earliest."""
+"""How long after a run of the program its downtimes' starts lie at the earliest: none is past when Datadog sees it."""
+
+ONCE = "FREQ=DAILY;INTERVAL=1;COUNT=1"
 
 WHEN = {"nights": "every night before or after an office day", "closed-days": "all day on the other days"}
+
+NOTIFY_END_TYPES: tuple[str, ...] = ()
+"""At which ends of a downtime the monitor repeats what still alerts: at none. Left out, at the end of every night.
+
+The API takes an empty list, as the acceptance tests of DataDog/terraform-provider-datadog have recorded
+(TestAccDowntimeScheduleBasicOneTimeWithMonitorID). ``notify_end_states`` mean nothing without it: they are Datadog's.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfficeHoursDowntimesArgs:
-    """Mutes ``monitor`` outside ``hours``, and tells ``mentions`` whenever a downtime is scheduled, starts or ends."""
+    """Mutes ``monitor`` outside ``hours``, and tells ``mentions`` whenever a downtime is scheduled, starts or ends.
+
+    ``repairs`` are downtimes to make anew, by :func:`repair_key`, each with a text that differs from the last time.
+    """
 
     site: str
     env: str
@@ -29,14 +59,14 @@ class OfficeHoursDowntimesArgs:
     metric: str
     mentions: str
     mark: Mark
+    repairs: Mapping[str, str] = field(default_factory=dict)
 
 
 class OfficeHoursDowntimes(pulumi.ComponentResource):
     """Two recurring downtimes, for the nights and for the days without office hours.
 
-    A recurrence needs a start, which must not lie in the past when the downtime is made, and can't be changed while
-    the downtime is active. So the schedule is set once and then left alone; its form is part of the resource's name,
-    and other office hours make other downtimes in the place of the old.
+    Their schedule is set once: a later run would compute later starts, and is not asked. Another monitor, or a message
+    that somebody edited in Datadog (seen by ``pulumi up --refresh``), replaces the downtime too.
 
     Source: https://docs.datadoghq.com/monitors/downtimes/
     """
@@ -49,17 +79,29 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
         now, hooks = datetime.now(UTC), args.mark.hooks(name)
         self.links = {}
         for kind, recurrence in recurrences(args.hours).items():
-            full_name = f"{name}-{kind}-{identity(recurrence)}"
+            key, text = f"{name}-{kind}", message(args, kind)
+            full_name = f"{key}-{digest(text, args.repairs.get(key, ''))}-{identity(recurrence)}"
             downtime = datadog.DowntimeSchedule(
                 full_name,
                 monitor_identifier=datadog.DowntimeScheduleMonitorIdentifierArgs(monitor_id=args.monitor.id.apply(int)),
                 scope="*",
-                message=pulumi.Output.concat(message(args, kind), "\n\n(", args.mark.of(full_name), ")"),
+                message=pulumi.Output.concat(text, "\n\n(", args.mark.of(full_name), ")"),
+                # What alerted before closing time and recovers at night is told to nobody at night.
+                mute_first_recovery_notification=True,
+                notify_end_types=list(NOTIFY_END_TYPES),
                 display_timezone=args.hours.timezone,
                 recurring_schedule=datadog.DowntimeScheduleRecurringScheduleArgs(
-                    timezone=args.hours.timezone, recurrences=schedule(recurrence, now)
+                    timezone=args.hours.timezone, recurrences=[*schedule(recurrence, now), *at_once(recurrence, now)]
                 ),
-                opts=pulumi.ResourceOptions(parent=self, ignore_changes=["recurringSchedule"], hooks=hooks),
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    ignore_changes=["recurringSchedule"],
+                    # A replacement is sent the schedule of this run. The old one is cancelled first: it mutes a monitor
+                    # that is gone, or isn't as Watchpost made it, and its mark is the new one's.
+                    replace_on_changes=["*"],
+                    delete_before_replace=True,
+                    hooks=hooks,
+                ),
             )
             self.links[kind] = downtime.id.apply(lambda identifier: links.downtime(args.site, identifier))
         self.register_outputs({"links": self.links})
@@ -68,15 +110,12 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
 def schedule(recurrence: Recurrence, now: datetime) -> list[datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs]:
     """The recurrence from its next start on; one that is under way is made up for, once.
 
-    Both begin a little later than ``now``, so that no start lies in the past when Datadog gets to see it. A monitor
-    that is as new as its downtimes can't speak before that: its first evaluation needs a full window.
+    Both begin a little later than ``now``, so that no start lies in the past when Datadog gets to see it;
+    :func:`at_once` mutes until then.
 
     Source: https://docs.datadoghq.com/api/latest/downtimes/#schedule-a-downtime
     """
-    begin = now.replace(second=0, microsecond=0) + MARGIN
-    if begin.astimezone(ZoneInfo(recurrence.timezone)).fold:
-        # In the second pass of an hour that exists twice, a local time would be read as one of the first.
-        begin = begin.replace(minute=0) + timedelta(hours=1)
+    begin = earliest_start(recurrence, now)
     weekly = datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs(
         rrule=recurrence.rrule, duration=duration_text(recurrence.duration), start=recurrence.first_start(begin)
     )
@@ -84,11 +123,54 @@ def schedule(recurrence: Recurrence, now: datetime) -> list[datadog.DowntimeSche
     if not rest or recurrence.under_way(begin - timedelta(minutes=1)) is None:
         return [weekly]  # nothing is under way, or it begins at that very minute
     once = datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs(
-        rrule="FREQ=DAILY;INTERVAL=1;COUNT=1",
+        rrule=ONCE,
         duration=duration_text(rest),
         start=begin.astimezone(ZoneInfo(recurrence.timezone)).strftime("%Y-%m-%dT%H:%M:%S"),
     )
     return [weekly, once]
+
+
+def at_once(recurrence: Recurrence, now: datetime) -> list[datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs]:
+    """What mutes from the moment at which the downtime is made until :func:`schedule` does, where the office is closed.
+
+    So a downtime that takes another's place leaves no gap. It has no start, which to Datadog is the moment at which it
+    is made: a little after ``now``. It may end that much late; where closing time is minutes away, it begins early.
+
+    Source: https://docs.datadoghq.com/api/latest/downtimes/#schedule-a-downtime
+    """
+    begin = earliest_start(recurrence, now)
+    closed = next(recurrence.occurrences(now, begin), None)
+    if closed is None:
+        return []
+    minutes = -(-(min(closed[1], begin) - now) // timedelta(minutes=1))
+    return [
+        datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs(
+            rrule=ONCE, duration=duration_text(timedelta(minutes=minutes))
+        )
+    ]
+
+
+def earliest_start(recurrence: Recurrence, now: datetime) -> datetime:
+    """From when on a downtime that is made at ``now`` may have a start: a whole minute, that exists once."""
+    begin = now.replace(second=0, microsecond=0) + MARGIN
+    if begin.astimezone(ZoneInfo(recurrence.timezone)).fold:
+        # In the second pass of an hour that exists twice, a local time would be read as one of the first.
+        begin = begin.replace(minute=0) + timedelta(hours=1)
+    return begin
+
+
+def digest(text: str, repair: str = "") -> str:
+    """Eight hexadecimal digits for what recipients are told, and for the text that has the downtime made anew."""
+    return hashlib.sha256(json.dumps([text, repair]).encode()).hexdigest()[:8]
+
+
+def repair_key(resource: str) -> str:
+    """The key of ``watchpost:repairs`` that has a downtime made anew, by its resource's name.
+
+    >>> repair_key("closed-office-nights-1a2b3c4d-mo-tu-we-th-fr-su-1900-14h-Europe-Paris")
+    'closed-office-nights'
+    """
+    return re.split(r"-[0-9a-f]{8}-", resource, maxsplit=1)[0]
 
 
 def identity(recurrence: Recurrence) -> str:

@@ -116,12 +116,17 @@ def warnings_come_first(type_: str, props: Props) -> Iterator[str]:
 
 
 def downtimes_have_an_anchor(type_: str, props: Props) -> Iterator[str]:
-    """A recurring downtime says in which time zone it counts, and when its first occurrence starts."""
+    """A recurring downtime says in which time zone it counts, and when its first occurrence starts.
+
+    What happens only once may begin when the downtime is made.
+    """
     if type_ != DOWNTIME or not (schedule := props.get("recurringSchedule")):
         return
     if schedule.get("timezone") not in available_timezones():
         yield "`recurringSchedule` has no IANA time zone: Datadog takes UTC, and the summer moves the hours"
     for recurrence in schedule["recurrences"]:
+        if recurrence.get("start") is None and re.search(r";COUNT=1(;|$)", recurrence["rrule"]):
+            continue
         if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", recurrence.get("start") or ""):
             yield f"the recurrence {recurrence['rrule']} has no `start`: it would begin whenever `pulumi up` runs"
 

@@ -206,8 +206,7 @@ def _current(request: web.Request, downtime: dict[str, Any]) -> dict[str, Any]:
 def _downtime(request: web.Request) -> dict[str, Any]:
     """The downtime of the path; a cancelled one is forgotten after two days."""
     downtime = thing(request, "downtime", request.match_info["id"], "Downtime")
-    canceled = downtime["attributes"]["canceled"]
-    if canceled and request.app[STORE].now() - datetime.datetime.fromisoformat(canceled) > downtimes.KEPT:
+    if _forgotten(request, downtime):
         raise RefusedError(404, "Downtime not found")
     return downtime
 
@@ -218,7 +217,7 @@ def _put_downtime(request: web.Request, name: str, given: dict[str, Any], old: d
         given, old, now=store.now(), has_monitor=lambda number: store.get("monitor", str(number)) is not None
     )
     number = attributes["monitor_identifier"].get("monitor_id")
-    monitor = None if number is None else {"type": "monitors", "id": str(number)}
+    monitor = None if number is None else {"type": "monitor", "id": str(number)}
     downtime = {
         "id": name,
         "type": "downtime",
@@ -232,8 +231,15 @@ def _put_downtime(request: web.Request, name: str, given: dict[str, Any], old: d
     return web.json_response({"data": downtime})
 
 
+def _forgotten(request: web.Request, downtime: dict[str, Any]) -> bool:
+    canceled = downtime["attributes"]["canceled"]
+    return bool(canceled and request.app[STORE].now() - datetime.datetime.fromisoformat(canceled) > downtimes.KEPT)
+
+
 async def list_downtimes(request: web.Request) -> web.Response:
-    found = [_current(request, downtime) for downtime in request.app[STORE].all("downtime")]
+    """All downtimes; a cancelled one is listed for as long as it can be read."""
+    kept = [downtime for downtime in request.app[STORE].all("downtime") if not _forgotten(request, downtime)]
+    found = [_current(request, downtime) for downtime in kept]
     part = page(request, found, offset="page[offset]", limit="page[limit]", most=30)
     return web.json_response({"data": part, "meta": {"page": {"total_filtered_count": len(found)}}})
 
@@ -249,15 +255,15 @@ async def get_downtime(request: web.Request) -> web.Response:
 
 async def update_downtime(request: web.Request) -> web.Response:
     old = _downtime(request)
-    if old["attributes"]["canceled"]:
-        raise RefusedError(400, "Canceled downtimes cannot be changed")
+    if old["attributes"]["canceled"]:  # unsure: Datadog may also say why
+        raise RefusedError(404, "Downtime not found")
     body = await parsed(request, DowntimeUpdateRequest)
     return _put_downtime(request, old["id"], body["data"]["attributes"], old["attributes"])
 
 
 async def cancel_downtime(request: web.Request) -> web.Response:
     store, downtime = request.app[STORE], _downtime(request)
-    if downtime["attributes"]["canceled"]:
+    if downtime["attributes"]["canceled"]:  # unsure: Datadog may also take it, and do nothing
         raise RefusedError(404, "Downtime not found")
     attributes = downtime["attributes"] | {"canceled": store.now().isoformat(), "status": "canceled"}
     store.put("downtime", downtime["id"], downtime | {"attributes": attributes})

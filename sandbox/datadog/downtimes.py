@@ -1,8 +1,11 @@
 """The rules of Datadog's servers for downtimes, and when one is active.
 
-Source: https://docs.datadoghq.com/monitors/downtimes/ and https://docs.datadoghq.com/api/latest/downtimes/, and the
-errors that users report. A recurrence is local to its zone; how long it lasts is real time, so that a day of 23 hours
-does not shorten it.
+Where it is not certain that Datadog refuses, this does: a start in the past is refused on update too, also one that
+stays what it was, and so is a recurrence that is used up. A recurrence is local to its zone; how long it lasts is real
+time, so that a day of 23 hours does not shorten it.
+
+Sources: https://docs.datadoghq.com/monitors/downtimes/, https://docs.datadoghq.com/api/latest/downtimes/, the errors
+that users report, and what Datadog's own tool works around: https://github.com/DataDog/datadog-sync-cli/pull/664
 """
 
 import datetime
@@ -23,10 +26,20 @@ DURATION = re.compile(r"([1-9]\d*)([mhdw])")
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 FREQUENCIES = ("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 MOST_RECURRENCES = 5
+MOST_TAGS = 32
+LONGEST_TAG = 256
 KEPT = datetime.timedelta(days=2)
 """How long a cancelled downtime stays readable."""
 
+TERM = r"-?[A-Za-z][\w./-]*:(?:[^\s()&?:]+|\([^()&?:]+(?:\s+(?:AND|OR)\s+[^()&?:]+)*\))"
+SCOPE = re.compile(rf"\*|{TERM}(?:(?:\s+AND)?\s+{TERM})*")
+"""A scope: all groups, or tags with keys that are joined by AND; OR stands only among the values of one key.
+
+Source: https://docs.datadoghq.com/monitors/downtimes/#downtime-scope-limitations
+"""
+
 PAST = "Scheduled downtime start cannot be in the past"
+USED_UP = "Downtime recurrence has no future occurrence"
 IN_PROGRESS = "Start times of downtimes in progress cannot be changed"
 
 Span = tuple[datetime.datetime, datetime.datetime]
@@ -104,29 +117,29 @@ def status(schedule: Mapping[str, Any], now: datetime.datetime) -> str:
     return "active" if current[0] <= now else "scheduled"
 
 
-def _recurring(schedule: Mapping[str, Any], now: datetime.datetime, old: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The schedule with every start filled in, against the ``old`` one."""
+def _recurring(schedule: Mapping[str, Any], now: datetime.datetime) -> dict[str, Any]:
+    """The schedule with every start filled in."""
     there = zone(schedule.get("timezone"))
     here = now.astimezone(there).replace(tzinfo=None, microsecond=0)
     given = schedule.get("recurrences") or []
     if not 1 <= len(given) <= MOST_RECURRENCES:
         raise RefusedError(400, f"A downtime has 1 to {MOST_RECURRENCES} recurrences")
-    anchors = [recurrence["start"] for recurrence in (old or {}).get("recurrences", [])]
     filled = []
-    for number, recurrence in enumerate(given):
+    for recurrence in given:
         start = recurrence.get("start") or here.strftime(LOCAL)
-        if _local(start) < here and start not in anchors[number : number + 1]:
+        if _local(start) < here:
             raise RefusedError(400, PAST)
         duration(recurrence["duration"])
-        rule(recurrence["rrule"], _local(start))
+        if rule(recurrence["rrule"], _local(start)).after(here, inc=True) is None:
+            raise RefusedError(400, f"{USED_UP}: {recurrence['rrule']}")
         filled.append({"start": start, "rrule": recurrence["rrule"], "duration": recurrence["duration"]})
     return {"timezone": there.key, "recurrences": filled}
 
 
-def _once(schedule: Mapping[str, Any], now: datetime.datetime, old: Mapping[str, Any] | None) -> dict[str, Any]:
+def _once(schedule: Mapping[str, Any], now: datetime.datetime) -> dict[str, Any]:
     start = schedule.get("start") or now.replace(microsecond=0).isoformat()
     end = schedule.get("end")
-    if _utc(start) < now.replace(microsecond=0) and not (old and "start" in old and _utc(old["start"]) == _utc(start)):
+    if _utc(start) < now.replace(microsecond=0):
         raise RefusedError(400, PAST)
     if end is not None and _utc(end) <= max(_utc(start), now):
         raise RefusedError(400, "Scheduled downtime end must be after its start and in the future")
@@ -145,7 +158,7 @@ def schedule(given: Mapping[str, Any] | None, now: datetime.datetime, old: dict[
     fill = _recurring if "recurrences" in given or "timezone" in given else _once
     if old is not None and status(old, now) == "active" and _moved(given, old):
         raise RefusedError(400, IN_PROGRESS)
-    return fill(given, now, old)
+    return fill(given, now)
 
 
 def _moved(given: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
@@ -176,9 +189,13 @@ def attributes(
     """
     merged = {**_DEFAULTS, **(old or {}), **{name: value for name, value in given.items() if value is not None}}
     merged["message"] = given.get("message", (old or {}).get("message"))
-    number = merged["monitor_identifier"].get("monitor_id")
+    number, tags = (merged["monitor_identifier"].get(name) for name in ("monitor_id", "monitor_tags"))
     if number is not None and not has_monitor(number):
         raise RefusedError(400, f"Monitor {number} does not exist")
+    if tags is not None and not (0 < len(tags) <= MOST_TAGS and all(0 < len(tag) <= LONGEST_TAG for tag in tags)):
+        raise RefusedError(400, f"A downtime has 1 to {MOST_TAGS} monitor tags of at most {LONGEST_TAG} characters")
+    if not SCOPE.fullmatch(merged["scope"]):
+        raise RefusedError(400, f"Invalid scope {merged['scope']!r}")
     merged["display_timezone"] = zone(merged["display_timezone"]).key
     merged["schedule"] = schedule(given.get("schedule"), now, (old or {}).get("schedule"))
     merged["created"] = (old or {}).get("created", now.isoformat())

@@ -154,21 +154,6 @@ def test_another_version_of_the_app_is_deployed_and_loaded_anew(stack: Stack) ->
     assert _eventually(lambda: [e for e in stack.account.events() if "version:1.1.0" in e.get("tags", [])])
 
 
-def test_other_recipients_are_told_even_while_a_downtime_is_active(stack: Stack) -> None:
-    today = datetime.datetime.now(ZoneInfo("Europe/Paris"))
-    night = (today + datetime.timedelta(days=8 - today.weekday())).replace(hour=21)  # the next Tuesday
-    stack.account.travel(night)
-    stack.configure(recipients=["other@example.com"])
-    done = up(stack)
-    assert done.code == 0, done.text
-    assert "active" in {downtime["attributes"]["status"] for downtime in stack.account.downtimes()}
-    assert "@other@example.com" in stack.account.monitors()[0]["message"]
-    assert "@you@example.com" not in str([stack.account.monitors(), stack.account.downtimes()])
-    assert all("@other@example.com" in downtime["attributes"]["message"] for downtime in stack.account.downtimes())
-    assert up(stack, "--expect-no-changes").code == 0
-    stack.account.travel(None)
-
-
 def test_a_snapshot_is_sent_to_a_person(stack: Stack) -> None:
     stack.python("-m", "components.snapshot", "--env", "dev", "--to", "other@example.com")
     texts = [event["text"] for event in stack.account.events() if "Snapshot" in event["title"]]

@@ -235,6 +235,8 @@ class TestDowntimes:
             ({"rrule": "DTSTART:20370101T000000\nRRULE:FREQ=WEEKLY"}, "rrule"),
             ({"rrule": "FREQ=WEEKLY;DURATION=PT1H"}, "not supported"),
             ({"rrule": "FREQ=WEEKLY;BYDAY=XX"}, "rrule"),
+            ({"rrule": "FREQ=WEEKLY;UNTIL=20200101T000000"}, "no future occurrence"),
+            ({"rrule": "FREQ=DAILY;COUNT=1;UNTIL=20370101T000000"}, "no future occurrence"),
             ({"strat": "2037-01-03T00:00:00"}, "unknown property 'strat'"),
         ],
     )
@@ -245,6 +247,29 @@ class TestDowntimes:
     def test_six_recurrences_are_too_many(self, call: Call) -> None:
         many = downtime({"monitor_tags": ["*"]}, *[recurrence()] * 6)
         assert "1 to 5" in refusal(call("POST", "/api/v2/downtime", many))
+
+    @pytest.mark.parametrize(
+        "scope", ["prod", "env:a OR env:b", "service:auth?", "en&v:prod", "", "env:(a OR (b AND c))", "env:"]
+    )
+    def test_a_scope_that_datadog_does_not_know_is_refused(self, call: Call, scope: str) -> None:
+        body = changed(downtime({"monitor_tags": ["*"]}, recurrence()), "data.attributes.scope", scope)
+        assert "Invalid scope" in refusal(call("POST", "/api/v2/downtime", body))
+
+    @pytest.mark.parametrize("scope", ["*", "env:(a OR b)", "service:shop AND -env:prod", "host:db-*", "a:b c:d"])
+    def test_a_scope_of_datadog_s_own_examples_is_taken(self, call: Call, scope: str) -> None:
+        body = changed(downtime({"monitor_tags": ["*"]}, recurrence()), "data.attributes.scope", scope)
+        status, made = call("POST", "/api/v2/downtime", body)
+        assert status == 200
+        assert call("DELETE", f"/api/v2/downtime/{made['data']['id']}")[0] == 204
+
+    def test_a_downtime_has_32_monitor_tags_at_most(self, call: Call) -> None:
+        many = downtime({"monitor_tags": [f"team:{number}" for number in range(33)]}, recurrence())
+        assert "1 to 32" in refusal(call("POST", "/api/v2/downtime", many))
+
+    def test_a_start_that_has_passed_is_refused_once_it_was_taken_too(self, call: Call) -> None:
+        once = {"start": "2020-01-01T00:00:00Z", "end": "2037-01-01T00:00:00Z"}
+        body = changed(downtime({"monitor_tags": ["*"]}), "data.attributes.schedule", once)
+        assert "cannot be in the past" in refusal(call("POST", "/api/v2/downtime", body))
 
     def test_a_monitor_or_zone_that_does_not_exist_is_refused(self, call: Call) -> None:
         assert "Monitor 1 " in refusal(call("POST", "/api/v2/downtime", downtime({"monitor_id": 1}, recurrence())))
@@ -280,12 +305,21 @@ class TestDowntimes:
             assert call("GET", path)[1]["data"]["attributes"]["status"] == "active"
             assert "in progress cannot be changed" in refusal(patch(start="2037-01-10T00:00:00"))
             assert "in progress cannot be changed" in refusal(patch(start=None))
-            assert patch(duration="20h")[0] == 200
+            assert "cannot be in the past" in refusal(patch(duration="20h"))
+            assert "cannot be in the past" in refusal(patch())
+            message: Json = {"data": {"id": "", "type": "downtime", "attributes": {"message": "other"}}}
+            assert call("PATCH", path, message)[1]["data"]["attributes"]["message"] == "other"
             assert call("DELETE", path)[0] == 204
             assert call("GET", path)[1]["data"]["attributes"]["status"] == "canceled"
             assert made["id"] not in {downtime["id"] for downtime in account.downtimes()}
+            assert call("DELETE", path) == call("PATCH", path, message) == (404, {"errors": ["Downtime not found"]})
+            listed = {
+                entry["id"]: entry["attributes"]["status"] for entry in call("GET", "/api/v2/downtime")[1]["data"]
+            }
+            assert listed[made["id"]] == "canceled"
             account.travel(begin + datetime.timedelta(days=2, hours=2))
             assert call("GET", path)[0] == 404
+            assert made["id"] not in str(call("GET", "/api/v2/downtime"))
         finally:
             account.travel(None)
 

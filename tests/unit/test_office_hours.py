@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from components.downtimes import MARGIN, identity, schedule
+from components.downtimes import MARGIN, at_once, identity, schedule
 from components.office_hours import DAYS, OfficeHours, closed_days, duration_text, first_fault, nights, recurrences
 from components.settings import SettingsError, validate
 from tests.unit import recorder
@@ -198,6 +198,35 @@ def test_the_first_stretch_is_exact(moment: str) -> None:
     for recurrence in told:
         start = datetime.fromisoformat(recurrence.start).replace(tzinfo=ZoneInfo("Europe/Paris"))
         assert start >= first_minute(now)
+
+
+def made(office: OfficeHours, now: datetime, delay: timedelta) -> list[Repeated]:
+    """All that Datadog holds of downtimes that a run at ``now`` made ``delay`` later; what has no start began then."""
+    start = (now + delay).astimezone(ZoneInfo(office.timezone)).strftime("%Y-%m-%dT%H:%M:%S")
+    begun = [told for recurrence in recurrences(office).values() for told in at_once(recurrence, now)]
+    assert all(told.start is None for told in begun)
+    return scheduled(office, now) + [
+        Repeated(rrule=str(told.rrule), duration=str(told.duration), start=start, zone=office.timezone)
+        for told in begun
+    ]
+
+
+@pytest.mark.parametrize("delay", [timedelta(0), timedelta(seconds=20), MARGIN - timedelta(seconds=1)])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_what_takes_another_s_place_mutes_from_the_moment_at_which_it_is_made(moment: str, delay: timedelta) -> None:
+    now = datetime.fromisoformat(MOMENTS[moment]).replace(tzinfo=ZoneInfo("Europe/Paris")).astimezone(UTC)
+    begin, end = minute(now + delay), minute(now + timedelta(days=15))
+    muted, should = is_muted(made(hours(), now, delay), begin, end), expected(hours(), begin, end)
+    wrong = [at for at, (left, right) in enumerate(zip(muted, should, strict=True)) if left != right]
+    # Muted a little early or late, never too little, and all exact once the starts are there.
+    assert all(muted[at] for at in wrong), moment
+    assert len(wrong) <= MARGIN // timedelta(minutes=1)
+    assert all(at < 2 * MARGIN // timedelta(minutes=1) for at in wrong)
+
+
+def test_in_office_hours_nothing_begins_at_once() -> None:
+    now = datetime(2027, 6, 9, 10, 30, tzinfo=ZoneInfo("Europe/Paris")).astimezone(UTC)
+    assert [told for recurrence in recurrences(hours()).values() for told in at_once(recurrence, now)] == []
 
 
 @pytest.mark.parametrize("zone", ZONES)

@@ -147,6 +147,8 @@ def test_the_newer_way_to_notice_silence_passes() -> None:
         ({"timezone": "Paris", "recurrences": [RECURRENCE]}, 1),
         ({"timezone": "Europe/Paris", "recurrences": [{**RECURRENCE, "start": None}, RECURRENCE]}, 1),
         ({"timezone": "Europe/Paris", "recurrences": [{**RECURRENCE, "start": "2026-11-28T00:00:00Z"}]}, 1),
+        ({"timezone": "Europe/Paris", "recurrences": [{"rrule": "FREQ=DAILY;COUNT=1", "duration": "3m"}]}, 0),
+        ({"timezone": "Europe/Paris", "recurrences": [{"rrule": "FREQ=DAILY;COUNT=10", "duration": "3m"}]}, 1),
     ],
 )
 def test_a_recurring_downtime_needs_time_zone_and_start(schedule: dict[str, Any], count: int) -> None:

@@ -1,0 +1,150 @@
+"""Downtimes are made and cancelled, never changed, and mute without a gap: on an API that takes no passed start."""
+
+import datetime
+import json
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from sandbox import paths
+from sandbox.stack import Stack
+from tests.engine.stacks import Update, up
+
+PARIS = ZoneInfo("Europe/Paris")
+DAY = datetime.timedelta(days=1)
+MOVED_CLOCK = str(Path(__file__).with_name("moved_clock"))
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A stack that makes what is in Datadog and nothing else."""
+    with Stack(folder=paths.local() / "tests" / "test_downtimes", hosts=()).afresh() as stack:
+        stack.configure(part="datadog", hosts={})
+        yield stack
+
+
+@dataclass
+class Clock:
+    """What time it is, for the account and for the program alike."""
+
+    stack: Stack
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def go_to(self, weekday: int, hour: int) -> None:
+        """An hour of the next week: Monday is 0."""
+        today = datetime.datetime.now(PARIS)
+        at = (today + (7 + weekday - today.weekday()) * DAY).replace(hour=hour, minute=30)
+        self.stack.account.travel(at)
+        self.environment = {"PYTHONPATH": MOVED_CLOCK, "MOVED_BY": str((at - today).total_seconds())}
+
+    def up(self, *words: str) -> Update:
+        """``pulumi up`` at that time."""
+        return up(self.stack, *words, environment=self.environment)
+
+
+@pytest.fixture(scope="module")
+def clock(stack: Stack) -> Clock:
+    return Clock(stack)
+
+
+def call(stack: Stack, method: str, path: str, body: Any = None) -> None:
+    """Do something in Datadog as somebody else would."""
+    account = stack.account
+    headers = {"DD-API-KEY": account.api_key, "DD-APPLICATION-KEY": account.app_key, "Content-Type": "application/json"}
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(f"{account.url}{path}", data=data, headers=headers, method=method)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - the account is on loopback
+        pass
+
+
+def of_downtimes(stack: Stack, since: int = 0) -> list[dict[str, Any]]:
+    """What was asked of the API about downtimes, but for reading, after the first ``since`` requests."""
+    return [
+        request
+        for request in stack.account.requests()[since:]
+        if request["path"].startswith("/api/v2/downtime") and request["method"] != "GET"
+    ]
+
+
+def made_and_cancelled(stack: Stack, since: int) -> list[str]:
+    """The methods of what was asked, all of which was done."""
+    asked = of_downtimes(stack, since)
+    assert all(request["status"] in (200, 204) for request in asked), asked
+    return [request["method"] for request in asked]
+
+
+def test_what_people_are_mailed_is_as_little_as_datadog_allows(stack: Stack, clock: Clock) -> None:
+    done = clock.up()
+    assert done.code == 0, done.text
+    for downtime in stack.account.downtimes():
+        attributes = downtime["attributes"]
+        assert attributes["mute_first_recovery_notification"] is True
+        assert attributes["notify_end_types"] == []
+    assert clock.up("--expect-no-changes", "--refresh").code == 0
+
+
+@pytest.mark.parametrize(("weekday", "hour"), [(1, 22), (5, 12), (2, 11)], ids=["night", "Saturday", "office hours"])
+def test_other_recipients_are_told_by_a_new_downtime_before_the_old_one_goes(
+    stack: Stack, clock: Clock, weekday: int, hour: int
+) -> None:
+    assert clock.up().code == 0
+    clock.go_to(weekday, hour)
+    before = {downtime["id"] for downtime in stack.account.downtimes()}
+    since = len(stack.account.requests())
+    stack.configure(recipients=[f"{weekday}@example.com"])
+    done = clock.up()
+    assert done.code == 0, done.text
+    assert made_and_cancelled(stack, since) == ["POST", "POST", "DELETE", "DELETE"]
+    downtimes = stack.account.downtimes()
+    assert len(downtimes) == 2
+    assert before.isdisjoint(downtime["id"] for downtime in downtimes)
+    assert all(f"@{weekday}@example.com" in downtime["attributes"]["message"] for downtime in downtimes)
+    # The status of each is that of the moment at which it was made.
+    muted = "active" in {downtime["attributes"]["status"] for downtime in downtimes}
+    assert muted == (hour != 11)
+    assert clock.up("--expect-no-changes").code == 0
+
+
+def test_a_monitor_that_was_deleted_by_hand_is_muted_again_at_any_time(stack: Stack, clock: Clock) -> None:
+    clock.go_to(3, 21)
+    call(stack, "DELETE", f"/api/v1/monitor/{stack.account.monitors()[0]['id']}")
+    since = len(stack.account.requests())
+    done = clock.up("--refresh")
+    assert done.code == 0, done.text
+    assert sorted(made_and_cancelled(stack, since)) == ["DELETE", "DELETE", "POST", "POST"]
+    (monitor,) = stack.account.monitors()
+    for downtime in stack.account.downtimes():
+        assert downtime["attributes"]["monitor_identifier"] == {"monitor_id": monitor["id"]}
+
+
+def test_a_message_that_was_edited_by_hand_is_put_right_without_an_update(stack: Stack, clock: Clock) -> None:
+    clock.go_to(0, 23)
+    edited = stack.account.downtimes()[0]["id"]
+    body = {"data": {"id": edited, "type": "downtime", "attributes": {"message": "edited"}}}
+    call(stack, "PATCH", f"/api/v2/downtime/{edited}", body)
+    since = len(stack.account.requests())
+    done = clock.up("--refresh")
+    assert done.code == 0, done.text
+    assert "PATCH" not in made_and_cancelled(stack, since)
+    assert "edited" not in str(stack.account.downtimes())
+
+
+def test_a_cancelled_downtime_that_is_noted_for_repair_is_made_anew(stack: Stack, clock: Clock) -> None:
+    clock.go_to(2, 23)
+    call(stack, "DELETE", f"/api/v2/downtime/{stack.account.downtimes()[0]['id']}")
+    assert len(stack.account.downtimes()) == 1
+    stack.configure(repairs={"closed-office-nights": "2026-11-26", "closed-office-closed-days": "2026-11-26"})
+    done = clock.up()
+    assert done.code == 0, done.text
+    assert len(stack.account.downtimes()) == 2
+    assert clock.up("--expect-no-changes").code == 0
+
+
+def test_the_stack_s_downtimes_go_with_it(stack: Stack) -> None:
+    stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
+    assert stack.account.downtimes() == []
