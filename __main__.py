@@ -46,6 +46,7 @@ def watched_host(name: str, machine: HostSettings, after: pulumi.Input[object]) 
             version=settings.agent_version,
             install_script_url=settings.install_script_url,
             agent_url=settings.agent_url,
+            trace_url=settings.trace_url,
         ),
     )
     database = MySql(f"{name}-mysql", MySqlArgs(agent=datadog_agent))

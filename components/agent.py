@@ -22,7 +22,7 @@ CORE_CHECKS = ("cpu", "network")
 class DatadogAgentArgs:
     """An Agent that reports to ``site`` as its host's name; ``tags`` are the host tags.
 
-    ``agent_url`` is ``dd_url``, for those who don't send to the site itself.
+    ``agent_url`` is ``dd_url``, and ``trace_url`` is ``apm_config.apm_dd_url``, where the site isn't sent to itself.
     """
 
     host: Host
@@ -33,6 +33,7 @@ class DatadogAgentArgs:
     version: str
     install_script_url: str
     agent_url: str = ""
+    trace_url: str = ""
 
 
 class DatadogAgent(pulumi.ComponentResource):
@@ -119,6 +120,7 @@ def datadog_yaml(args: DatadogAgentArgs, api_key: str) -> str:
             "api_key": api_key,
             "site": args.site,
             "agent_url": args.agent_url or None,
+            "trace_url": args.trace_url or None,
             "hostname": args.host.name,
             "env": args.env,
             "tags": list(args.tags),

@@ -100,6 +100,27 @@ def _web_address(value: str) -> str:
     return value
 
 
+LOCAL_NAMES = ("localhost", "localhost.localdomain", "localhost6.localdomain6", "ip6-localhost")
+"""What the Agent doesn't take for a host's name, since every machine has it."""
+
+
+def _host_name(value: str) -> str:
+    """A name under which an Agent reports; with another one in datadog.yaml it would report under the machine's own.
+
+    That capitals are refused is Watchpost's rule: Datadog's tags have none, and a query for them would find nothing.
+    Source: ``ValidHostname`` in pkg/util/hostname/validate/validate.go of https://github.com/DataDog/datadog-agent
+    """
+    if value in LOCAL_NAMES:
+        raise ValueError("must be a name of its own: every machine calls itself that, and the Agent doesn't take it")
+    label = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+    if len(value) > 255 or not re.fullmatch(rf"({label}\.)*{label}", value):
+        raise ValueError(
+            "must be a host name of small letters, digits and inner hyphens, with single dots between its parts,"
+            " at most 255 characters: the Agent takes no other"
+        )
+    return value
+
+
 # Datadog turns other characters into underscores and capitals into small letters, after which nothing would match.
 # Source: https://docs.datadoghq.com/getting_started/tagging/#define-tags
 TagValue = Annotated[
@@ -118,9 +139,7 @@ Tag = Annotated[
         200,
     ),
 ]
-HostName = Annotated[
-    str, _matching(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "a host name of small letters, digits, . and -", 253)
-]
+HostName = Annotated[str, AfterValidator(_host_name)]
 UserName = Annotated[str, _matching(r"[a-z_][a-z0-9_-]*", "the name of a Unix user", 32)]
 Version = TagValue
 AgentVersion = Annotated[str, _matching(r"7\.[0-9]+\.[0-9]+", "a version of Agent 7 such as 7.78.4", 20)]
@@ -138,6 +157,7 @@ NetworkAddress = Annotated[
 BoxName = Annotated[str, _matching(r"[\w.-]+(/[\w.-]+)?", "the name of a Vagrant box such as bento/ubuntu-24.04", 100)]
 Recipient = Annotated[str, AfterValidator(address_of_a_person)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+AddressOrNone = Annotated[str, AfterValidator(lambda value: _web_address(value) if value else value)]
 Clock = Annotated[time, BeforeValidator(_clock)]
 Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
 
@@ -241,7 +261,8 @@ class Settings(_Model):
     load_concurrency: Annotated[int, Field(ge=1, le=1000)]
     agent_version: AgentVersion
     install_script_url: WebAddress
-    agent_url: Annotated[str, AfterValidator(lambda value: _web_address(value) if value else value)]
+    agent_url: AddressOrNone
+    trace_url: AddressOrNone
     on_destroy: Literal["clean", "leave"]
     share_dashboards: bool
     repairs: dict[str, Annotated[str, _matching(r"[A-Za-z0-9:.+-]*", "a date and time", 40)]]
@@ -252,6 +273,14 @@ class Settings(_Model):
         needless = {"hosts": "datadog", "recipients": "hosts"}.get(str(info.field_name))
         if not value and info.data.get("part") != needless:
             raise ValueError("must have at least one entry")
+        return value
+
+    @field_validator("hosts")
+    @classmethod
+    def _fit_for_a_vm(cls, value: dict[str, HostSettings]) -> dict[str, HostSettings]:
+        # Vagrant names the machine so, and a machine's own name has 64 characters at most: hostname(7).
+        if long := [name for name, machine in value.items() if machine.vagrant and len(name) > 64]:
+            raise ValueError(f"must name Vagrant VMs with at most 64 characters: {', '.join(long)} is longer")
         return value
 
     @field_validator("tags")
@@ -411,6 +440,10 @@ def _sentence(details: ErrorDetails) -> str:
     allowed = _ALLOWED.get(kind) or str(details["msg"]).removeprefix("Value error, ").replace("Input should", "must")
     if kind == "extra_forbidden":
         return f"{key} {allowed}; remove it with: pulumi config rm --path '{key}'"
+    if "[key]" in details["loc"]:
+        return (
+            f"{key} is not a host's name: it {allowed}; set it under another one after: pulumi config rm --path '{key}'"
+        )
     shown = "" if kind == "missing" else f" is {_shown(path, details['input'])}:"
     secret = "--secret " if path[-1] in _SECRET else ""
     example = key

@@ -196,6 +196,7 @@ class Stack:
         document["config"] |= {
             "datadog:apiUrl": account.url,
             "watchpost:agentUrl": inside,
+            "watchpost:traceUrl": inside,
             "watchpost:installScriptUrl": f"{inside}/agent/install_script_agent7.sh",
             "watchpost:hosts": {name: _host(machine) for name, machine in self.machines.items()},
         }

@@ -8,7 +8,8 @@ on the machine only.
 
 It differs from the real Agent in this: host tags go out with every metric, latency is a gauge (the mean) and not a
 distribution, received traces show in ``status`` at once and not once a minute, DogStatsD's sets and the ``historate``
-of checks are left out, and so are logs, processes, secrets (``ENC[]``) and Single Step Instrumentation.
+of checks are left out, and so are logs, processes, secrets (``ENC[]``) and Single Step Instrumentation; traces and
+their statistics travel as JSON, and nothing at all to an address on the internet, which counts as out of reach.
 """
 
 import io

@@ -10,10 +10,11 @@ import json
 import sys
 import threading
 import time
+import traceback
 from collections import defaultdict
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from datadog_checks.base import AgentCheck
 from datadog_checks.base.checks import base
@@ -165,43 +166,69 @@ class Instance:
 
 
 def _create(config: settings.CheckConfig) -> tuple[ModuleType | None, Any]:
+    if config.name in BUILT_IN:
+        module, found = None, BUILT_IN[config.name]
+    else:
+        module, found = _imported(config.name)
     try:
-        if config.name in BUILT_IN:
-            return None, BUILT_IN[config.name](config.name, config.init_config, [config.instance])
-        module = importlib.import_module(config.name)
-        return module, _check_class(module)(config.name, config.init_config, [config.instance])
+        config.interval  # noqa: B018 - which it reads, and refuses
+        if not isinstance(tags := config.instance.get("tags") or [], list):
+            raise ValueError(f"yaml: unmarshal errors: cannot unmarshal {tags!r} into []string")
+        return module, found(config.name, config.init_config, [config.instance])
     except Exception as error:  # a check is someone else's code and may raise anything
-        raise LoadError(f"unable to load check {config.name}: {type(error).__name__}: {error}") from error
+        raise LoadError(
+            f"could not configure check instance for python check {config.name}: could not invoke '{config.name}'"
+            f" python check constructor. New constructor API returned:\n{_told(error)}"
+        ) from error
 
 
-def _check_class(module: ModuleType) -> Any:
-    found = [
-        member
-        for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, AgentCheck) and member.__module__ == module.__name__
-    ]
-    leaves = [member for member in found if not any(member in other.__mro__[1:] for other in found)]
-    if not leaves:
-        raise LoadError(f"no subclass of AgentCheck in {module.__file__}")
-    return leaves[0]
+def _imported(name: str) -> tuple[ModuleType, Any]:
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # the same
+        raise LoadError(f"unable to import module '{name}': {_told(error)}") from error
+    if (found := check_class(module)) is None:
+        raise LoadError(f"unable to find a subclass of the base check in module '{name}': cannot find a subclass")
+    return module, found
+
+
+def check_class(module: ModuleType) -> type[AgentCheck] | None:
+    """The check in a module: by name the first class that has no subclass, an imported one as well as any other.
+
+    Source: ``Three::_findSubclassOf`` in ``rtloader/three/three.cpp``
+    """
+    for name in dir(module):
+        found = getattr(module, name)
+        is_check = inspect.isclass(found) and issubclass(found, AgentCheck) and found is not AgentCheck
+        if is_check and not found.__subclasses__():
+            return cast(type[AgentCheck], found)
+    return None
+
+
+def _told(error: Exception) -> str:
+    return "".join(traceback.format_exception(error)).strip()
 
 
 def load(
     agent: settings.Settings, configs: list[settings.CheckConfig], *, only: str | None = None
-) -> tuple[list[Instance], dict[str, str]]:
-    """The instances of ``configs`` (of the check ``only``), and an error per check that can't be loaded."""
+) -> tuple[list[Instance], dict[str, dict[str, str]]]:
+    """The instances of ``configs`` (of the check ``only``), and of each that can't be loaded why, by loader.
+
+    Sources: ``pkg/collector/scheduler.go``, ``pkg/collector/python/loader.go``
+    """
     datadog_agent.set_hostname(agent.hostname)
     checksd = str(settings.CONFIG / "checks.d")
     if checksd not in sys.path:
         sys.path.append(checksd)
     instances: list[Instance] = []
-    errors: dict[str, str] = {}
+    errors: dict[str, dict[str, str]] = {}
     for config in configs:
         if only in {None, config.name}:
             try:
                 instances.append(Instance(config, agent.hostname))
             except LoadError as error:
-                errors[config.name] = str(error)
+                none = f"Check {config.name} not found in Catalog"
+                errors[config.name] = {"Core Check Loader": none, "Python Check Loader": str(error)}
     return instances, errors
 
 

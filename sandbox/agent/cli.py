@@ -7,7 +7,7 @@ import platform
 import socket
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -15,6 +15,12 @@ from . import settings
 
 FAILED = 255
 """The real command's exit code for every error."""
+
+
+UNREACHABLE = (
+    "could not reach agent: {} \nMake sure the agent is running before requesting the status "
+    "and contact support if you continue having issues"
+)
 
 
 class CommandError(Exception):
@@ -26,8 +32,8 @@ def version() -> str:
     return (settings.HOME / "version-manifest.txt").read_text().split()[1]
 
 
-def ask(command: str) -> Any:
-    """Ask the running Agent; only root and dd-agent may."""
+def ask(command: str, failure: str = UNREACHABLE) -> Any:
+    """Ask the running Agent; only root and dd-agent may. ``failure`` is what the command says when it can't."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
@@ -36,10 +42,7 @@ def ask(command: str) -> Any:
             with connection.makefile() as answer:
                 return json.load(answer)
     except (OSError, ValueError) as error:
-        raise CommandError(
-            f"Could not reach agent: {error}\nMake sure the agent is running before requesting the status "
-            "and contact support if you continue having issues."
-        ) from error
+        raise CommandError(failure.format(error)) from error
 
 
 def run() -> int:
@@ -48,8 +51,6 @@ def run() -> int:
 
     agent = settings.load()
     daemon.start_logging("CORE", "agent.log")
-    if not agent.api_key:
-        raise CommandError("no API key configured: set api_key in datadog.yaml")
     daemon.Daemon(agent, version()).run()
     return 0
 
@@ -68,7 +69,8 @@ def check(name: str, *, times: int, pause: float, as_json: bool) -> int:
         if name in config_errors:
             print(f"\nError: invalid config for {name}: {config_errors[name]}")
         if name in load_errors:
-            print(f"\nError: could not load {name}:\n* Python Check Loader: {load_errors[name]}")
+            print(f"\nError: could not load {name}:")
+            print("\n".join(f"* {loader}: {error}" for loader, error in load_errors[name].items()))
         raise CommandError("no valid check found")
     printed = []
     for instance in instances:
@@ -89,7 +91,10 @@ def check(name: str, *, times: int, pause: float, as_json: bool) -> int:
     elif times == 1:
         print(
             "Check has run only once, if some metrics are missing you can try again with --check-rate to see any "
-            "other metric if available."
+            "other metric if available.\n"
+            f"This check type has {len(instances)} instances. If you're looking for a different check instance, try "
+            "filtering on a specific one using the --instance-filter flag or set --discovery-min-instances to a higher "
+            "value"
         )
     return 0
 
@@ -124,14 +129,23 @@ def _error_lines(error: str) -> list[str]:
 
 
 def configcheck() -> int:
-    """What the running Agent has loaded, and what it could not."""
-    answer = ask("configcheck")
+    """What the running Agent has loaded, file by file, and which files it could not use.
+
+    A check whose code can't be loaded is there all the same. Source: ``pkg/flare/config_check.go``
+    """
+    answer = ask("configcheck", "the agent ran into an error while checking config: {}")
     if answer["errors"]:
         print("=== Configuration errors ===")
         print("\n".join(f"\n{name}: {error}" for name, error in answer["errors"].items()))
+    files: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for entry in answer["checks"]:
-        print(f"\n=== {entry['name']} check ===\nConfiguration provider: file\nConfiguration source: {entry['source']}")
-        print(f"Config for instance ID: {entry['id']}\n{yaml.safe_dump(entry['instance']).strip()}\n~\n===")
+        files.setdefault((entry["name"], entry["source"]), []).append(entry)
+    for (name, source), entries in files.items():
+        print(f"\n=== {name} check ===\nConfiguration provider: file\nConfiguration source: {source}")
+        for entry in entries:
+            print(f"Config for instance ID: {entry['id']}\n{yaml.safe_dump(entry['instance'])}\n~")
+        print("===")
+    print()
     return 0
 
 
@@ -150,9 +164,15 @@ def status(*, as_json: bool, pretty: bool) -> int:
 
 
 def health() -> int:
-    """Whether the running Agent is well."""
-    healthy = ask("health")["Healthy"]
-    print(f"Agent health: PASS\n=== {len(healthy)} healthy components ===\n{', '.join(healthy)}")
+    """Whether the running Agent is well. Source: ``pkg/cli/subcommands/health/command.go``"""
+    answer = ask("health")
+    well, ill = sorted(answer["Healthy"]), sorted(answer["Unhealthy"])
+    print(f"Agent health: {'FAIL' if ill else 'PASS'}")
+    for word, components in (("healthy", well), ("unhealthy", ill)):
+        if components:
+            print(f"=== {len(components)} {word} components ===\n{', '.join(components)}")
+    if ill:
+        raise CommandError(f"found {len(ill)} unhealthy components")
     return 0
 
 
@@ -168,16 +188,21 @@ def config_get(key: str) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Ends with the real command's exit code, and its words, on what it doesn't know."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CommandError(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="datadog-agent", description="A stand-in for the Datadog Agent, for sandboxes."
-    )
+    parser = _Parser(prog="datadog-agent", description="A stand-in for the Datadog Agent, for sandboxes.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run").add_argument("-p", "--pidfile")
     for name in ("version", "configcheck", "health", "hostname"):
         commands.add_parser(name)
     one = commands.add_parser("check")
-    one.add_argument("name")
+    one.add_argument("name", nargs="?")
     one.add_argument("-r", "--check-rate", action="store_true")
     one.add_argument("-t", "--check-times", type=int, default=1)
     one.add_argument("--pause", type=int, default=0, help="milliseconds between runs")
@@ -201,6 +226,9 @@ def _dispatch(arguments: argparse.Namespace) -> int:
             return 0
         case "hostname":
             print(settings.load().hostname)
+            return 0
+        case "check" if arguments.name is None:
+            print("Use this to run a specific check with a specific rate\n\nUsage:\n  agent check <check_name> [flags]")
             return 0
         case "check":
             times, pause = (2, 1.0) if arguments.check_rate else (arguments.check_times, arguments.pause / 1000)

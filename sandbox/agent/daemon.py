@@ -14,13 +14,15 @@ from typing import Any
 
 from . import checks, dogstatsd, settings
 from .forwarder import Forwarder
-from .samples import Sampler
+from .samples import Sampler, Serie
 
 DOGSTATSD = ("127.0.0.1", 8125)
 FLUSH = 10
 """Seconds covered by one point of a DogStatsD metric."""
 METADATA = 1800.0
 """Seconds between two reports of the host itself."""
+ALIVE = 5.0
+"""Seconds between two signs of life; the real Agent gives one with each flush, every 15 s."""
 TRACE_STATUS = 5012
 """Port on which the trace agent tells how it is, as in the real Agent (``apm_config.debug.port``)."""
 
@@ -78,7 +80,7 @@ class Daemon:
     def __init__(self, agent: settings.Settings, version: str) -> None:
         self._agent, self._version, self._started = agent, version, int(time.time())
         self._stopping = threading.Event()
-        self.forwarder = Forwarder(agent.dd_url, agent.api_key, agent.hostname, agent.tags)
+        self.forwarder = Forwarder(agent.dd_url, agent.api_key, agent.hostname, agent.tags, version)
         self.statsd = Statsd(self.forwarder, agent.hostname)
         self._configs, self._config_errors = settings.load_checks()
         self._instances, self._load_errors = checks.load(agent, self._configs)
@@ -87,14 +89,22 @@ class Daemon:
         """Work until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
-        for name, error in (self._config_errors | self._load_errors).items():
-            log.error("Check %s: %s", name, error)
+        for error in self._agent.found.errors.values():
+            if "compliant" in error or "length" in error:
+                log.error("ValidHostname: %s", error)
+        log.info("Hostname is: %s", self._agent.hostname)
+        for key in self._agent.ignored:
+            log.warning("The stand-in does nothing about %s", key)
+        for name, error in self._config_errors.items():
+            log.warning("%s is not a valid config file: %s", name, error)
+        for name, errors in self._load_errors.items():
+            log.error("Unable to load a check from instance of config '%s': %s", name, errors)
         self.forwarder.start()
         for instance in self._instances:
             self._every(instance.config.interval, functools.partial(self._collect, instance))
         self._every(FLUSH, self.statsd.flush)
         self._every(METADATA, lambda: self.forwarder.metadata(self._version))
-        self._every(settings.DEFAULT_INTERVAL, self._say_up)
+        self._every(ALIVE, self._say_up)
         with _udp_server(self.statsd) as udp, _command_server(self.answer) as commands:
             for server in (udp, commands):
                 threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
@@ -132,7 +142,13 @@ class Daemon:
             log.error("Check %s failed: %s", instance.config.id, instance.stats["LastError"])
 
     def _say_up(self) -> None:
+        """Say what the real Agent says with each flush: ``pkg/aggregator/aggregator.go``."""
         self.forwarder.service_checks([{"check": "datadog.agent.up", "status": 0, "message": "", "tags": []}])
+        running = Serie(
+            metric="datadog.agent.running", value=1, when=time.time(), type="gauge",
+            tags=(f"version:{self._version}",), host=self._agent.hostname,
+        )  # fmt: skip
+        self.forwarder.series([running])
 
     def answer(self, command: str) -> Any:
         """What the command line asked for: ``status``, ``configcheck`` or ``health``."""
@@ -145,23 +161,24 @@ class Daemon:
                 ]
                 return {"errors": self._config_errors, "checks": settings.scrubbed(loaded)}
             case "health":
-                return {"Healthy": ["collector", "dogstatsd", "forwarder"], "Unhealthy": []}
+                well = ["collector", "dogstatsd", *(["forwarder"] if self.forwarder.healthy else [])]
+                return {"Healthy": well, "Unhealthy": [] if self.forwarder.healthy else ["forwarder"]}
         return {"error": f"unknown command {command}"}
 
     def _status(self) -> dict[str, Any]:
         running: dict[str, dict[str, Any]] = {}
         for instance in self._instances:
             running.setdefault(instance.config.name, {})[instance.config.id] = instance.stats
-        loader = {name: {"Python Check Loader": error} for name, error in self._load_errors.items()}
         return {
             "version": self._version,
             "flavor": "agent",
             "agent_start_nano": self._started * 10**9,
             "conf_file": str(settings.CONFIG / "datadog.yaml"),
             "hostname": self._agent.hostname,
+            "hostnameStats": {"provider": self._agent.found.provider, "errors": self._agent.found.errors},
             "hostTags": list(self._agent.tags),
             "runnerStats": {"Checks": running, "Workers": {}},
-            "checkSchedulerStats": {"LoaderErrors": loader, "RunErrors": {}},
+            "checkSchedulerStats": {"LoaderErrors": self._load_errors, "RunErrors": {}},
             "autoConfigStats": {"ConfigErrors": self._config_errors, "ResolveWarnings": {}},
             "forwarderStats": self.forwarder.status(),
             "dogstatsdStats": self.statsd.stats,

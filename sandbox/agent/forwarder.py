@@ -1,35 +1,81 @@
-"""Sends to Datadog what the Agent collects; keeps it while Datadog can't be reached, and never logs the key."""
+"""Sends to Datadog what the core Agent collects, asks whether the key is valid, and never logs the key.
+
+Sources, in https://github.com/DataDog/datadog-agent: ``transaction.go`` below ``comp/forwarder/defaultforwarder`` for
+what is kept, what is dropped and what is counted, ``forwarder_health.go`` there for the key, and
+``pkg/config/utils/endpoints.go`` for the addresses.
+"""
 
 import json
 import logging
+import re
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from . import sending
 from .samples import Serie
 
-INTERVAL = 5.0
+INTERVAL = 1.0
 """Seconds between two attempts to send what is queued."""
 QUEUED = 1000
 """Payloads kept while Datadog is out of reach; the oldest go first."""
+TIMEOUT = 20.0
+"""Seconds that a request may take (``forwarder_timeout``)."""
+VALIDATION = 3600.0
+"""Seconds between two looks at the key (``forwarder_apikey_validation_interval``)."""
+VALIDATION_TIMEOUT = 10.0
+FAKE_KEY = "0" * 32
+"""The key of tests and examples: the real Agent doesn't ask about it either."""
+ENDPOINTS = {
+    "/api/v2/series": "series_v2",
+    "/api/v1/check_run": "check_run_v1",
+    "/api/v1/events": "intake",
+    "/intake/": "metadata_v1",
+}
+"""What ``status`` calls the paths."""
+
+VALID = "API Key valid"
+INVALID = "API Key invalid"
+FAKE = "Fake API Key that skips validation"
+UNREACHABLE = "Unable to reach the API Key validation endpoint"
+UNEXPECTED = "Unexpected response code from the API Key validation endpoint"
+
+SITE = re.compile(r"([a-z]{2,}\d{1,2}\.)?(datadoghq\.[a-z]+|ddog-gov\.com)\.?$")
 
 log = logging.getLogger(__name__)
 
 
-class Forwarder(threading.Thread):
-    """A queue of payloads and the thread that empties it; ``base_url`` is ``dd_url`` or the site's API."""
+def of_version(url: str, version: str) -> str:
+    """Where metrics really go: one of Datadog's own addresses has the Agent's version in front, another one hasn't."""
+    numbers = "-".join(version.split(".")[:3])
+    if not SITE.search(url):
+        return url
+    return re.sub(r"^(https?://)app(?=(\.mrf)?\.[^/]*$)", rf"\g<1>{numbers}-app.agent", url)
 
-    def __init__(self, base_url: str, api_key: str, host: str, tags: Sequence[str] = ()) -> None:
+
+def validating(url: str) -> str:
+    """Where the key is asked about: the site's API, or the very address that metrics go to."""
+    site = SITE.search(url)
+    return f"https://api.{site[0].rstrip('.')}" if site else url
+
+
+class Forwarder(threading.Thread):
+    """A queue of payloads and the thread that empties it; ``base_url`` is ``dd_url`` or the site's address."""
+
+    def __init__(self, base_url: str, api_key: str, host: str, tags: Sequence[str] = (), version: str = "7") -> None:
         super().__init__(name="forwarder", daemon=True)
         self._base_url, self._api_key, self._host, self._tags = base_url, api_key, host, list(tags)
+        self._url = of_version(base_url, version)
         self._queue: deque[tuple[str, bytes]] = deque(maxlen=QUEUED)
         self._ended = threading.Event()
-        self._key_status = "Unable to validate API Key"
-        self.sent = self.dropped = self.errors = 0
+        self.key_status = ""
+        """What came of the last question about the key; empty before the first."""
+        self._counted: Counter[str] = Counter()
+        self._succeeded: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+        self._codes: Counter[str] = Counter()
 
     def series(self, series: Iterable[Serie]) -> None:
         """Queue metrics, with the host's tags."""
@@ -61,6 +107,7 @@ class Forwarder(threading.Thread):
 
     def run(self) -> None:
         """Send until :meth:`stop`."""
+        threading.Thread(target=self._watch_the_key, name="forwarder-health", daemon=True).start()
         while not self._ended.wait(INTERVAL):
             self.flush()
 
@@ -70,41 +117,99 @@ class Forwarder(threading.Thread):
         self.join(timeout=1.0)
         self.flush(timeout=0.5)
 
-    def flush(self, timeout: float = 10.0) -> None:
-        """Send what is queued; what a network or server error stops is kept, what Datadog refuses is dropped."""
+    @property
+    def healthy(self) -> bool:
+        """Whether ``health`` counts the forwarder among the healthy: unless the key is refused, or not asked about yet.
+
+        Datadog out of reach is no reason: the real Agent says PASS then.
+        """
+        return self.key_status not in {"", INVALID}
+
+    def _watch_the_key(self) -> None:
+        while True:
+            self.validate()
+            if self._ended.wait(VALIDATION):
+                return
+
+    def validate(self) -> None:
+        """Ask Datadog whether the key is valid."""
+        if self._api_key == FAKE_KEY:
+            self.key_status = FAKE
+            return
+        url = validating(self._base_url)
+        try:
+            code, _ = sending.request(f"{url}/api/v1/validate?api_key={self._api_key}", timeout=VALIDATION_TIMEOUT)
+        except sending.UnreachableError:
+            self.key_status = UNREACHABLE
+            return
+        refused = code == 403 or not self._api_key
+        self.key_status = VALID if code == 200 else INVALID if refused else UNEXPECTED
+        if refused:
+            log.warning("api_key '%s' for domain %s is invalid", f"***{self._api_key[-4:]}", url)
+            log.error("No valid api key found, reporting the forwarder as unhealthy.")
+
+    def flush(self, timeout: float = TIMEOUT) -> None:
+        """Send what is queued. What can't be sent now is kept; what Datadog finds wrong (400, 403, 413) is dropped."""
         while self._queue:
             path, body = self._queue[0]
+            url = self._url + path
+            headers = {"DD-API-KEY": self._api_key, "Content-Type": "application/json"}
             try:
-                self._post(path, body, timeout)
-                self.sent += 1
-            except urllib.error.HTTPError as error:
-                if error.code == 403:
-                    self._key_status = "API Key invalid"
-                if error.code in {408, 429} or error.code >= 500:
-                    self._failed(path, error)
-                    return
-                self.dropped += 1
-                log.error("%s refused a payload and it is dropped: HTTP %s %s", path, error.code, error.read(500))
-            except OSError as error:
-                self._failed(path, error)
+                code, answer = sending.request(url, body, headers, timeout)
+            except sending.UnreachableError as error:
+                self._counted["Errors"] += 1
+                self._counted["Retried"] += 1
+                log.error(
+                    "Error while processing transaction: error while sending transaction, rescheduling it: %s", error
+                )
                 return
+            if code >= 400:
+                self._counted["HTTPErrors"] += 1
+                self._codes[str(code)] += 1
+            if code >= 400 and code not in {400, 403, 413}:
+                self._counted["Errors"] += 1
+                self._counted["Retried"] += 1
+                log.error(
+                    'Error while processing transaction: error "%d" while sending transaction to "%s", rescheduling it:'
+                    " %s", code, url, answer,
+                )  # fmt: skip
+                return
+            self._end(ENDPOINTS[path], url, code, answer)
             if self._queue and self._queue[0] == (path, body):
                 self._queue.popleft()
 
-    def _failed(self, path: str, error: Exception) -> None:
-        self.errors += 1
-        log.warning("Sending to %s%s failed, will be retried: %s", self._base_url, path, error)
-
-    def _post(self, path: str, body: bytes, timeout: float) -> None:
-        headers = {"DD-API-KEY": self._api_key, "Content-Type": "application/json"}
-        request = urllib.request.Request(self._base_url + path, data=body, headers=headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=timeout):  # noqa: S310
-            self._key_status = "API Key valid"
+    def _end(self, endpoint: str, url: str, code: int, answer: str) -> None:
+        if code < 400:
+            self._counted["Success"] += 1
+            self._succeeded[endpoint] += 1
+            if self._counted["Success"] == 1:
+                log.info(
+                    'Successfully posted payload to "%s" (%d), the agent will only log transaction success every 500'
+                    " transactions", url, code,
+                )  # fmt: skip
+            return
+        self._counted["Dropped"] += 1
+        self._dropped[endpoint] += 1
+        if code == 403:
+            log.error("API Key invalid, dropping transaction for %s", url)
+        else:
+            log.error(
+                'Error code "%d" received while sending transaction to "%s": "%s", dropping it', code, url, answer
+            )
 
     def status(self) -> dict[str, Any]:
-        """The ``forwarderStats`` of ``datadog-agent status``."""
+        """The ``forwarderStats`` of ``datadog-agent status``: an invalid key stands among the failures alone."""
+        label = {f"API key ending with {self._api_key[-5:]}": self.key_status} if self.key_status else {}
+        invalid = self.key_status == INVALID
+        names = ("Success", "Dropped", "Errors", "HTTPErrors", "Retried", "Requeued")
         return {
-            "APIKeyStatus": {f"API key ending with {self._api_key[-5:]}": self._key_status},
-            "Transactions": {"Success": self.sent, "Dropped": self.dropped, "Errors": self.errors},
-            "Queued": len(self._queue),
+            "APIKeyStatus": {} if invalid else label,
+            "APIKeyFailure": label if invalid else {},
+            "Transactions": {
+                **{name: self._counted[name] for name in names},
+                "SuccessByEndpoint": dict(self._succeeded),
+                "DroppedByEndpoint": dict(self._dropped),
+                "HTTPErrorsByCode": dict(self._codes),
+                "RetryQueueSize": len(self._queue) if self._counted["Retried"] else 0,
+            },
         }

@@ -4,13 +4,14 @@ import hashlib
 import json
 import os
 import re
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from .hostname import Hostname, HostnameError, find
 
 CONFIG = Path("/etc/datadog-agent")
 HOME = Path("/opt/datadog-agent")
@@ -20,57 +21,105 @@ DEFAULT_INTERVAL = 15.0
 """Seconds between two runs of a check: https://docs.datadoghq.com/extend/custom_checks/write_agent_check/"""
 
 
+KNOWN = {"api_key", "site", "dd_url", "hostname", "hostname_file", "hostname_force_config_as_canonical"}
+KNOWN |= {"tags", "env", "apm_config"}
+"""Keys of ``datadog.yaml`` that mean something to the stand-in."""
+
+
 class SettingsError(Exception):
     """``datadog.yaml`` can't be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The part of ``datadog.yaml`` that the stand-in honours."""
+    """The part of ``datadog.yaml`` that the stand-in honours; addresses are without a slash at the end."""
 
     api_key: str
     site: str
     dd_url: str
+    """Where metrics, service checks, events and what is known of the host go."""
     hostname: str
+    found: Hostname
+    """The same, with how it was found."""
     tags: tuple[str, ...]
     """Host tags, ``env`` among them."""
     apm_enabled: bool
     apm_port: int
     apm_url: str
+    """Where traces and their statistics go: never ``dd_url``."""
+    apm_hostname: str
+    """What the trace agent calls the host: what is configured, which it doesn't check, else the core Agent's."""
+    ignored: tuple[str, ...] = ()
+    """Keys of the file that the stand-in doesn't know."""
 
 
 def load(path: Path = CONFIG / "datadog.yaml", environ: Mapping[str, str] = os.environ) -> Settings:
     """Read ``path``; a ``DD_`` variable wins over the file, as in the real Agent.
 
+    Sources: ``comp/core/config/setup.go`` for the errors, ``pkg/config/utils/endpoints.go`` and
+    ``comp/trace/config/setup.go`` for the addresses.
+
     Raises:
-        SettingsError: the file can't be read or parsed.
+        SettingsError: the file can't be read or parsed, or no name of the host is found.
     """
-    try:
-        # Every value as text: a key of digits alone must not turn into a number. BaseLoader makes no other objects.
-        data = yaml.load(path.read_text(), Loader=yaml.BaseLoader) or {}  # noqa: S506
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(
-            f"unable to set up global agent configuration: unable to load Datadog config file: {error}"
-        ) from error
+    data = _read(path)
     apm = data.get("apm_config") or {}
+    if not isinstance(apm, dict):
+        raise SettingsError(f"{UNLOADABLE}: apm_config must be a map")
 
     def value(key: str, default: str = "") -> str:
         return str(environ.get(f"DD_{key.upper()}") or data.get(key) or default).strip()
 
     site = value("site", "datadoghq.com")
-    dd_url = (environ.get("DD_URL") or value("dd_url") or f"https://api.{site}").rstrip("/")
-    tags = [str(tag) for tag in re.split(r"[,\s]+", environ["DD_TAGS"]) if tag] if environ.get("DD_TAGS") else None
-    tags = tags if tags is not None else [str(tag) for tag in data.get("tags") or []]
+    # The dot at the end keeps the resolver from trying the machine's own search domains.
+    dd_url = value("dd_url") or environ.get("DD_URL") or f"https://app.{site}."
+    apm_url = environ.get("DD_APM_DD_URL") or apm.get("apm_dd_url") or f"https://trace.agent.{site}."
+    tags = _words(environ.get("DD_TAGS") or data.get("tags") or [])
+    try:
+        found = find(value("hostname"), value("hostname_file"))
+    except HostnameError as error:
+        raise SettingsError(f"Error while getting hostname, exiting: {error}") from error
     return Settings(
         api_key=value("api_key"),
         site=site,
-        dd_url=dd_url,
-        hostname=value("hostname") or socket.gethostname(),
+        dd_url=dd_url.rstrip("/"),
+        hostname=found.name,
+        found=found,
         tags=tuple(dict.fromkeys([*tags, *([f"env:{value('env')}"] if value("env") else [])])),
         apm_enabled=str(environ.get("DD_APM_ENABLED", apm.get("enabled", True))).lower() not in {"false", "no", "0"},
         apm_port=int(apm.get("receiver_port", 8126)),
-        apm_url=(environ.get("DD_APM_DD_URL") or apm.get("apm_dd_url") or dd_url).rstrip("/"),
+        apm_url=apm_url.rstrip("/"),
+        apm_hostname=value("hostname") or found.name,
+        ignored=tuple(sorted(data.keys() - KNOWN)),
     )
+
+
+UNLOADABLE = "unable to load Datadog config file"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        # Every value as text: a key of digits alone must not turn into a number. BaseLoader makes no other objects.
+        data = yaml.load(path.read_text(), Loader=yaml.BaseLoader) or {}  # noqa: S506
+    except PermissionError as error:
+        raise SettingsError(
+            f"cannot access the Datadog config file (open {path}: permission denied);"
+            " try running the command under the same user as the Datadog Agent"
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{UNLOADABLE}: {error}") from error
+    if not isinstance(data, dict):
+        raise SettingsError(
+            f"{UNLOADABLE}: While parsing config: yaml: cannot unmarshal {type(data).__name__} into map"
+        )
+    return data
+
+
+def _words(value: Any) -> list[str]:
+    """A list as the Agent reads it: one that is a text is split at its blanks and commas."""
+    if isinstance(value, list):
+        return [str(word) for word in value]
+    return [word for word in re.split(r"[,\s]+", str(value)) if word]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +140,17 @@ class CheckConfig:
 
     @property
     def interval(self) -> float:
-        """Seconds between two runs."""
-        shared = self.init_config.get("min_collection_interval", DEFAULT_INTERVAL)
-        return float(self.instance.get("min_collection_interval", shared)) or DEFAULT_INTERVAL
+        """Seconds between two runs: the instance's, since the Agent reads no other; fractions are cut off.
+
+        Source: ``Configure`` in ``pkg/collector/python/check.go``
+
+        Raises:
+            ValueError: it is no number.
+        """
+        value = self.instance.get("min_collection_interval") or 0
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"yaml: unmarshal errors: cannot unmarshal {value!r} into int")
+        return float(int(value)) if int(value) > 0 else DEFAULT_INTERVAL
 
 
 def check_files(confd: Path) -> Iterator[tuple[str, Path]]:
@@ -109,22 +166,35 @@ def check_files(confd: Path) -> Iterator[tuple[str, Path]]:
 
 
 def load_checks(confd: Path = CONFIG / "conf.d") -> tuple[list[CheckConfig], dict[str, str]]:
-    """All configured instances, and an error per check whose YAML can't be used."""
+    """All configured instances, and an error per check whose YAML can't be used.
+
+    An empty file is skipped, and a file that can be used forgives an earlier one of the same check that can't.
+    Source: ``collectEntry`` in ``comp/core/autodiscovery/providers/config_reader.go``
+    """
     configs: list[CheckConfig] = []
     errors: dict[str, str] = {}
     for name, path in check_files(confd):
         try:
-            data = yaml.safe_load(path.read_text()) or {}
-            if not isinstance(data, dict) or not isinstance(data.get("instances"), list) or not data["instances"]:
-                raise ValueError("Configuration file contains no valid instances")
-            init_config = data.get("init_config") or {}
-            configs += [
-                CheckConfig(name=name, source=f"file:{path}", instance=instance or {}, init_config=init_config)
-                for instance in data["instances"]
-            ]
+            if text := path.read_text():
+                configs += _instances(name, path, yaml.safe_load(text))
+                errors.pop(name, None)
         except (OSError, ValueError, yaml.YAMLError) as error:
             errors[name] = str(error)
     return configs, errors
+
+
+def _instances(name: str, path: Path, data: Any) -> list[CheckConfig]:
+    data = {} if data is None else data
+    instances = data.get("instances") or [] if isinstance(data, dict) else None
+    if not isinstance(instances, list) or not all(isinstance(instance or {}, dict) for instance in instances):
+        raise ValueError("yaml: unmarshal errors: instances must be a list of maps")
+    if not instances and not data.get("logs"):
+        raise ValueError("Configuration file contains no valid instances")
+    init_config = data.get("init_config") or {}
+    return [
+        CheckConfig(name=name, source=f"file:{path}", instance=instance or {}, init_config=init_config)
+        for instance in instances
+    ]
 
 
 def scrubbed(value: Any, key: str = "") -> Any:

@@ -7,6 +7,7 @@ the real trace-agent takes.
 """
 
 import asyncio
+import itertools
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,14 +17,35 @@ from ddapm_test_agent.agent import make_app
 from ddapm_test_agent.trace import decode_v04, decode_v05
 
 from . import daemon, settings
-from .forwarder import Forwarder
+from .trace_writer import STATS, TRACES, Writer
 from .traces import FLUSH, TraceStats, source_of
 
 log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+MISSING_KEY = "you must specify an API Key, either via a configuration file or the DD_API_KEY env var"
 
-def application(agent: settings.Settings, stats: TraceStats, forwarder: Forwarder) -> web.Application:
+
+class Writers:
+    """What goes to Datadog: traces, and their statistics. Both go by threads, since nobody may wait for them."""
+
+    def __init__(self, agent: settings.Settings, stats: TraceStats) -> None:
+        self._stats = stats
+        self.traces = Writer(agent.apm_url, TRACES, agent.api_key)
+        self.statistics = Writer(agent.apm_url, STATS, agent.api_key)
+
+    def flush_traces(self, timeout: float = 10.0) -> None:
+        """Send the traces that came in since the last time."""
+        self.traces.put(self._stats.flush_traces())
+        self.traces.flush(timeout)
+
+    def flush_statistics(self, timeout: float = 10.0) -> None:
+        """Send what was counted since the last time."""
+        self.statistics.put(self._stats.flush())
+        self.statistics.flush(timeout)
+
+
+def application(agent: settings.Settings, stats: TraceStats, writers: Writers) -> web.Application:
     """The test agent's application with counting in front of it and flushing behind."""
     app: web.Application = make_app(
         enabled_checks=[],
@@ -51,45 +73,48 @@ def application(agent: settings.Settings, stats: TraceStats, forwarder: Forwarde
         return response
 
     async def flush(_: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(_flush_forever(f"http://127.0.0.1:{agent.apm_port}", stats, forwarder))
+        task = asyncio.create_task(_flush_forever(f"http://127.0.0.1:{agent.apm_port}", writers))
         yield
         task.cancel()
-        forwarder.series(stats.flush())
-        forwarder.stop()
+        await asyncio.to_thread(writers.flush_traces, 0.5)
+        await asyncio.to_thread(writers.flush_statistics, 0.5)
 
     app.middlewares.append(count)
     app.cleanup_ctx.append(flush)
     return app
 
 
-async def _flush_forever(own_url: str, stats: TraceStats, forwarder: Forwarder) -> None:
+async def _flush_forever(own_url: str, writers: Writers) -> None:
     async with ClientSession() as session:
-        while True:
-            await asyncio.sleep(FLUSH)
-            forwarder.series(stats.flush())
-            async with session.get(f"{own_url}/test/session/clear"):
-                pass
+        for second in itertools.count(1):
+            await asyncio.sleep(1)
+            await asyncio.to_thread(writers.flush_traces)
+            if second % FLUSH == 0:
+                await asyncio.to_thread(writers.flush_statistics)
+                async with session.get(f"{own_url}/test/session/clear"):
+                    pass
 
 
 async def _serve(agent: settings.Settings, version: str) -> None:
     env = next((tag[4:] for tag in agent.tags if tag.startswith("env:")), "none")
-    stats = TraceStats(host=agent.hostname, env=env)
-    forwarder = Forwarder(agent.apm_url, agent.api_key, agent.hostname)
-    forwarder.start()
+    stats = TraceStats(host=agent.apm_hostname, env=env, version=version)
+    writers = Writers(agent, stats)
 
     async def status(_: web.Request) -> web.Response:
         config = {
-            "Hostname": agent.hostname,
+            "Hostname": agent.apm_hostname,
+            "Endpoints": [{"Host": agent.apm_url, "NoProxy": False}],
             "DefaultEnv": env,
             "ReceiverHost": "localhost",
             "ReceiverPort": agent.apm_port,
         }
         content = {"config": config, "receiver": stats.receiver(), "version": {"Version": version}}
-        return web.json_response(content)
+        sent = {"trace_writer": writers.traces.status(), "stats_writer": writers.statistics.status()}
+        return web.json_response(content | sent)
 
     debug = web.Application()
     debug.router.add_get("/debug/vars", status)
-    receiver = application(agent, stats, forwarder)
+    receiver = application(agent, stats, writers)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     runners = [web.AppRunner(app, access_log=None, shutdown_timeout=0.5) for app in (debug, receiver)]
@@ -103,12 +128,16 @@ async def _serve(agent: settings.Settings, version: str) -> None:
 
 
 def main(version: str) -> int:
-    """Serve until SIGTERM; does nothing where ``apm_config.enabled`` is false."""
+    """Serve until SIGTERM; does nothing where ``apm_config.enabled`` is false, and fails without a key."""
     agent = settings.load()
     daemon.start_logging("TRACE", "trace-agent.log")
     logging.getLogger("ddapm_test_agent").setLevel(logging.WARNING)
     if not agent.apm_enabled:
         log.info("trace-agent not enabled. Set the environment variable DD_APM_ENABLED=true or apm_config.enabled")
         return 0
+    if not agent.api_key:
+        log.error(MISSING_KEY)
+        return 1
+    log.info("Trace agent running on host %s", agent.apm_hostname)
     asyncio.run(_serve(agent, version))
     return 0

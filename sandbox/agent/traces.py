@@ -1,7 +1,8 @@
-"""What the trace agent learns from the spans: how many came in, and the trace metrics.
+"""What the trace agent learns from the spans: how many came in, and the statistics of which Datadog makes its metrics.
 
 A span counts where the real trace-agent computes statistics: it is its service's entry span, or is marked as measured.
-Sources: https://docs.datadoghq.com/tracing/metrics/metrics_namespace/ and datadog-agent's ``pkg/trace/info``.
+Sources: https://docs.datadoghq.com/tracing/metrics/metrics_namespace/ and datadog-agent's ``pkg/trace/info``, and
+``pkg/proto/datadog/trace/stats.proto`` for the form of a payload.
 """
 
 import time
@@ -10,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .samples import Serie
-
 FLUSH = 10
-"""Seconds covered by one point of a trace metric."""
+"""Seconds covered by one bucket of statistics."""
+KEPT = 10
+"""Traces sent whole in a second (``apm_config.max_traces_per_second``)."""
 
 Source = tuple[str, str, str, str, str]
-Key = tuple[str, tuple[str, ...]]
+Key = tuple[str, str, str, str, str]
 NOTHING = {"TracesDropped": {}, "SpansMalformed": {}, "TracesFiltered": 0, "SpansDropped": 0, "SpansFiltered": 0}
 
 
@@ -31,11 +32,13 @@ class Hits:
 
 @dataclass
 class TraceStats:
-    """Counts spans; holds one minute of receiver counts and one flush of trace metrics, whatever the traffic."""
+    """Counts spans; holds one minute of receiver counts and one flush of statistics, whatever the traffic."""
 
     host: str
     env: str = "none"
-    _metrics: dict[Key, Hits] = field(default_factory=dict)
+    version: str = "7"
+    _groups: dict[Key, Hits] = field(default_factory=dict)
+    _traces: list[Sequence[Mapping[str, Any]]] = field(default_factory=list)
     _minute: deque[dict[Source, dict[str, int]]] = field(default_factory=lambda: deque([{}], maxlen=60 // FLUSH + 1))
 
     def add(self, source: Source, traces: Iterable[Sequence[Mapping[str, Any]]], size: int) -> None:
@@ -48,6 +51,8 @@ class TraceStats:
         for trace in traces:
             counts["TracesReceived"] += 1
             counts["SpansReceived"] += len(trace)
+            if len(self._traces) < KEPT:
+                self._traces.append(trace)
             services = {span["span_id"]: span.get("service") for span in trace}
             for span in trace:
                 measured = (span.get("metrics") or {}).get("_dd.measured") == 1
@@ -56,36 +61,52 @@ class TraceStats:
 
     def _count(self, span: Mapping[str, Any]) -> None:
         meta = span.get("meta") or {}
-        tags = {
-            "env": meta.get("env") or self.env,
-            "service": span.get("service") or "",
-            "resource_name": span.get("resource") or "",
-            "version": meta.get("version"),
-        }
-        key = (span["name"], tuple(f"{name}:{value}" for name, value in tags.items() if value))
-        entry = self._metrics.setdefault(key, Hits())
+        env, version = meta.get("env") or self.env, meta.get("version") or ""
+        key = (env, version, span.get("service") or "", span["name"], span.get("resource") or "")
+        entry = self._groups.setdefault(key, Hits())
         entry.hits += 1
         entry.errors += 1 if span.get("error") else 0
         entry.duration += span.get("duration") or 0
 
-    def flush(self) -> list[Serie]:
-        """The trace metrics since the last flush; latency is their mean in seconds, as a gauge."""
-        now, metrics, self._metrics = time.time(), self._metrics, {}
+    def flush(self) -> dict[str, Any] | None:
+        """The statistics since the last flush, as one ``StatsPayload``; ``None`` where no span came in."""
         self._minute.append({})
+        groups, self._groups = self._groups, {}
+        if not groups:
+            return None
+        payloads: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for (env, version, service, name, resource), entry in groups.items():
+            group = {"Service": service, "Name": name, "Resource": resource}
+            counts = {"Hits": entry.hits, "Errors": entry.errors, "Duration": entry.duration}
+            payloads.setdefault((env, version), []).append(group | counts)
+        start = (int(time.time()) - FLUSH) * 10**9
+        return {
+            "AgentHostname": self.host,
+            "AgentEnv": self.env,
+            "AgentVersion": self.version,
+            "Stats": [
+                {
+                    "Hostname": self.host,
+                    "Env": env,
+                    "Version": version,
+                    "Stats": [{"Start": start, "Duration": FLUSH * 10**9, "Stats": entries}],
+                }
+                for (env, version), entries in payloads.items()
+            ],
+        }
 
-        def serie(metric: str, tags: tuple[str, ...], kind: str, value: float) -> Serie:
-            interval = FLUSH if kind == "count" else 0
-            return Serie(metric=metric, value=value, when=now, type=kind, tags=tags, host=self.host, interval=interval)
-
-        return [
-            serie(f"trace.{name}{suffix}", tags, kind, value)
-            for (name, tags), entry in metrics.items()
-            for suffix, kind, value in (
-                (".hits", "count", float(entry.hits)),
-                (".errors", "count", float(entry.errors)),
-                ("", "gauge", entry.duration / entry.hits / 1e9),
-            )
-        ]
+    def flush_traces(self) -> dict[str, Any] | None:
+        """The traces that are sent whole, as one ``AgentPayload``; ``None`` where there are none."""
+        traces, self._traces = self._traces, []
+        if not traces:
+            return None
+        chunks = [{"spans": [dict(span) for span in trace]} for trace in traces]
+        return {
+            "hostName": self.host,
+            "env": self.env,
+            "agentVersion": self.version,
+            "tracerPayloads": [{"chunks": chunks}],
+        }
 
     def receiver(self) -> list[dict[str, Any]]:
         """The previous minute, per tracer, in the shape of ``apmStats.receiver``."""

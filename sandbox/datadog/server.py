@@ -26,6 +26,8 @@ API_KEY_ONLY = {
     ("POST", "/api/v1/events"),
     ("POST", "/api/v2/events"),
     ("POST", "/intake/"),
+    ("POST", "/api/v0.2/traces"),
+    ("POST", "/api/v0.2/stats"),
 }
 """What an Agent may do with the API key alone."""
 
@@ -73,6 +75,8 @@ def application(store: Store) -> web.Application:
             web.post("/api/v2/series", telemetry.take_series_v2),
             web.post("/api/v1/check_run", telemetry.take_checks),
             web.post("/intake/", telemetry.take_host),
+            web.post("/api/v0.2/traces", telemetry.take_traces),
+            web.post("/api/v0.2/stats", telemetry.take_stats),
             web.get("/api/v1/hosts", telemetry.list_hosts),
             web.get("/api/v1/query", telemetry.query),
             web.get("/api/v1/graph/snapshot", telemetry.create_snapshot),

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import web
@@ -78,6 +79,43 @@ async def take_host(request: web.Request) -> web.Response:
     host = {key: value for key, value in body.items() if key != "apiKey"}
     store.put("host", name, {"name": name, "last_reported_time": int(store.now().timestamp()), "metadata": host})
     return web.json_response({"status": "ok"}, status=202)
+
+
+async def take_stats(request: web.Request) -> web.Response:
+    """Statistics of spans as trace agents send them, of which Datadog makes the trace metrics; latency has no host.
+
+    Source: https://docs.datadoghq.com/tracing/metrics/metrics_namespace/
+    """
+    store, body = request.app[STORE], await parsed(request)
+    try:
+        points = list(_trace_metrics(body))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RefusedError(400, f"not the statistics of a trace agent: {error!r}") from error
+    for metric, at, value, host, tags in points:
+        store.add_point(metric, at, value, host, tags)
+    return web.Response(status=202)
+
+
+def _trace_metrics(body: Any) -> Iterator[tuple[str, float, float, str, list[str]]]:
+    for payload in body["Stats"]:
+        for bucket in payload["Stats"]:
+            at = (bucket["Start"] + bucket["Duration"]) / 1e9
+            for group in bucket["Stats"]:
+                tags = {"env": payload["Env"], "service": group["Service"], "resource_name": group["Resource"]}
+                tags |= {"version": payload["Version"]}
+                texts = [f"{name}:{value}" for name, value in tags.items() if value]
+                name, host = f"trace.{group['Name']}", payload["Hostname"]
+                yield f"{name}.hits", at, group["Hits"], host, texts
+                yield f"{name}.errors", at, group["Errors"], host, texts
+                yield name, at, group["Duration"] / group["Hits"] / 1e9, "", texts
+
+
+async def take_traces(request: web.Request) -> web.Response:
+    """Traces as trace agents send them: nothing shows them yet, so only their form is looked at."""
+    body = await parsed(request)
+    if not isinstance(body, dict) or not body.get("tracerPayloads"):
+        raise RefusedError(400, "not the traces of a trace agent")
+    return web.Response(status=202)
 
 
 async def list_hosts(request: web.Request) -> web.Response:

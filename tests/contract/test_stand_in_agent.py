@@ -17,6 +17,7 @@ from sandbox import agent
 from sandbox.agent import dogstatsd, settings
 from sandbox.agent.samples import Sample, Sampler
 from sandbox.agent.traces import TraceStats, source_of
+from sandbox.datadog import telemetry
 
 HEADERS = {"Datadog-Meta-Lang": "python", "Datadog-Meta-Lang-Version": "3.11", "Datadog-Meta-Tracer-Version": "4.13.2"}
 SOURCE = source_of(HEADERS, "/v0.5/traces")
@@ -98,10 +99,11 @@ def test_settings_keep_a_key_of_digits_and_put_the_environment_first(tmp_path: P
         f"api_key: {'0' * 32}\nsite: datadoghq.eu\nenv: dev\ntags: ['team:ops']\napm_config: {{enabled: no}}\n"
     )
     read = settings.load(file, {"DD_HOSTNAME": "vm"})
-    assert (read.api_key, read.hostname, read.dd_url) == ("0" * 32, "vm", "https://api.datadoghq.eu")
+    assert (read.api_key, read.hostname, read.dd_url) == ("0" * 32, "vm", "https://app.datadoghq.eu.")
     assert read.tags == ("team:ops", "env:dev")
     assert not read.apm_enabled
     assert settings.load(file, {"DD_URL": "http://10.0.2.2:1/"}).dd_url == "http://10.0.2.2:1"
+    assert settings.load(file, {"DD_URL": "http://x", "DD_DD_URL": "http://y"}).dd_url == "http://y"
 
 
 def test_a_default_file_counts_only_where_there_is_no_other(tmp_path: Path) -> None:
@@ -155,17 +157,24 @@ def test_what_is_not_dogstatsd_is_refused(line: str) -> None:
         dogstatsd.parse(line, dogstatsd.Received())
 
 
-def test_trace_metrics_count_each_services_entry_and_no_inner_span() -> None:
+def test_statistics_count_each_services_entry_and_no_inner_span() -> None:
     stats = TraceStats(host="vm")
     inner, database = span(span_id=2, parent_id=1), span(span_id=3, parent_id=1, service="db", name="mysql.query")
     stats.add(SOURCE, [[span(), inner, database], [span(error=1)]], 100)
-    values = {(serie.metric, serie.tags): serie.value for serie in stats.flush()}
+    payload = stats.flush()
+    assert payload
+    points = list(telemetry._trace_metrics(payload))
+    values = {(metric, tuple(tags)): value for metric, _, value, _, tags in points}
     tags = ("env:dev", "service:shop", "resource_name:GET /", "version:1")
     assert values["trace.flask.request.hits", tags] == 2
     assert values["trace.flask.request.errors", tags] == 1
     assert values["trace.flask.request", tags] == 2.0
     assert values["trace.mysql.query.hits", ("env:dev", "service:db", "resource_name:GET /", "version:1")] == 1
-    assert stats.flush() == []
+    # Latency has no host: https://docs.datadoghq.com/tracing/metrics/metrics_namespace/
+    assert {(metric.rpartition(".")[2], host) for metric, _, _, host, _ in points} == {
+        ("hits", "vm"), ("errors", "vm"), ("request", ""), ("query", ""),
+    }  # fmt: skip
+    assert stats.flush() is None
 
 
 def test_the_receiver_shows_the_last_minute_only() -> None:
@@ -184,4 +193,7 @@ def test_fifteen_thousand_traces_are_cheap_to_count() -> None:
         stats.add(SOURCE, [[span(), span(span_id=2, parent_id=1)]] * 100, 1000)
     assert time.process_time() - started < 2
     assert stats.receiver()[0]["TracesReceived"] == 15_000
-    assert len(stats.flush()) == 3
+    payload = stats.flush()
+    assert payload
+    (entry,) = payload["Stats"][0]["Stats"][0]["Stats"]
+    assert entry["Hits"] == 15_000

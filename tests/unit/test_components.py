@@ -177,7 +177,8 @@ def test_an_agent_is_installed_and_configured_but_not_restarted() -> None:
     assert "env url=https://example.com/install.sh version=7.70.1 bash -c " in install
     datadog_yaml = program.commands["agent-datadog.yaml"].inputs["stdin"]
     assert datadog_yaml == Secret(
-        f"api_key: {API_KEY}\nsite: datadoghq.eu\nhostname: vm\nenv: dev\ntags:\n- team:core\n"
+        f"api_key: {API_KEY}\nsite: datadoghq.eu\nhostname: vm\nhostname_force_config_as_canonical: true\n"
+        "env: dev\ntags:\n- team:core\n"
         "apm_config:\n  enabled: true\n"
     )
     assert "agent-install" in program.before(program.commands["agent-datadog.yaml"])

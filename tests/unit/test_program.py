@@ -9,6 +9,7 @@ from unittest import mock
 
 import pulumi
 import pytest
+import yaml
 
 from components.downtimes import repair_key
 from tests.unit.recorder import (
@@ -352,7 +353,23 @@ def test_a_host_key_is_checked_and_its_absence_is_said(dev_stack: Program) -> No
 def test_another_address_for_the_agent_is_written_only_where_it_is_set(dev_stack: Program) -> None:
     assert "dd_url" not in dev_stack.commands["vm-agent-datadog.yaml"].plain["stdin"]
     program = run_program(agentUrl="https://agents.example.com")
-    assert "\ndd_url: https://agents.example.com\n" in program.commands["vm-agent-datadog.yaml"].plain["stdin"]
+    written = program.commands["vm-agent-datadog.yaml"].plain["stdin"]
+    assert "\ndd_url: https://agents.example.com\n" in written
+    assert "apm_dd_url" not in written
+
+
+def test_traces_have_an_address_of_their_own_and_are_proven_again_when_it_changes(dev_stack: Program) -> None:
+    program = run_program(traceUrl="https://traces.example.com")
+    written = yaml.safe_load(program.commands["vm-agent-datadog.yaml"].plain["stdin"])
+    assert written["apm_config"] == {"enabled": True, "apm_dd_url": "https://traces.example.com"}
+    assert "dd_url" not in written
+    assert "vm-app-proof" in changed(dev_stack, program)
+
+
+def test_on_ec2_a_name_such_as_ip_10_0_0_1_stays_the_host_s(dev_stack: Program) -> None:
+    """https://datadoghq.dev/datadog-agent/hostname/hostname_force_config_as_canonical"""
+    written = yaml.safe_load(dev_stack.commands["vm-agent-datadog.yaml"].plain["stdin"])
+    assert written["hostname_force_config_as_canonical"] is True
 
 
 def test_proofs_are_outputs(dev_stack: Program) -> None:
