@@ -4,6 +4,7 @@ import pulumi
 
 from components import agent, links, mysql, traced_app
 from components.agent import AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
+from components.arrival import Arrival
 from components.custom_check import MY_METRIC, CustomCheck, CustomCheckArgs
 from components.downtimes import OfficeHoursDowntimes, OfficeHoursDowntimesArgs
 from components.host import Host, HostArgs
@@ -17,7 +18,7 @@ from components.traced_app import OPERATION, LoadGenerator, LoadGeneratorArgs, T
 
 settings, keys = load()
 site, env, service = settings.site, settings.env, settings.service
-own = Mark(keys, site)
+own, arrival = Mark(keys, site), Arrival(keys, site, settings.agent_url)
 
 
 def watched_host(name: str, machine: HostSettings, after: pulumi.Input[object]) -> dict[str, pulumi.Input[object]]:
@@ -56,11 +57,23 @@ def watched_host(name: str, machine: HostSettings, after: pulumi.Input[object]) 
     )
     running = AgentService(
         f"{name}-agent-service",
-        AgentServiceArgs(agent=datadog_agent, reads=[database.config, *check.files], checks=[MY_METRIC.check, "mysql"]),
+        AgentServiceArgs(
+            agent=datadog_agent,
+            reads=[database.config, *check.files],
+            checks=[MY_METRIC.check, "mysql"],
+            arrival=arrival,
+        ),
     )
     app = TracedApp(
         f"{name}-app",
-        TracedAppArgs(host=host, agent=running, service=service, env=env, version=settings.version),
+        TracedAppArgs(
+            host=host,
+            agent=running,
+            service=service,
+            env=env,
+            version=settings.version,
+            trace_url=settings.trace_url,
+        ),
     )
     proofs: dict[str, pulumi.Input[object]] = {
         "agent": running.version,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components import templates
+from components.arrival import Arrival
 from components.host import Host
 from components.remote import RemoteFile, fingerprints
 
@@ -83,23 +84,27 @@ class DatadogAgent(pulumi.ComponentResource):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentServiceArgs:
-    """``reads`` are all files that the Agent reads; ``checks`` are the names of those it must have loaded."""
+    """``reads`` are all files that the Agent reads; ``checks`` are the names of those it must have loaded.
+
+    ``arrival`` asks whether what the restarted Agent sends arrives; nobody does without it.
+    """
 
     agent: DatadogAgent
     reads: Sequence[RemoteFile]
     checks: Sequence[str]
+    arrival: Arrival | None = None
 
 
 class AgentService(pulumi.ComponentResource):
     """The running Agent: restarted once when a file that it reads has changed, healthy, and with its checks loaded."""
 
     version: pulumi.Output[str]
-    """What ``datadog-agent version`` says."""
+    """What ``datadog-agent version`` says; known once data of it was seen in the account, or a warning was given."""
 
     def __init__(self, name: str, args: AgentServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:AgentService", name, None, opts)
-        files = [*args.agent.files, *args.reads]
-        self.restarted = args.agent.host.shell.run(
+        files, host = [*args.agent.files, *args.reads], args.agent.host
+        self.restarted = host.shell.run(
             f"{name}-restart",
             "agent/service.sh",
             parent=self,
@@ -107,8 +112,10 @@ class AgentService(pulumi.ComponentResource):
             stdin=fingerprints(files),
             depends_on=[file.resource for file in files],
             undo=False,
+            then=[args.arrival.hook(host.name)] if args.arrival else [],
         )
-        self.version = self.restarted.stdout
+        said = self.restarted.stdout
+        self.version = args.arrival.awaited(host.name, said) if args.arrival else said
         self.register_outputs({"version": self.version})
 
 

@@ -58,8 +58,9 @@ class Shell:
         depends_on: Sequence[pulumi.Resource] = (),
         as_root: bool = True,
         undo: bool = True,
+        then: Sequence[pulumi.ResourceHook] = (),
     ) -> remote.Command:
-        """A step on the machine: ``script`` is its path under ``files/``.
+        """A step on the machine: ``script`` is its path under ``files/``; ``then`` is called each time it has run.
 
         One that leaves nothing behind has nothing to ``undo``: its script isn't kept for that, and not called.
         """
@@ -79,7 +80,9 @@ class Shell:
                 # An option, unlike an input, can be changed without the machine: also when that is gone.
                 retain_on_delete=not self.undo,
                 additional_secret_outputs=["connection"],
-                hooks=pulumi.ResourceHookBinding(on_error=[self.on_error]),
+                hooks=pulumi.ResourceHookBinding(
+                    on_error=[self.on_error], after_create=list(then), after_update=list(then)
+                ),
             ),
         )
 

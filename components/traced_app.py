@@ -30,6 +30,8 @@ Source: https://docs.datadoghq.com/tracing/metrics/metrics_namespace/
 class TracedAppArgs:
     """The app as Datadog knows it, by the three tags of unified service tagging.
 
+    Its traces are proven again when the Agent's ``trace_url`` is another one.
+
     Source: https://docs.datadoghq.com/getting_started/tagging/unified_service_tagging/
     """
 
@@ -38,6 +40,7 @@ class TracedAppArgs:
     service: str
     env: str
     version: str
+    trace_url: str = ""
 
 
 class TracedApp(pulumi.ComponentResource):
@@ -96,11 +99,12 @@ class TracedApp(pulumi.ComponentResource):
             stdin=fingerprints(self.files),
             depends_on=[environment, code.resource, unit.resource, args.agent.restarted],
         )
+        url = {"url": args.trace_url} if args.trace_url else {}
         proof = shell.run(
             f"{name}-proof",
             "traced_app/prove_traces.sh",
             parent=self,
-            variables={"port": PORT, "endpoints": " ".join(ENDPOINTS)},
+            variables={"port": PORT, "endpoints": " ".join(ENDPOINTS), **url},
             stdin=fingerprints(self.files),
             depends_on=[self.started],
             undo=False,

@@ -1,13 +1,63 @@
 #!/usr/bin/env bash
-# Restarts the Agent, waits until it is healthy and shows that it has loaded its checks.
+# Restarts the Agent, waits until it is healthy and sends, and shows that it has loaded its checks.
 # Variables: checks (names with blanks between). Standard input: fingerprints of the files that the Agent reads; it is
 # there so that the step runs when one of them has changed.
-# Source: https://docs.datadoghq.com/agent/configuration/agent-commands/
+# Source: https://docs.datadoghq.com/agent/configuration/agent-commands/; for what `status` holds, forwarder_health.go and
+# transaction.go below comp/forwarder/defaultforwarder, and pkg/collector/scheduler.go, in github.com/DataDog/datadog-agent
 set -eu
 : "${checks:?}"
 [ "$1" != remove ] || exit 0
 # shellcheck source=/dev/null
 . files/host/cause.sh
+
+# One word: `sending`, `refused` (the key), `unreachable`, or none as long as the Agent doesn't know.
+# Its health doesn't tell: an Agent that reaches nobody calls itself healthy.
+delivery() {
+  datadog-agent status --json 2>/dev/null | python3 -c '
+import json, sys
+
+try:
+    stats = json.load(sys.stdin).get("forwarderStats") or {}
+except ValueError:
+    sys.exit()
+said = {*(stats.get("APIKeyStatus") or {}).values(), *(stats.get("APIKeyFailure") or {}).values()}
+if "API Key invalid" in said:
+    print("refused")
+elif "API Key valid" in said or (stats.get("Transactions") or {}).get("Success"):
+    print("sending")
+elif said:
+    print("unreachable")
+'
+}
+
+# Why nothing arrives, as a sentence, by the word that delivery says.
+why_nothing_arrives() {
+  local url site
+  url=$(sed -n "s/^dd_url: *//p" /etc/datadog-agent/datadog.yaml 2>/dev/null || true)
+  site=$(sed -n "s/^site: *//p" /etc/datadog-agent/datadog.yaml 2>/dev/null || true)
+  case $1,$url in
+  refused,) echo "Datadog refuses the Agent's API key: check datadog:apiKey, and that the account is on ${site:-the site} (watchpost:site)" ;;
+  refused,*) echo "$url (watchpost:agentUrl) refuses the Agent's API key: check datadog:apiKey" ;;
+  *,) echo "the Agent doesn't reach Datadog on ${site:-the site} (watchpost:site), so nothing of what it collects arrives: check the host's firewall and proxy" ;;
+  *) echo "the Agent gets no answer from $url (watchpost:agentUrl), so nothing of what it collects arrives: check the address and the way there" ;;
+  esac
+}
+
+# A line for each of the given checks that the Agent can't load, with the reason: configcheck shows it all the same.
+unloadable() {
+  datadog-agent status --json 2>/dev/null | python3 -c '
+import json, sys
+
+try:
+    errors = (json.load(sys.stdin).get("checkSchedulerStats") or {}).get("LoaderErrors") or {}
+except ValueError:
+    sys.exit()
+for name in sys.argv[1:]:
+    if reasons := errors.get(name):
+        reason = reasons.get("Python Check Loader") or next(iter(reasons.values()))
+        print(f"{name} ({reason.strip().splitlines()[-1]})")
+' "$@"
+}
 
 fail() {
   journalctl --unit datadog-agent --lines 20 --no-pager >&2 || true
@@ -25,11 +75,20 @@ systemctl reset-failed datadog-agent 2>/dev/null || true
 systemctl restart datadog-agent || fail "the Agent's service does not start"
 deadline=$((SECONDS + 120))
 until datadog-agent health >/dev/null 2>&1; do
+  [ "$(delivery)" != refused ] || fail "$(why_nothing_arrives refused)"
   [ $SECONDS -lt $deadline ] || fail "the Agent is not healthy after two minutes: $(datadog-agent health 2>&1 | tail -n 5)"
+  sleep 1
+done
+deadline=$((SECONDS + 60))
+until found=$(delivery) && [ "$found" = sending ]; do
+  [ "$found" != refused ] && [ $SECONDS -lt $deadline ] || fail "$(why_nothing_arrives "$found")"
   sleep 1
 done
 loaded=$(datadog-agent configcheck)
 for check in $checks; do
   grep -q "^=== $check check ===" <<<"$loaded" || fail "the Agent has not loaded the check $check; configcheck says: $loaded"
 done
+# shellcheck disable=SC2086 # names, with blanks between
+failed=$(unloadable $checks)
+[ -z "$failed" ] || fail "the Agent can't load the check ${failed//$'\n'/, }"
 datadog-agent version

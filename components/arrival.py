@@ -1,0 +1,120 @@
+"""Whether what an Agent sends arrives: one metric of its host, asked back from the account.
+
+The Agent knows no more than that somebody took what it sent: an address that takes everything, or another account's
+key, looks well to it. So once its step has run, the account is asked; with nothing to change, nothing is asked.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterable
+
+import pulumi
+
+from components.account import Keys, client
+
+METRIC = "datadog.agent.running"
+"""What every Agent submits each 15 s. Source: ``pkg/aggregator/aggregator.go`` of github.com/DataDog/datadog-agent"""
+
+PATIENCE = 180.0
+"""Seconds within which a metric is seen: two flushes of the Agent, and what Datadog takes until queries find it."""
+
+PAUSES = (1.0, 2.0, 3.0)
+"""Seconds between two questions; the last one stands for all after it."""
+
+Ask = Callable[[str, float], Iterable[float]]
+"""When, in Unix seconds, the account has points of a query since then.
+
+Raises:
+    RefusedError: it doesn't say.
+"""
+
+
+class RefusedError(Exception):
+    """The account can't be asked; the text says why."""
+
+
+class Arrival:
+    """Asks the account of ``keys`` on ``site`` about hosts whose Agents send to ``agent_url``, or to the site."""
+
+    def __init__(self, keys: Keys, site: str, agent_url: str) -> None:
+        self._keys, self._site = keys, site
+        self._destination = f"{agent_url} (watchpost:agentUrl)" if agent_url else f"{site} (watchpost:site)"
+        self._restarted: dict[str, float] = {}
+
+    def hook(self, host: str) -> pulumi.ResourceHook:
+        """What the step that restarts the Agent of ``host`` is followed by."""
+
+        def remember(_: pulumi.ResourceHookArgs) -> None:
+            self._restarted[host] = time.time()
+
+        return pulumi.ResourceHook(f"{host}-agent-restarted", remember)
+
+    def awaited(self, host: str, version: pulumi.Output[str]) -> pulumi.Output[str]:
+        """``version``, once a metric of ``host`` was seen, or a warning said that it was not.
+
+        It is what the step says at its end; one that says something else restarted no Agent.
+        """
+
+        async def wait(said: str) -> str:
+            since = self._restarted.get(host)
+            if since is not None and re.match(r"Agent 7\.", said) and "appKey" not in self._keys.missing:
+                await self._wait(host, since)
+            return said
+
+        return version.apply(wait)
+
+    async def _wait(self, host: str, since: float) -> None:
+        url = self._keys.url(self._site)
+        keys = await pulumi.Output.all(self._keys.api_key, self._keys.app_key).future()
+        assert keys is not None  # they are never unknown
+        api_key, app_key = keys
+        query = f"avg:{METRIC}{{host:{host}}}"
+        try:
+            seen = await asked_back(lambda query, since: points(url, api_key, app_key, query, since), query, since)
+        except RefusedError as error:
+            pulumi.log.warn(f"whether data of {host} arrives was not asked: {error}")
+            return
+        if not seen:
+            pulumi.log.warn(
+                f"nothing of {host} was seen: {PATIENCE:.0f} s after its Agent was restarted, Datadog at {url} has no"
+                f" {METRIC} of it. Does what is sent to {self._destination} end up in the account of datadog:apiKey"
+                f" and datadog:appKey?"
+            )
+
+
+async def asked_back(ask: Ask, query: str, since: float, patience: float | None = None) -> bool:
+    """Whether the account has a point of ``query`` newer than ``since``, within ``patience`` seconds.
+
+    Raises:
+        RefusedError: it doesn't say.
+    """
+    deadline, pauses = time.monotonic() + (PATIENCE if patience is None else patience), list(PAUSES)
+    while True:
+        # Datadog answers with means of some seconds each, the first of which may begin before.
+        if any(at >= int(since) for at in await asyncio.to_thread(ask, query, since)):
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(pauses.pop(0) if len(pauses) > 1 else pauses[0])
+
+
+def points(url: str, api_key: str, app_key: str, query: str, since: float) -> list[float]:
+    """The points of ``query`` since then, as an :data:`Ask`.
+
+    Source: https://docs.datadoghq.com/api/latest/metrics/#query-timeseries-points
+    """
+    # Half a second to import, which only a run that restarts an Agent should pay.
+    from datadog_api_client.exceptions import ApiException
+    from datadog_api_client.v1.api.metrics_api import MetricsApi
+    from urllib3.exceptions import HTTPError
+
+    try:
+        with client(url, api_key, app_key) as datadog:
+            answer = MetricsApi(datadog).query_metrics(_from=int(since), to=int(time.time()) + 1, query=query)
+    except ApiException as error:
+        allowed = " (the application key needs timeseries_query)" if error.status == 403 else ""
+        raise RefusedError(f"Datadog at {url} refused: {error.status} {error.reason}{allowed}") from None
+    except HTTPError as error:
+        raise RefusedError(f"Datadog at {url} does not answer: {error}") from None
+    return [point.value[0] / 1000 for series in answer.get("series", []) for point in series.pointlist]

@@ -1,0 +1,111 @@
+"""Whether data arrived is asked of the account once an Agent was restarted, and never otherwise."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Any
+from unittest import mock
+
+import pulumi
+import pytest
+
+from components import arrival
+from components.arrival import Arrival, RefusedError, asked_back
+from tests.unit.recorder import run_program
+
+QUERY = "avg:datadog.agent.running{host:vm}"
+
+
+def ask(*answers: Iterable[float]) -> Any:
+    """An account that answers one after the other, and then the last one again."""
+    left = list(answers)
+
+    def answer(query: str, since: float) -> Iterable[float]:
+        assert query == QUERY
+        assert since > 0
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return answer
+
+
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrival, "PAUSES", (0.0, 0.0))
+
+
+def test_a_point_since_then_is_an_arrival_and_an_older_one_is_none() -> None:
+    now = time.time()
+    assert asyncio.run(asked_back(ask([], [now - 30], [now - 30, now + 1]), QUERY, now))
+    assert not asyncio.run(asked_back(ask([now - 30]), QUERY, now, patience=0))
+
+
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The warnings that are given."""
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", lambda message, *_: warnings.append(message))
+    monkeypatch.setattr(arrival, "PATIENCE", 0.0)
+    return warnings
+
+
+def waited(monkeypatch: pytest.MonkeyPatch, points: Any, url: str = "", said: str = "Agent 7.78.4", **keys: Any) -> str:
+    """What the version becomes for a host whose Agent was restarted just now."""
+    monkeypatch.setattr(arrival, "points", points)
+    account = mock.Mock(missing=keys.get("missing", []), url=lambda site: f"https://api.{site}")
+    account.api_key = account.app_key = "fake"
+    watched = Arrival(account, "datadoghq.eu", url)
+
+    async def version() -> str:
+        with mock.patch.object(pulumi, "ResourceHook", lambda _, function: function):
+            watched.hook("vm")(mock.Mock())
+        found = mock.Mock(apply=lambda function: function(said))
+        output = watched.awaited("vm", found)
+        return await output  # type: ignore[misc,no-any-return]
+
+    return asyncio.run(version())
+
+
+@pytest.mark.parametrize(
+    ("url", "setting"),
+    [("", "datadoghq.eu (watchpost:site)"), ("https://x.example", "https://x.example (watchpost:agentUrl)")],
+)
+def test_what_was_not_seen_is_a_warning_that_names_the_setting(
+    url: str, setting: str, monkeypatch: pytest.MonkeyPatch, warned: list[str]
+) -> None:
+    assert waited(monkeypatch, lambda *_: [], url) == "Agent 7.78.4"
+    (warning,) = warned
+    assert warning.startswith("nothing of vm was seen")
+    assert setting in warning
+    assert "\n" not in warning
+
+
+def test_an_account_that_does_not_say_is_a_warning_and_no_failure(
+    monkeypatch: pytest.MonkeyPatch, warned: list[str]
+) -> None:
+    def refuse(*_: object) -> list[float]:
+        raise RefusedError("Datadog at https://api.datadoghq.eu refused: 403 Forbidden")
+
+    assert waited(monkeypatch, refuse) == "Agent 7.78.4"
+    assert warned == [
+        "whether data of vm arrives was not asked: Datadog at https://api.datadoghq.eu refused: 403 Forbidden"
+    ]
+
+
+@pytest.mark.parametrize("case", [{"said": "simulated apply"}, {"missing": ["appKey"]}])
+def test_nobody_is_asked_where_there_is_no_agent_or_no_application_key(
+    case: dict[str, Any], monkeypatch: pytest.MonkeyPatch, warned: list[str]
+) -> None:
+    points = mock.Mock()
+    waited(monkeypatch, points, **case)
+    points.assert_not_called()
+    assert warned == []
+
+
+def test_a_run_that_restarts_no_agent_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = mock.Mock()
+    monkeypatch.setattr(arrival, "points", points)
+    program = run_program()
+    assert not program.warnings
+    points.assert_not_called()
+    hooks = program.commands["vm-agent-service-restart"].request.hooks
+    assert list(hooks.after_create) == list(hooks.after_update) == ["vm-agent-restarted"]
