@@ -119,6 +119,7 @@ def watched_from_datadog() -> dict[str, pulumi.Input[object]]:
             warning=settings.warning_threshold,
             alert=settings.alert_threshold,
             no_data_minutes=settings.no_data_minutes,
+            interval=settings.check_interval,
             mentions=settings.mentions,
             timeboard=timeboards.timeboard,
             mark=own,

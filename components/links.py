@@ -30,13 +30,27 @@ def last_minutes(link: str, minutes: int) -> str:
     return f"{link}?{urlencode({'from_ts': f'now-{minutes}m', 'to_ts': 'now', 'live': 'true'})}"
 
 
+def at_the_alert(link: str, minutes: int = 10) -> str:
+    """A dashboard's link for a monitor's message: of the host that alerted, some minutes before and after it did.
+
+    Datadog fills in the host and the times when it sends the message.
+
+    Source: https://docs.datadoghq.com/monitors/notify/variables/#dynamic-links
+    """
+    around = "".join(
+        f'&{name}={{{{eval "last_triggered_at_epoch{sign}{minutes}*60*1000"}}}}'
+        for name, sign in (("from_ts", "-"), ("to_ts", "+"))
+    )
+    return f"{link}?tpl_var_host={{{{host.name}}}}{around}&live=false"
+
+
 def monitor(site: str, identifier: str) -> str:
     """A monitor's page."""
     return f"{app(site)}/monitors/{identifier}"
 
 
 def downtime(site: str, identifier: str) -> str:
-    """A downtime, in the list of downtimes."""
+    """A downtime, in the list of downtimes. (Unsure: public links have the older downtimes' numbers, not a UUID.)"""
     return f"{app(site)}/monitors/downtimes?{urlencode({'id': identifier})}"
 
 
@@ -47,7 +61,8 @@ def host(site: str, name: str) -> str:
 
 def service(site: str, name: str, env: str, operation: str) -> str:
     """A service's page in APM."""
-    return f"{app(site)}/apm/services/{quote(name, safe='')}/operations/{operation}/resources?{urlencode({'env': env})}"
+    query = urlencode({"env": env, "operationName": operation})
+    return f"{app(site)}/apm/entity/{quote(f'service:{name}', safe='')}?{query}"
 
 
 def event(site: str, identifier: int) -> str:

@@ -16,9 +16,19 @@ Source: https://docs.datadoghq.com/monitors/notify/variables/#conditional-variab
 """
 
 
+EVERY_MINUTE = 60
+"""Seconds between two points up to which a window can be full: with fewer points evaluations are skipped.
+
+Source: https://docs.datadoghq.com/monitors/configuration/#evaluation-window (Require a full window of data)
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricMonitorArgs:
-    """A monitor of ``metric`` on every host of ``env``; ``window_minutes`` are averaged, ``mentions`` are notified."""
+    """A monitor of ``metric`` on every host of ``env``; ``window_minutes`` are averaged, ``mentions`` are notified.
+
+    ``interval`` is how many seconds pass between two points of a host.
+    """
 
     site: str
     env: str
@@ -30,6 +40,7 @@ class MetricMonitorArgs:
     mentions: str
     timeboard: pulumi.Input[str]
     mark: Mark
+    interval: int = 45
 
 
 class MetricMonitor(pulumi.ComponentResource):
@@ -56,9 +67,10 @@ class MetricMonitor(pulumi.ComponentResource):
                 critical=str(args.alert), warning=str(args.warning)
             ),
             # `on_missing_data` would always wait as long as the window is; only this older pair takes its own minutes.
+            # Source: docs/decisions/0004-no-data-by-the-older-pair.md
             notify_no_data=True,
             no_data_timeframe=args.no_data_minutes,
-            require_full_window=True,
+            require_full_window=args.interval <= EVERY_MINUTE,
             notify_audit=True,
             tags=[f"env:{args.env}", args.metric.tag, args.mark.of(name)],
             opts=pulumi.ResourceOptions(parent=self, hooks=args.mark.hooks(name)),
@@ -83,7 +95,7 @@ def message(args: MetricMonitorArgs, timeboard: str) -> str:
         "check": args.metric.check,
         "window": args.window_minutes,
         "no_data": args.no_data_minutes,
-        "timeboard": timeboard,
+        "timeboard": links.at_the_alert(timeboard),
         "host_page": links.host(args.site, ""),
     }
     blocks = []

@@ -37,6 +37,9 @@ from components.office_hours import DAYS, OfficeHours, first_fault
 
 PROJECT = "watchpost"
 
+LEAST_POINTS = 2
+"""How many points of the check the monitor's window has to hold: what is seldom sent is no data most of the time."""
+
 Site = Literal[
     "datadoghq.com",
     "us3.datadoghq.com",
@@ -344,6 +347,19 @@ class Settings(_Model):
         window = info.data.get("window_minutes")
         if window and value < 2 * window:
             raise ValueError(f"must be at least twice windowMinutes (2 * {window} = {2 * window})")
+        return value
+
+    @field_validator("check_interval")
+    @classmethod
+    def _some_points_in_the_window(cls, value: int, info: ValidationInfo) -> int:
+        # Source: https://docs.datadoghq.com/monitors/guide/monitoring-sparse-metrics/
+        window = info.data.get("window_minutes")
+        if window and value * LEAST_POINTS > 60 * window:
+            raise ValueError(
+                f"must leave at least {LEAST_POINTS} points in the monitor's window: at most"
+                f" {60 * window // LEAST_POINTS} seconds with windowMinutes {window}; with a longer window, and"
+                " noDataMinutes twice that, more"
+            )
         return value
 
     @property

@@ -80,7 +80,7 @@ def timeboard_json(args: TimeboardsArgs) -> str:
 
 
 def apm_json(args: TimeboardsArgs) -> str:
-    """The dashboard with hits and errors, requests against CPU, and hits against loopback TCP."""
+    """The dashboard with hits, errors and latency, and requests against CPU, loopback traffic and TCP segments."""
     return templates.json_file(
         "dashboards/apm_infrastructure.json", {"service": args.service, "env": args.env, "operation": OPERATION}
     )

@@ -15,7 +15,7 @@ from datadog_api_client.v2.model.downtime_update_request import DowntimeUpdateRe
 from datadog_api_client.v2.model.secure_embed_create_request import SecureEmbedCreateRequest
 from datadog_api_client.v2.model.secure_embed_update_request import SecureEmbedUpdateRequest
 
-from sandbox.datadog import dashboards, downtimes, monitors
+from sandbox.datadog import dashboards, downtimes, monitors, queries
 from sandbox.datadog.handling import STORE, page, parsed, thing
 from sandbox.datadog.schema import RefusedError
 
@@ -95,6 +95,7 @@ async def list_dashboards(request: web.Request) -> web.Response:
 
 async def create_dashboard(request: web.Request) -> web.Response:
     store, body = request.app[STORE], await parsed(request, Dashboard)
+    queries.check_dashboard(body)
     dashboard = dashboards.answer(body, name=dashboards.new_id(), now=store.now())
     store.put("dashboard", dashboard["id"], dashboard)
     return web.json_response(dashboard)
@@ -107,6 +108,7 @@ async def get_dashboard(request: web.Request) -> web.Response:
 async def update_dashboard(request: web.Request) -> web.Response:
     store, old = request.app[STORE], _dashboard(request)
     body = await parsed(request, Dashboard)
+    queries.check_dashboard(body)
     dashboard = dashboards.answer(body, name=old["id"], now=store.now(), created=old["created_at"])
     store.put("dashboard", old["id"], dashboard)
     return web.json_response(dashboard)

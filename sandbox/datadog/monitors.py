@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sandbox.datadog import queries
 from sandbox.datadog.schema import RefusedError
 
 QUERY = re.compile(
@@ -46,6 +47,7 @@ def _check_metric_query(query: str, thresholds: Mapping[str, float]) -> None:
     match = QUERY.fullmatch(query.strip())
     if match is None:
         raise RefusedError(400, "The value provided for parameter 'query' is invalid")
+    queries.check(query)
     number, up = float(match["number"]), match["comparator"].startswith(">")
     critical, warning = thresholds.get("critical"), thresholds.get("warning")
     if critical is None:

@@ -34,6 +34,33 @@ API_KEY_ONLY = {
 PUBLIC = ("/agent/", "/snapshot/")
 """What needs no key, as with Datadog's download and picture hosts."""
 
+ALWAYS = frozenset({"api_key", "application_key"})
+PARAMETERS: dict[tuple[str, str], frozenset[str]] = {
+    (method, path): frozenset(names.split())
+    for method, path, names in (
+        ("GET", "/api/v1/monitor", "group_states name tags monitor_tags with_downtimes id_offset page page_size"),
+        ("POST", "/api/v1/monitor", ""),
+        ("POST", "/api/v1/monitor/validate", ""),
+        ("POST", "/api/v1/monitor/{id}/validate", ""),
+        ("GET", "/api/v1/monitor/{id}", "group_states with_downtimes with_assets"),
+        ("PUT", "/api/v1/monitor/{id}", ""),
+        ("DELETE", "/api/v1/monitor/{id}", "force"),
+        ("GET", "/api/v1/dashboard", "filter[shared] filter[deleted] count start"),
+        ("POST", "/api/v1/dashboard", ""),
+        ("GET", "/api/v1/dashboard/{id}", ""),
+        ("PUT", "/api/v1/dashboard/{id}", ""),
+        ("DELETE", "/api/v1/dashboard/{id}", ""),
+        ("GET", "/api/v2/downtime", "current_only include page[offset] page[limit]"),
+        ("POST", "/api/v2/downtime", ""),
+        ("GET", "/api/v2/downtime/{id}", "include"),
+        ("PATCH", "/api/v2/downtime/{id}", ""),
+        ("DELETE", "/api/v2/downtime/{id}", ""),
+        ("GET", "/api/v1/query", "from to query"),
+        ("GET", "/api/v1/graph/snapshot", "metric_query start end event_query graph_def title height width"),
+    )
+}
+"""The parameters that a path knows. Datadog may ignore another one: here it is refused, as a typing mistake."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -121,6 +148,7 @@ async def _answer(request: web.Request, handler: Handler, fault: dict[str, Any] 
     if fault and action == "slow":
         await asyncio.sleep(fault["seconds"])
     _check_keys(request)
+    _check_parameters(request)
     response = await handler(request)
     if fault and action == "late":
         await asyncio.sleep(fault["seconds"])
@@ -145,6 +173,13 @@ def _check_keys(request: web.Request) -> None:
         raise RefusedError(401, "Unauthorized")
     if api_key not in store.setting("api_key").split() or (both and app_key not in store.setting("app_key").split()):
         raise RefusedError(403, "Forbidden")
+
+
+def _check_parameters(request: web.Request) -> None:
+    resource = request.match_info.route.resource
+    known = PARAMETERS.get((request.method, resource.canonical)) if resource else None
+    if known is not None and (unknown := set(request.query) - known - ALWAYS):
+        raise RefusedError(400, f"{request.path} has no parameter {', '.join(sorted(unknown))}")
 
 
 async def _text(request: web.Request) -> str:

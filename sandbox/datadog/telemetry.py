@@ -1,6 +1,7 @@
 """The handlers of what is measured: what Agents submit, events, queries, pictures; and the Agent's installation."""
 
 import asyncio
+import json
 import re
 import secrets
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from datadog_api_client.v1.model.service_check import ServiceCheck
 from datadog_api_client.v2.model.event_create_request_payload import EventCreateRequestPayload as EventV2
 from datadog_api_client.v2.model.metric_payload import MetricPayload as SeriesV2
 
-from sandbox.datadog import snapshot
+from sandbox.datadog import queries, snapshot
 from sandbox.datadog.handling import STORE, parsed, thing
 from sandbox.datadog.schema import RefusedError, check
 
@@ -24,8 +25,18 @@ async def list_events(request: web.Request) -> web.Response:
     return web.json_response({"events": request.app[STORE].all("event")})
 
 
+LONGEST_TEXT = 4000
+OLDEST_EVENT = 18 * 3600
+"""Seconds. Source: https://docs.datadoghq.com/api/latest/events/#post-an-event"""
+
+
 def _keep_event(request: web.Request, event: dict[str, Any]) -> dict[str, Any]:
     store = request.app[STORE]
+    if len(event.get("text", "")) > LONGEST_TEXT:
+        raise RefusedError(400, f"The text of an event has {LONGEST_TEXT} characters at most")
+    happened = event.get("date_happened")
+    if isinstance(happened, int) and happened < store.now().timestamp() - OLDEST_EVENT:
+        raise RefusedError(400, "date_happened can't be older than 18 hours")
     kept = {"date_happened": int(store.now().timestamp()), **event, "id": store.next("event", 7_000_000_001)}
     store.put("event", str(kept["id"]), kept)
     return kept
@@ -147,6 +158,7 @@ def _points(request: web.Request, text: str, start: float, end: float) -> tuple[
     match = SIMPLE.fullmatch(text)
     if match is None:
         raise RefusedError(400, f"Error parsing query: {text!r}: the sandbox reads metric{{tags}} only")
+    queries.check(text)
     wanted = {tag.strip() for tag in (match["scope"] or "").split(",")} - {"", "*"}
     found = request.app[STORE].points(match["metric"], start, end)
     kept = [point for point in found if wanted <= {*point["tags"], f"host:{point['host']}"}]
@@ -162,12 +174,30 @@ async def query(request: web.Request) -> web.Response:
     return web.json_response({"status": "ok", "query": text, "series": series if points else []})
 
 
+def _check_graph(graph: str) -> None:
+    """Refuse a ``graph_def`` that is no graph.
+
+    Source: https://docs.datadoghq.com/api/latest/snapshots/#take-graph-snapshots
+    """
+    try:
+        requests = json.loads(graph)["requests"]
+        texts = [request["q"] for request in requests]
+    except (ValueError, TypeError, KeyError) as error:
+        raise RefusedError(400, 'graph_def must be JSON with {"requests": [{"q": "avg:metric{*}"}]}') from error
+    for text in texts:
+        queries.check(str(text))
+
+
 async def create_snapshot(request: web.Request) -> web.Response:
     store = request.app[STORE]
     start, end = _times(request, "start", "end")
     text, graph = request.query.get("metric_query", ""), request.query.get("graph_def", "")
     if not text and not graph:
         raise RefusedError(400, "One of metric_query or graph_def is required")
+    if start >= end:
+        raise RefusedError(400, "start must be before end")
+    if graph:
+        _check_graph(graph)
     title = request.query.get("title") or text or "graph"
     points = _points(request, text, start, end)[1] if text else []
     name = secrets.token_hex(16)

@@ -153,6 +153,8 @@ class TestMonitors:
             ("query", "avg(last_5m):avg:my_metric{*} < 800", "must be greater than"),
             ("type", "metrical alert", "is not one of"),
             ("priority", 6, "priority"),
+            ("query", "avg(last_5m):avg:system.cpu.user{*} by {resource_name} > 800", "carries no tag resource_name"),
+            ("query", "avg(last_5m):p95:system.cpu.user{*} > 800", "needs a distribution"),
             ("name", "", "'name' is invalid"),
         ],
     )
@@ -192,6 +194,34 @@ class TestDashboards:
     )
     def test_what_the_models_do_not_know_is_refused(self, call: Call, path: str, value: Any) -> None:
         assert refusal(call("POST", "/api/v1/dashboard", changed(DASHBOARD, path, value)))
+
+    @pytest.mark.parametrize(
+        ("query", "formula", "sentence"),
+        [
+            ("avg:my_metric{*}", "query2", "names no query of its request: query2"),
+            ("avg:my_metric{*}", "anomalies(query1, 'simple', 3)", "the algorithm is one of"),
+            ("p95:trace.flask.request{$host}", "query1", "trace.flask.request carries no tag host"),
+            ("avg:system.net.tcp.in_segs{device:lo}", "query1", "carries no tag device"),
+        ],
+    )
+    @pytest.mark.parametrize("change", [False, True], ids=["create", "update"])
+    def test_a_graph_that_stays_empty_is_refused(
+        self, call: Call, dashboard: str, query: str, formula: str, sentence: str, change: bool
+    ) -> None:
+        board = DASHBOARD | {"template_variables": [{"name": "host", "prefix": "host", "defaults": ["*"]}]}
+        board = changed(board, "widgets.0.definition.requests.0.queries.0.query", query)
+        board = changed(board, "widgets.0.definition.requests.0.formulas.0.formula", formula)
+        where = ("PUT", f"/api/v1/dashboard/{dashboard}") if change else ("POST", "/api/v1/dashboard")
+        assert sentence in refusal(call(*where, board))
+
+    def test_two_of_one_name_are_refused(self, call: Call) -> None:
+        variable: Json = {"name": "host", "prefix": "host", "defaults": ["*"]}
+        assert "one name" in refusal(
+            call("POST", "/api/v1/dashboard", DASHBOARD | {"template_variables": [variable] * 2})
+        )
+        (query,) = WIDGET["definition"]["requests"][0]["queries"]
+        twice = changed(DASHBOARD, "widgets.0.definition.requests.0.queries", [query, query])
+        assert "one name" in refusal(call("POST", "/api/v1/dashboard", twice))
 
     def test_the_answer_adds_what_datadog_adds(self, call: Call, dashboard: str) -> None:
         answer = call("GET", f"/api/v1/dashboard/{dashboard}")[1]
@@ -358,6 +388,10 @@ class TestLists:
             assert len(DowntimesApi(datadog).list_downtimes().data) == 30
             assert len(MonitorsApi(datadog).list_monitors()) == 31
 
+    @pytest.mark.parametrize("path", ["/api/v1/monitor?pgae=1", "/api/v2/downtime?page[ofset]=1"])
+    def test_a_parameter_that_the_path_does_not_know_is_refused(self, call: Call, path: str) -> None:
+        assert "has no parameter" in refusal(call("GET", path))
+
     def test_a_page_that_is_no_number_is_refused(self, call: Call) -> None:
         assert "must be numbers" in refusal(call("GET", "/api/v1/dashboard?start=x"))
 
@@ -391,6 +425,24 @@ class TestAgents:
         picture = urllib3.request("GET", answer["snapshot_url"])
         assert answer["snapshot_url"].startswith(account.url)
         assert b"drawn by the sandbox" in picture.data
+
+    @pytest.mark.parametrize(
+        ("query", "sentence"),
+        [
+            ("start=2&end=1&metric_query=avg:my_metric%7B*%7D", "start must be before end"),
+            ("start=1&end=2", "metric_query or graph_def"),
+            ("start=1&end=2&graph_def=%7B%7D", "graph_def must be JSON"),
+            ("start=1&end=2&metric_query=p95:trace.flask.request%7Bhost:vm%7D", "carries no tag host"),
+            ("start=1&end=2&metric_qery=avg:my_metric%7B*%7D", "no parameter metric_qery"),
+        ],
+    )
+    def test_a_bad_snapshot_is_refused(self, call: Call, query: str, sentence: str) -> None:
+        assert sentence in refusal(call("GET", f"/api/v1/graph/snapshot?{query}"))
+
+    def test_a_long_or_old_event_is_refused(self, call: Call) -> None:
+        event = {"title": "t", "text": "x"}
+        assert "4000" in refusal(call("POST", "/api/v1/events", event | {"text": "x" * 4001}))
+        assert "18 hours" in refusal(call("POST", "/api/v1/events", event | {"date_happened": 1}))
 
     def test_an_event_is_kept(self, call: Call, account: Account) -> None:
         event = {"title": "Timeboard", "text": "@me@example.com look"}

@@ -1,6 +1,6 @@
 """Links go to the account's site, and carry names as they are."""
 
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -40,13 +40,20 @@ def test_the_last_minutes_are_live() -> None:
     assert parse_qs(urlsplit(link).query) == {"from_ts": ["now-5m"], "to_ts": ["now"], "live": ["true"]}
 
 
+def test_a_service_s_page_is_where_datadog_has_it() -> None:
+    link = links.service("datadoghq.com", "flask-app", "dev", "flask.request")
+    page = "https://app.datadoghq.com/apm/entity/service%3Aflask-app"
+    assert link == f"{page}?env=dev&operationName=flask.request"
+
+
 @given(name=st.text(st.characters(codec="utf-8"), min_size=1))
 def test_a_name_in_a_link_is_one_value(name: str) -> None:
     host = urlsplit(links.host("datadoghq.com", name))
     assert parse_qs(host.query, keep_blank_values=True) == {"hostname": [name]}
     service = urlsplit(links.service("datadoghq.com", name, name, "flask.request"))
-    assert parse_qs(service.query, keep_blank_values=True) == {"env": [name]}
-    assert service.path.count("/") == 6
+    assert parse_qs(service.query, keep_blank_values=True) == {"env": [name], "operationName": ["flask.request"]}
+    assert service.path.count("/") == 3
+    assert unquote(service.path) == f"/apm/entity/service:{name}"
     assert not service.fragment
 
 

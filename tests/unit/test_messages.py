@@ -18,7 +18,9 @@ BLOCKS = {
 }  # fmt: skip
 """Source: https://docs.datadoghq.com/monitors/notify/variables/#conditional-variables"""
 
-VARIABLES = {"value", "threshold", "warn_threshold", "comparator", "host.name", "host.ip"}
+BEFORE, AFTER = (f'eval "last_triggered_at_epoch{sign}10*60*1000"' for sign in "-+")
+
+VARIABLES = {"value", "threshold", "warn_threshold", "comparator", "host.name", "host.ip", BEFORE, AFTER}
 """Those of a multi alert by host. Source: https://docs.datadoghq.com/monitors/notify/variables/#template-variables"""
 
 TRANSITIONS = {
@@ -37,6 +39,8 @@ VALUES = {
     "comparator": ">",
     "host.name": "<host>",
     "host.ip": "<ip>",
+    BEFORE: "<before>",
+    AFTER: "<after>",
 }
 TOKEN = re.compile(r"\{\{(?P<kind>[#^/]?)\s*(?P<name>[^{}]*?)\s*\}\}")
 
@@ -116,6 +120,12 @@ def test_an_alert_tells_the_value_the_threshold_and_the_host_s_address() -> None
         assert part in SENT["alert"]
     assert "https://app.datadoghq.eu/dashboard/abc" in SENT["alert"]
     assert "(https://app.datadoghq.eu/infrastructure?hostname=<host>)" in SENT["alert"]
+
+
+@pytest.mark.parametrize("state", ["alert", "warning"])
+def test_the_timeboard_is_shown_for_that_host_around_the_alert(state: str) -> None:
+    query = "tpl_var_host=<host>&from_ts=<before>&to_ts=<after>&live=false"
+    assert f"(https://app.datadoghq.eu/dashboard/abc?{query})" in SENT[state]
 
 
 def test_a_warning_tells_both_thresholds() -> None:

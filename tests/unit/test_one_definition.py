@@ -101,7 +101,7 @@ def test_the_environment_is_the_same_everywhere() -> None:
     assert "env:stage" in program.one(MONITOR).plain["tags"]
     assert "DD_ENV=stage" in program.commands["vm-app-unit"].plain["stdin"]
     assert ",env:stage," in program.commands["vm-app-service"].plain["create"]
-    assert program.outputs["service"].endswith("?env=stage")
+    assert "?env=stage&" in program.outputs["service"]
     variables = dashboards(program)["watchpost-apm"]["template_variables"]
     assert next(variable for variable in variables if variable["name"] == "env")["defaults"] == ["stage"]
     assert not re.search(r"\bdev\b", in_datadog(program))
@@ -125,7 +125,7 @@ def test_the_service_is_the_same_in_app_dashboards_events_and_link() -> None:
     assert "deployed_by:watchpost service:shop env:dev" in json.dumps(boards["watchpost-apm"])
     variables = boards["watchpost-apm"]["template_variables"]
     assert next(variable for variable in variables if variable["name"] == "service")["defaults"] == ["shop"]
-    assert "/apm/services/shop/" in program.outputs["service"]
+    assert "/apm/entity/service%3Ashop?" in program.outputs["service"]
     assert "flask-app" not in in_datadog(program)
 
 

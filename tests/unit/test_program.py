@@ -397,13 +397,21 @@ def compared(resource: Created) -> dict[str, Any]:
 def test_another_interval_changes_the_check_s_yaml_and_what_follows_it_but_not_its_code(
     dev_stack: Program,
 ) -> None:
-    before, after = dev_stack, run_program(checkInterval=90)
+    before, after = dev_stack, run_program(checkInterval=55)
     steps = {"vm-my-metric-conf.yaml", "vm-my-metric-proof", "vm-agent-service-restart"}
     assert changed(before, after) == steps
     for name in steps:
         old, new = before.commands[name].plain, after.commands[name].plain
         assert {key for key in old if old[key] != new[key]} == {"stdin"}, name
-    assert "min_collection_interval: 90\n" in after.commands["vm-my-metric-conf.yaml"].plain["stdin"]
+    assert "min_collection_interval: 55\n" in after.commands["vm-my-metric-conf.yaml"].plain["stdin"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "window", "full"), [(45, 5, True), (60, 5, True), (61, 5, False), (150, 5, False), (3600, 120, False)]
+)
+def test_a_full_window_is_required_where_each_minute_has_a_point(interval: int, window: int, full: bool) -> None:
+    program = run_program(checkInterval=interval, windowMinutes=window, noDataMinutes=2 * window)
+    assert program.one(MONITOR).plain["requireFullWindow"] is full
 
 
 def test_the_same_configuration_changes_nothing_however_late_it_is(dev_stack: Program) -> None:

@@ -105,6 +105,8 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"alertThreshold": 1001}, "alertThreshold", "1001:", "must be less than or equal to 1000"),
     ({"noDataMinutes": 9}, "noDataMinutes", "9:", "must be at least twice windowMinutes (2 * 5 = 10)"),
     ({"checkInterval": 0}, "checkInterval", "0:", "must be greater than or equal to 1"),
+    ({"checkInterval": 151}, "checkInterval", "151:", "at least 2 points in the monitor's window: at most 150 seconds"),
+    ({"checkInterval": 3600, "windowMinutes": 60, "noDataMinutes": 120}, "checkInterval", "3600:", "at most 1800"),
     ({"loadRequests": -1}, "loadRequests", "-1:", "must be greater than or equal to 0"),
     ({"loadConcurrency": 0}, "loadConcurrency", "0:", "must be greater than or equal to 1"),
     ({"agentVersion": "6.1.0"}, "agentVersion", '"6.1.0":', "a version of Agent 7"),
