@@ -35,6 +35,8 @@ class Step:
     connection: Mapping[str, Any]
     command: str
     stdin: str
+    vm: bool = False
+    """Whether it is on a VM that the stack itself brings up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ def steps(deployment: Mapping[str, Any]) -> list[Step]:
             connection=_plain(resource["inputs"]["connection"]),
             command=_plain(resource["inputs"]["create"]).removesuffix(" apply") + " check",
             stdin=_plain(resource["inputs"].get("stdin", "")),
+            vm=bool(resource.get("deletedWith")),
         )
         for resource in deployment["deployment"].get("resources", [])
         if resource["type"] == COMMAND
@@ -92,7 +95,8 @@ async def _look_at(found: Sequence[Step]) -> list[Finding]:
 
             return [finding for finding in await asyncio.gather(*map(check, found)) if finding]
     except (OSError, TimeoutError, asyncssh.Error) as error:
-        return [Finding(step=found[0], reason=f"the host can't be looked at: {error or type(error).__name__}")]
+        halted = "; `pulumi up` starts a VM that is halted" if found[0].vm else ""
+        return [Finding(step=found[0], reason=f"the host can't be looked at: {error or type(error).__name__}{halted}")]
 
 
 def _login(connection: Mapping[str, Any]) -> Any:

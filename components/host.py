@@ -1,6 +1,5 @@
 """A machine over SSH: any that is there already, or a Vagrant VM that the stack brings up and destroys."""
 
-import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,8 @@ import pulumi
 from pulumi_command import remote
 
 from components import remote as scripts
-from components.settings import HostSettings, VagrantSettings
+from components import vagrant
+from components.settings import HostSettings
 
 DIAL_ATTEMPTS = 20
 """How often a machine that doesn't answer is tried: about a minute where the connection is refused."""
@@ -59,11 +59,14 @@ class Host(pulumi.ComponentResource):
         self.name = name
         machine = args.machine
         vm = None
+        connection: pulumi.Output[Any]
         if machine.vagrant:
-            vm = self._vagrant_vm(machine.vagrant)
-            facts = vm.stdout.apply(json.loads)
-            connection = facts.apply(_vagrant_connection)
-            self.ssh = facts.apply(
+            brought_up = vagrant.bring_up(name, machine.vagrant, args.mark, parent=self)
+            vm = brought_up.resource
+            connection = brought_up.facts.apply(
+                lambda vm: {**vagrant.connection(name, vm), "dial_error_limit": DIAL_ATTEMPTS}
+            )
+            self.ssh = brought_up.facts.apply(
                 lambda vm: ssh_command(vm["address"], vm["port"], vm["user"], vm["private_key_file"])
             )
         else:
@@ -106,16 +109,6 @@ class Host(pulumi.ComponentResource):
         )
         self.register_outputs({"ssh": self.ssh})
 
-    def _vagrant_vm(self, vagrant: VagrantSettings) -> Any:
-        return scripts.local_script(
-            f"{self.name}-vm",
-            "vagrant/vm.sh",
-            parent=self,
-            variables={"name": self.name, "box": vagrant.box, "memory": vagrant.memory, "cpus": vagrant.cpus},
-            reads=["vagrant/Vagrantfile"],
-            replace_on=[vagrant.box],
-        )
-
 
 async def _waited_for(value: pulumi.Input[object]) -> str:
     """An empty text once ``value`` is known; unlike an output made of it, it knows nothing of the resources behind."""
@@ -141,25 +134,3 @@ def _ssh_connection(machine: HostSettings) -> remote.ConnectionArgs:
         host_key=machine.host_key,
         dial_error_limit=DIAL_ATTEMPTS,
     )
-
-
-def _vagrant_connection(vm: dict[str, Any]) -> dict[str, Any]:
-    """What ``files/vagrant/vm.sh`` printed, as a connection.
-
-    Raises:
-        pulumi.RunError: the VM is on another machine.
-    """
-    key_file = Path(vm["private_key_file"])
-    if not key_file.exists():
-        raise pulumi.RunError(
-            f"the key of this stack's Vagrant VM, {key_file}, is not here: run Pulumi on the machine that holds the VM,"
-            " or give the host an `address`"
-        )
-    return {
-        "host": vm["address"],
-        "port": vm["port"],
-        "user": vm["user"],
-        "private_key": key_file.read_text(),
-        "host_key": vm["host_key"],
-        "dial_error_limit": DIAL_ATTEMPTS,
-    }

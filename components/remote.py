@@ -154,26 +154,35 @@ def command_line(script: str, verb: str, variables: Mapping[str, str | int], *, 
 def local_script(
     name: str,
     script: str,
+    verb: str = "apply",
     *,
     parent: pulumi.Resource,
-    variables: Mapping[str, str | int],
-    reads: Sequence[str],
-    replace_on: Sequence[object],
+    variables: Mapping[str, pulumi.Input[str | int]],
+    reads: Sequence[str] = (),
+    replace_on: Sequence[object] = (),
+    depends_on: Sequence[pulumi.Resource] = (),
+    undo: bool = True,
 ) -> local.Command:
     """A step where Pulumi itself runs: again when ``script`` or one of the files that it ``reads`` has changed.
 
-    A change of ``replace_on`` undoes it first and then does it anew.
+    A change of ``replace_on`` undoes it first and then does it anew. One with nothing to ``undo`` is only forgotten. It
+    finds what it printed the last time in ``PULUMI_COMMAND_STDOUT``.
     """
     content = "".join(templates.text(path) for path in (script, *reads))
     return local.Command(
         name,
-        create=f"bash files/{script} apply",
-        delete=f"bash files/{script} remove",
+        interpreter=["bash", "-c"],
+        create=local_command_line(script, verb),
+        delete=local_command_line(script, "remove") if undo else None,
         environment={
-            **{key: str(value) for key, value in variables.items()},
+            **{key: pulumi.Output.from_input(value).apply(str) for key, value in variables.items()},
             "content": hashlib.sha256(content.encode()).hexdigest(),
         },
         triggers=list(replace_on),
-        add_previous_output_in_env=False,
-        opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
+        opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True, depends_on=list(depends_on)),
     )
+
+
+def local_command_line(script: str, verb: str) -> str:
+    """Run ``script`` from the clone, also where Git has given its lines the ends of Windows."""
+    return f"script=$(tr -d '\\r' <files/{script}) && exec bash -c \"$script\" files/{script} {verb}"

@@ -170,7 +170,7 @@ class _Model(BaseModel):
 
 
 class VagrantSettings(_Model):
-    """A VM that the stack brings up with Vagrant and VirtualBox, and destroys. Memory is in MiB."""
+    """A VM that the stack brings up with Vagrant, and destroys. Memory is in MiB."""
 
     box: BoxName = "bento/ubuntu-24.04"
     memory: Annotated[int, Field(ge=512)] = 2048

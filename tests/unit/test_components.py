@@ -162,8 +162,8 @@ def test_a_local_script_is_removed_before_it_is_replaced() -> None:
         )
 
     command = run(body, stdout={"files/vagrant/vm.sh": "{}"}).one(LOCAL_COMMAND)
-    assert command.plain["create"] == "bash files/vagrant/vm.sh apply"
-    assert command.plain["delete"] == "bash files/vagrant/vm.sh remove"
+    assert command.plain["create"].endswith(' && exec bash -c "$script" files/vagrant/vm.sh apply')
+    assert command.plain["delete"] == command.plain["create"].removesuffix("apply") + "remove"
     assert command.plain["environment"]["cpus"] == "2"
     assert len(command.plain["environment"]["content"]) == 64  # so that another script or Vagrantfile is applied
     assert command.plain["triggers"] == ["box"]

@@ -56,6 +56,11 @@ def connection(program: Program, name: str) -> dict[str, Any]:
     return found
 
 
+def local_commands(program: Program, *names: str) -> list[Created]:
+    found = {command.name: command for command in program.of(LOCAL_COMMAND)}
+    return [found[name] for name in names]
+
+
 def test_the_dev_stack_watches_one_host(dev_stack: Program) -> None:
     program = dev_stack
     assert len(program.of(COMMAND)) == 19
@@ -136,10 +141,17 @@ def test_a_vagrant_vm_is_made_first_and_takes_all_on_it_along(vagrant_stdout: di
     program = run_program(
         hosts={"box": {"vagrant": {"box": "debian/bookworm64", "memory": 1024}}}, stdout=vagrant_stdout
     )
-    vm = program.one(LOCAL_COMMAND)
+    vm, folder = local_commands(program, "box-vm", "box-vagrant")
     settings = {"name": "box", "box": "debian/bookworm64", "memory": "1024", "cpus": "2"}
     assert settings.items() <= vm.plain["environment"].items()
-    assert vm.request.deleteBeforeReplace
+    assert vm.plain["environment"]["vm"] == folder.plain["environment"]["vm"]
+    for resource in (vm, folder):
+        assert resource.plain["triggers"] == ["debian/bookworm64"]
+        assert resource.request.deleteBeforeReplace
+    # A VM whose coming up failed is in no state: its folder is, and takes it along.
+    assert folder.name in program.before(vm)
+    assert "delete" not in vm.plain
+    assert folder.plain["delete"].endswith(" files/vagrant/vm.sh remove")
     assert {command.request.deletedWith for command in program.commands.values()} == {vm.urn}
     for name in program.commands:
         assert connection(program, name) == {
@@ -201,7 +213,9 @@ def test_cleaning_runs_the_scripts_that_leave_something_to_remove_and_leaving_ru
 
 def test_a_vagrant_vm_keeps_its_own_removal_when_hosts_are_left(vagrant_stdout: dict[str, str]) -> None:
     program = run_program(hosts={"box": {"vagrant": True}}, stdout=vagrant_stdout, onDestroy="leave")
-    assert program.one(LOCAL_COMMAND).plain["delete"] == "bash files/vagrant/vm.sh remove"
+    (folder,) = local_commands(program, "box-vagrant")
+    assert folder.plain["delete"].endswith(" files/vagrant/vm.sh remove")
+    assert not folder.request.retainOnDelete
 
 
 @pytest.mark.parametrize(
