@@ -1,0 +1,225 @@
+"""``vagrant: true`` on the real engine, where ``vagrant`` is a stand-in whose VMs are machines of the sandbox.
+
+Only what leads to the first step on the host is brought up: what comes after it is the same on any host.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import paths
+from sandbox.stack import Stack
+from sandbox.vagrant import stand_in
+
+from .stacks import Update, up
+
+BOXES = ["watchpost/one", "watchpost/two"]
+FIRST_STEPS = ("**::mark", "**::vm", "**::vm-vagrant", "**::vm-vm", "**::vm-ready")
+TARGETS = [word for step in FIRST_STEPS for word in ("--target", step)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def vagrant_home() -> Iterator[Path]:
+    """The stand-in first on PATH, with a home of its own."""
+    folder = paths.local() / "tests" / "vagrant-home"
+    stand_in.remove(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in stand_in.install(folder, BOXES).items():
+            patch.setenv(name, value)
+        yield folder
+    stand_in.remove(folder)
+    shutil.rmtree(paths.ROOT / ".vagrant", ignore_errors=True)
+
+
+def vagrant_stack(name: str) -> Iterator[Stack]:
+    folder = paths.local() / "tests" / name
+    try:
+        with Stack(folder=folder, hosts=()).afresh() as stack:
+            configure(stack)
+            yield stack
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A stack with a Vagrant VM as its only host."""
+    yield from vagrant_stack("test_vagrant")
+
+
+@pytest.fixture(scope="module")
+def neighbour() -> Iterator[Stack]:
+    """Another stack of the same clone, called the same, whose host is called the same."""
+    yield from vagrant_stack("test_vagrant_neighbour")
+
+
+def configure(stack: Stack, **vagrant: object) -> None:
+    stack.configure(part="hosts", hosts={"vm": {"vagrant": {"box": BOXES[0], "memory": 1024, **vagrant}}})
+
+
+def bring_up(stack: Stack, *words: str) -> Update:
+    done = up(stack, *TARGETS, *words)
+    assert done.code == 0, done.text
+    return done
+
+
+def folders(stack: Stack) -> set[Path]:
+    """The folders of the VMs that the stack's state knows."""
+    return {Path(json.loads(text)["folder"]) for text in printed(stack, "vm-vagrant")}
+
+
+def printed(stack: Stack, name: str) -> list[str]:
+    state = json.loads(stack.pulumi("stack", "export").stdout)["deployment"]
+    return [r["outputs"]["stdout"] for r in state.get("resources", []) if r["urn"].endswith(f"::{name}")]
+
+
+def vagrant(folder: Path, *words: str) -> str:
+    """What ``vagrant`` says in the folder of a VM, as a person calls it there."""
+    done = subprocess.run(["vagrant", *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def status(folder: Path) -> str:
+    return vagrant(folder, "status").splitlines()[2].split(maxsplit=1)[1]
+
+
+def started_with(home: Path) -> dict[str, Any]:
+    """The settings with which the only VM was last started."""
+    (file,) = (home / "home" / "started").iterdir()
+    settings: dict[str, Any] = json.loads(file.read_text())
+    return settings
+
+
+def test_a_vm_is_brought_up_in_a_folder_of_its_own_and_then_nothing_is_to_change(stack: Stack) -> None:
+    assert bring_up(stack).names("create") >= {"vm-vagrant", "vm-vm", "vm-ready"}
+    (folder,) = folders(stack)
+    assert folder.parent == paths.ROOT / ".vagrant" / "vms"
+    assert folder.name.startswith("watchpost-dev-vm-")
+    assert status(folder) == "running (libvirt)"
+    again = bring_up(stack)
+    assert not again.names("create", "update", "replace", "delete"), again.changed
+    # A progress bar that is drawn over itself is told once.
+    (told,) = (r["outputs"]["stderr"] for r in resources(stack) if r["urn"].endswith("::vm-vm"))
+    assert "Progress" not in told
+    assert "\r" not in told
+
+
+def resources(stack: Stack) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(stack.pulumi("stack", "export").stdout)["deployment"]["resources"]
+    return found
+
+
+def test_a_halted_vm_is_told_by_the_preview_and_started_by_up(stack: Stack) -> None:
+    (folder,) = folders(stack)
+    vagrant(folder, "halt")
+    preview = stack.pulumi("preview", "--stack", stack.name, *TARGETS)
+    assert "the Vagrant VM of host vm does not answer" in preview.stdout + preview.stderr
+    assert "`pulumi up` starts a VM that is halted" in drift(stack)
+    assert bring_up(stack).names("update") == {"vm-vm"}
+    assert status(folder) == "running (libvirt)"
+    assert not bring_up(stack).names("create", "update", "replace")
+    assert "as the stack left them" in drift(stack)
+
+
+def drift(stack: Stack) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "components.drift", "--stack", stack.name],
+        cwd=stack.project,
+        env={**stack.environment(), "PYTHONPATH": str(paths.ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def test_changed_memory_restarts_the_vm_which_is_said(stack: Stack, vagrant_home: Path) -> None:
+    configure(stack, memory=1536)
+    done = bring_up(stack)
+    assert done.names("update", "replace") == {"vm-vm"}
+    assert "restarting the VM of 'vm' (vagrant reload)" in done.text
+    assert started_with(vagrant_home)["memory"] == 1536
+
+
+def test_changed_memory_of_a_halted_vm_counts_when_it_starts(stack: Stack, vagrant_home: Path) -> None:
+    (folder,) = folders(stack)
+    vagrant(folder, "halt")
+    configure(stack, memory=1024, cpus=1)
+    assert "vagrant reload" not in bring_up(stack).text
+    assert (started_with(vagrant_home)["memory"], started_with(vagrant_home)["cpus"]) == (1024, 1)
+
+
+def test_a_vm_that_was_destroyed_behind_the_stacks_back_comes_back(stack: Stack) -> None:
+    (folder,) = folders(stack)
+    before = printed(stack, "vm-vm")
+    vagrant(folder, "destroy", "--force")
+    preview = stack.pulumi("preview", "--stack", stack.name, *TARGETS)
+    assert "the Vagrant VM of host vm does not answer" in preview.stdout + preview.stderr
+    # What was on the old one is done again on the new one.
+    assert bring_up(stack).names("update") == {"vm-vm", "vm-ready"}
+    assert status(folder) == "running (libvirt)"
+    assert printed(stack, "vm-vm") != before
+
+
+def test_two_stacks_of_one_clone_have_a_vm_each(stack: Stack, neighbour: Stack) -> None:
+    bring_up(neighbour)
+    (mine,), (theirs,) = folders(stack), folders(neighbour)
+    assert mine != theirs
+    neighbour.pulumi("destroy", "--yes", "--skip-preview", "--stack", neighbour.name)
+    assert not theirs.exists()
+    assert status(mine) == "running (libvirt)"
+    assert not bring_up(stack).names("create", "update", "replace")
+
+
+def test_a_vm_whose_first_coming_up_failed_is_destroyed_with_the_stack(
+    neighbour: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = shutil.which("vagrant")
+    broken = tmp_path / "vagrant"
+    broken.write_text(f'#!/bin/sh\n[ "$1" = ssh ] && {{ echo Welcome; exit 255; }}\nexec {real} "$@"\n')
+    broken.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        failed = up(neighbour, *TARGETS)
+    assert failed.code
+    assert "the host key of the VM of 'vm' can't be read" in failed.text
+    (folder,) = folders(neighbour)
+    assert status(folder) == "running (libvirt)"
+    neighbour.pulumi("destroy", "--yes", "--skip-preview", "--stack", neighbour.name)
+    assert not folder.exists()
+
+
+def test_a_vm_whose_first_coming_up_failed_is_taken_over_by_the_next_up(neighbour: Stack) -> None:
+    configure(neighbour, box="watchpost/nowhere")
+    failed = up(neighbour, *TARGETS)
+    assert failed.code
+    assert "The box 'watchpost/nowhere' could not be found" in failed.text
+    configure(neighbour)
+    bring_up(neighbour)
+    (folder,) = folders(neighbour)
+    assert status(folder) == "running (libvirt)"
+
+
+def test_another_box_is_another_vm_and_destroy_leaves_nothing(
+    neighbour: Stack, stack: Stack, vagrant_home: Path
+) -> None:
+    (folder,) = folders(neighbour)
+    key = json.loads(printed(neighbour, "vm-vm")[0])["host_key"]
+    configure(neighbour, box=BOXES[1])
+    done = bring_up(neighbour)
+    assert done.names("replace") == {"vm-vagrant", "vm-vm"}
+    assert done.names("update") == {"vm-ready"}
+    assert json.loads(printed(neighbour, "vm-vm")[0])["host_key"] != key
+    for each in (neighbour, stack):
+        each.pulumi("destroy", "--yes", "--skip-preview", "--stack", each.name)
+    assert not folder.exists()
+    assert not (paths.ROOT / ".vagrant" / "vms").exists()
+    assert not list((vagrant_home / "home" / "machines").iterdir())
