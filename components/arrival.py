@@ -19,8 +19,11 @@ METRIC = "datadog.agent.running"
 PATIENCE = 180.0
 """Seconds within which a metric is seen: two flushes of the Agent, and what Datadog takes until queries find it."""
 
-PAUSES = (1.0, 2.0, 3.0)
-"""Seconds between two questions; the last one stands for all after it."""
+TIMEOUT = 15.0
+"""Seconds that an answer may take."""
+
+PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds between two questions; the last one stands for all after it. An account may ask 1600 times in an hour."""
 
 Ask = Callable[[str, float], Iterable[float]]
 """When, in Unix seconds, the account has points of a query since then.
@@ -32,6 +35,10 @@ Raises:
 
 class RefusedError(Exception):
     """The account can't be asked; the text says why."""
+
+
+class BusyError(RefusedError):
+    """It can't be asked just now."""
 
 
 class Arrival:
@@ -91,10 +98,16 @@ async def asked_back(ask: Ask, query: str, since: float, patience: float | None 
     """
     deadline, pauses = time.monotonic() + (PATIENCE if patience is None else patience), list(PAUSES)
     while True:
-        # Datadog answers with means of some seconds each, the first of which may begin before.
-        if any(at >= int(since) for at in await asyncio.to_thread(ask, query, since)):
-            return True
+        busy = None
+        try:
+            # Datadog answers with means of some seconds each, the first of which may begin before.
+            if any(at >= int(since) for at in await asyncio.to_thread(ask, query, since)):
+                return True
+        except BusyError as error:
+            busy = error
         if time.monotonic() >= deadline:
+            if busy:
+                raise busy
             return False
         await asyncio.sleep(pauses.pop(0) if len(pauses) > 1 else pauses[0])
 
@@ -111,10 +124,12 @@ def points(url: str, api_key: str, app_key: str, query: str, since: float) -> li
 
     try:
         with client(url, api_key, app_key) as datadog:
+            datadog.configuration.request_timeout = TIMEOUT
             answer = MetricsApi(datadog).query_metrics(_from=int(since), to=int(time.time()) + 1, query=query)
     except ApiException as error:
         allowed = " (the application key needs timeseries_query)" if error.status == 403 else ""
-        raise RefusedError(f"Datadog at {url} refused: {error.status} {error.reason}{allowed}") from None
+        kind = BusyError if error.status == 429 or error.status >= 500 else RefusedError
+        raise kind(f"Datadog at {url} refused: {error.status} {error.reason}{allowed}") from None
     except HTTPError as error:
-        raise RefusedError(f"Datadog at {url} does not answer: {error}") from None
+        raise BusyError(f"Datadog at {url} does not answer: {error}") from None
     return [point.value[0] / 1000 for series in answer.get("series", []) for point in series.pointlist]

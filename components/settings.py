@@ -160,7 +160,8 @@ NetworkAddress = Annotated[
 BoxName = Annotated[str, _matching(r"[\w.-]+(/[\w.-]+)?", "the name of a Vagrant box such as bento/ubuntu-24.04", 100)]
 Recipient = Annotated[str, AfterValidator(address_of_a_person)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
-AddressOrNone = Annotated[str, AfterValidator(lambda value: _web_address(value) if value else value)]
+# The Agent puts its paths, which begin with a slash, behind the address as it is.
+AddressOrNone = Annotated[str, AfterValidator(lambda value: _web_address(value).rstrip("/") if value else value)]
 Clock = Annotated[time, BeforeValidator(_clock)]
 Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
 

@@ -76,6 +76,7 @@ systemctl restart datadog-agent || fail "the Agent's service does not start"
 deadline=$((SECONDS + 120))
 until datadog-agent health >/dev/null 2>&1; do
   [ "$(delivery)" != refused ] || fail "$(why_nothing_arrives refused)"
+  ! systemctl is-failed --quiet datadog-agent || fail "the Agent ends as soon as it starts: $(datadog-agent health 2>&1 | head -n 1)"
   [ $SECONDS -lt $deadline ] || fail "the Agent is not healthy after two minutes: $(datadog-agent health 2>&1 | tail -n 5)"
   sleep 1
 done

@@ -34,6 +34,7 @@ def version() -> str:
 
 def ask(command: str, failure: str = UNREACHABLE) -> Any:
     """Ask the running Agent; only root and dd-agent may. ``failure`` is what the command says when it can't."""
+    settings.load()  # as every command of the real one does before it asks
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)

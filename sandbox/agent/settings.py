@@ -32,7 +32,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The part of ``datadog.yaml`` that the stand-in honours; addresses are without a slash at the end."""
+    """The part of ``datadog.yaml`` that the stand-in honours; addresses are as they were set, a last slash included."""
 
     api_key: str
     site: str
@@ -82,13 +82,13 @@ def load(path: Path = CONFIG / "datadog.yaml", environ: Mapping[str, str] = os.e
     return Settings(
         api_key=value("api_key"),
         site=site,
-        dd_url=dd_url.rstrip("/"),
+        dd_url=dd_url,
         hostname=found.name,
         found=found,
         tags=tuple(dict.fromkeys([*tags, *([f"env:{value('env')}"] if value("env") else [])])),
         apm_enabled=str(environ.get("DD_APM_ENABLED", apm.get("enabled", True))).lower() not in {"false", "no", "0"},
         apm_port=int(apm.get("receiver_port", 8126)),
-        apm_url=apm_url.rstrip("/"),
+        apm_url=apm_url,
         apm_hostname=value("hostname") or found.name,
         ignored=tuple(sorted(data.keys() - KNOWN)),
     )

@@ -23,8 +23,8 @@ def agent(agent_python: Path, tmp_path: Path) -> Agent:
     """An Agent with one check, beside programs that do nothing where a host has systemd."""
     agent = Agent.installed(tmp_path / "agent", agent_python)
     agent.check("good", GOOD)
-    for name in ("systemctl", "journalctl"):
-        stand_in(agent.folder / "bin", name, "exit 0")
+    stand_in(agent.folder / "bin", "journalctl", "exit 0")
+    stand_in(agent.folder / "bin", "systemctl", '[ "$1" != is-failed ]')
     return agent
 
 
@@ -103,6 +103,14 @@ def test_an_address_that_takes_requests_and_never_answers_is_one_where_nobody_an
         done = restart(agent, patience="2")
         url = server.url
     assert sentence(done).startswith(f"the Agent gets no answer from {url} (watchpost:agentUrl)")
+
+
+def test_an_agent_that_ends_as_soon_as_it_starts_is_said_with_its_own_reason(agent: Agent) -> None:
+    """systemd gives up on it after five attempts: ``StartLimitBurst`` in the package's unit."""
+    stand_in(agent.folder / "bin", "systemctl", "exit 0")
+    agent.configure("api_key: {\n")
+    said = sentence(restart(agent))
+    assert said.startswith("the Agent ends as soon as it starts: Error: unable to load Datadog config file: ")
 
 
 def test_a_check_that_can_not_be_loaded_is_said_though_configcheck_shows_it(agent: Agent) -> None:

@@ -102,7 +102,7 @@ def test_settings_keep_a_key_of_digits_and_put_the_environment_first(tmp_path: P
     assert (read.api_key, read.hostname, read.dd_url) == ("0" * 32, "vm", "https://app.datadoghq.eu.")
     assert read.tags == ("team:ops", "env:dev")
     assert not read.apm_enabled
-    assert settings.load(file, {"DD_URL": "http://10.0.2.2:1/"}).dd_url == "http://10.0.2.2:1"
+    assert settings.load(file, {"DD_URL": "http://10.0.2.2:1/"}).dd_url == "http://10.0.2.2:1/"
     assert settings.load(file, {"DD_URL": "http://x", "DD_DD_URL": "http://y"}).dd_url == "http://y"
 
 

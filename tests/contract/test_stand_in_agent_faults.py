@@ -91,6 +91,16 @@ def test_nothing_leaves_the_sandbox(url: str, kept: bool) -> None:
             sending.request(f"{url}/api/v1/validate?api_key=fake")
 
 
+def test_a_path_is_put_behind_the_address_as_it_is() -> None:
+    """transaction.go below comp/forwarder/defaultforwarder: ``t.Domain + t.Endpoint.Route``"""
+    with intake(lambda _, path: 404 if path.startswith("//") else 202) as server:
+        at_work = Forwarder(f"{server.url}/", KEY, "vm")
+        at_work.metadata("7.78.4")
+        at_work.flush()
+        assert set(server.requests) == {"POST //intake/"}
+    assert at_work.status()["Transactions"]["Success"] == 0
+
+
 # What it reads: comp/core/config/setup.go
 
 
@@ -320,9 +330,10 @@ def test_what_can_not_be_done_ends_with_255_and_one_error(words: tuple[str, ...]
     assert "Traceback" not in done.stderr
 
 
-def test_a_file_that_can_not_be_read_ends_the_service(agent: Agent) -> None:
+@pytest.mark.parametrize("command", ["run", "health", "status", "configcheck", "hostname"])
+def test_a_file_that_can_not_be_read_ends_the_service_and_every_command(command: str, agent: Agent) -> None:
     agent.configure("api_key: {\n")
-    done = agent("run")
+    done = agent(command)
     assert done.returncode == 255
     assert done.stderr.startswith("Error: unable to load Datadog config file: ")
 

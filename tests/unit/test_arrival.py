@@ -1,8 +1,10 @@
 """Whether data arrived is asked of the account once an Agent was restarted, and never otherwise."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from unittest import mock
 
@@ -10,7 +12,7 @@ import pulumi
 import pytest
 
 from components import arrival
-from components.arrival import Arrival, RefusedError, asked_back
+from components.arrival import Arrival, BusyError, RefusedError, asked_back
 from tests.unit.recorder import run_program
 
 QUERY = "avg:datadog.agent.running{host:vm}"
@@ -37,6 +39,53 @@ def test_a_point_since_then_is_an_arrival_and_an_older_one_is_none() -> None:
     now = time.time()
     assert asyncio.run(asked_back(ask([], [now - 30], [now - 30, now + 1]), QUERY, now))
     assert not asyncio.run(asked_back(ask([now - 30]), QUERY, now, patience=0))
+
+
+def test_an_account_that_is_busy_is_asked_again() -> None:
+    now = time.time()
+    answers: list[BusyError | list[float]] = [BusyError("429"), BusyError("502"), [now + 1]]
+
+    def answer(_: str, __: float) -> list[float]:
+        found = answers.pop(0)
+        if isinstance(found, BusyError):
+            raise found
+        return found
+
+    assert asyncio.run(asked_back(answer, QUERY, now))
+    answers.append(BusyError("429"))
+    with pytest.raises(RefusedError, match="429"):
+        asyncio.run(asked_back(answer, QUERY, now, patience=0))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(403, RefusedError), (400, RefusedError), (429, BusyError), (503, BusyError), (None, BusyError)],
+)
+def test_what_the_account_answers_instead_is_told_in_a_sentence(status: int | None, kind: type) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if status:
+                self.send_response(status)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(RefusedError) as refused:
+            arrival.points(url, "fake-api-key", "fake-app-key", QUERY, time.time())
+        server.shutdown()
+        thread.join(10)
+    assert type(refused.value) is kind
+    assert url in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert "fake-app-key" not in str(refused.value)
+    assert ("timeseries_query" in str(refused.value)) == (status == 403)
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"installScriptUrl": "https://a b/\n"}, "installScriptUrl", "", URL),
     ({"agentUrl": "ftp://x"}, "agentUrl", '"ftp://x":', URL),
     ({"agentUrl": "https://[x"}, "agentUrl", '"https://[x":', URL),
+    ({"traceUrl": "http://example.com"}, "traceUrl", '"http://example.com":', URL),
     ({"onDestroy": "keep"}, "onDestroy", '"keep":', "must be 'clean' or 'leave'"),
     ({"shareDashboards": "perhaps"}, "shareDashboards", '"perhaps":', "must be a valid boolean"),
     ({"recipients": ["you"]}, "recipients[0]", '"you":', "must be an e-mail address"),
@@ -232,7 +233,7 @@ def test_no_fault_shows_a_secret_even_one_in_the_wrong_place(hosts: object) -> N
     assert "fake-secret" not in "".join(found)
 
 
-@pytest.mark.parametrize("key", ["agentUrl", "installScriptUrl"])
+@pytest.mark.parametrize("key", ["agentUrl", "traceUrl", "installScriptUrl"])
 @pytest.mark.parametrize("scheme", ["https", "http", "ftp"])
 def test_an_address_with_a_password_in_it_is_refused_and_not_shown(key: str, scheme: str) -> None:
     (fault,) = faults(**{key: f"{scheme}://user:fake-secret@example.com/"})
@@ -263,7 +264,14 @@ def test_plain_http_is_for_private_addresses_only(url: str) -> None:
 
 
 def test_an_empty_address_of_the_agent_stands_for_the_site() -> None:
-    assert faults(agentUrl="") == []
+    assert faults(agentUrl="", traceUrl="") == []
+
+
+@pytest.mark.parametrize("slashes", ["", "/", "//"])
+def test_an_address_of_the_agent_ends_without_a_slash_since_the_agent_s_paths_begin_with_one(slashes: str) -> None:
+    settings = accepted(agentUrl=f"https://a.example/b{slashes}", traceUrl=f"https://c.example{slashes}")
+    assert isinstance(settings, Settings)
+    assert (settings.agent_url, settings.trace_url) == ("https://a.example/b", "https://c.example")
 
 
 # Text that tends to mean something to a shell, YAML, systemd, a URL, Datadog's templates, or a terminal.
