@@ -15,6 +15,7 @@ Sources: https://docs.datadoghq.com/monitors/downtimes/,
 https://github.com/DataDog/datadog-sync-cli/pull/664 (what Datadog refuses in an update)
 """
 
+import asyncio
 import hashlib
 import json
 import re
@@ -27,7 +28,8 @@ import pulumi
 import pulumi_datadog as datadog
 
 from components import links, templates
-from components.mark import Mark
+from components.account import client
+from components.mark import Mark, hint
 from components.office_hours import DAYS, OfficeHours, Recurrence, duration_text, recurrences
 
 MARGIN = timedelta(minutes=3)
@@ -77,6 +79,11 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
     def __init__(self, name: str, args: OfficeHoursDowntimesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:datadog:OfficeHoursDowntimes", name, None, opts)
         now, hooks = datetime.now(UTC), args.mark.hooks(name)
+
+        async def make_way(arguments: pulumi.ErrorHookArgs) -> bool:
+            return await cancel_twins(args.mark, arguments)
+
+        hooks.on_error = [pulumi.ErrorHook(f"{name}-twins", make_way)]
         self.links = {}
         for kind, recurrence in recurrences(args.hours).items():
             key, text = f"{name}-{kind}", message(args, kind)
@@ -157,6 +164,43 @@ def earliest_start(recurrence: Recurrence, now: datetime) -> datetime:
         # In the second pass of an hour that exists twice, a local time would be read as one of the first.
         begin = begin.replace(minute=0) + timedelta(hours=1)
     return begin
+
+
+TWINS = re.compile(r"duplicate of one or more existing downtimes: *\[(?P<identifiers>[^\]]*)\]")
+
+
+async def cancel_twins(mark: Mark, arguments: pulumi.ErrorHookArgs) -> bool:
+    """Cancel what Datadog takes a new downtime for a duplicate of, where that is the stack's own; then it is made.
+
+    So it is when the message changes twice between two nights: both have the same start. What hasn't started mutes
+    nothing, so there is no gap. (Unsure: whether another message is another downtime to Datadog.)
+
+    Source: https://github.com/DataDog/datadog-sync-cli, datadog_sync/model/downtime_schedules.py
+    """
+    twins = TWINS.search(arguments.errors[0])
+    if arguments.failed_operation != "create" or not twins or len(arguments.errors) > 1:
+        return hint(arguments)
+    identifiers = set(re.findall(r"[\w-]+", twins["identifiers"]))
+    return await asyncio.to_thread(_cancelled, identifiers, *await mark.account())
+
+
+def _cancelled(identifiers: set[str], url: str, api_key: str, app_key: str, own: str) -> bool:
+    # Datadog's client takes half a second to import, which only such a run should pay.
+    from datadog_api_client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    from components import leftovers
+
+    cancelled = False
+    try:
+        with client(url, api_key, app_key) as datadog:
+            for thing in leftovers.find(datadog, own, ("downtime",)):
+                if thing.identifier in identifiers:
+                    leftovers.remove(datadog, thing)
+                    cancelled = True
+    except (ApiException, HTTPError) as error:
+        pulumi.log.error(f"the downtime that is in the way can't be cancelled: {error}")
+    return cancelled
 
 
 def digest(text: str, repair: str = "") -> str:

@@ -47,6 +47,12 @@ class Mark:
         """What the resource ``name`` carries: a text that is fit for a tag."""
         return pulumi.Output.concat(self.text, "/", name)
 
+    async def account(self) -> tuple[str, str, str, str]:
+        """Where the account answers, its keys, and the mark, once they are known."""
+        known = await pulumi.Output.all(self._keys.api_key, self._keys.app_key, self.text).future()
+        assert known is not None  # nothing is unknown by the time that something is made
+        return (self._keys.url(self._site), *known)
+
     def hooks(self, component: str) -> pulumi.ResourceHookBinding:
         """The hooks of the resources in Datadog that belong to ``component``."""
         return pulumi.ResourceHookBinding(

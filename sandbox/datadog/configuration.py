@@ -218,6 +218,10 @@ def _put_downtime(request: web.Request, name: str, given: dict[str, Any], old: d
     attributes = downtimes.attributes(
         given, old, now=store.now(), has_monitor=lambda number: store.get("monitor", str(number)) is not None
     )
+    if old is None:
+        twins = downtimes.twins(attributes, store.all("downtime"), store.now())
+        if twins:
+            raise RefusedError(400, f"{downtimes.DUPLICATE}: {twins}")
     number = attributes["monitor_identifier"].get("monitor_id")
     monitor = None if number is None else {"type": "monitor", "id": str(number)}
     downtime = {

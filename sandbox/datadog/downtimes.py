@@ -11,7 +11,7 @@ that users report, and what Datadog's own tool works around: https://github.com/
 import datetime
 import re
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dateutil import rrule
@@ -40,6 +40,7 @@ Source: https://docs.datadoghq.com/monitors/downtimes/#downtime-scope-limitation
 
 PAST = "Scheduled downtime start cannot be in the past"
 USED_UP = "Downtime recurrence has no future occurrence"
+DUPLICATE = "The downtime being created is a duplicate of one or more existing downtimes"
 IN_PROGRESS = "Start times of downtimes in progress cannot be changed"
 
 Span = tuple[datetime.datetime, datetime.datetime]
@@ -201,6 +202,22 @@ def attributes(
     merged["created"] = (old or {}).get("created", now.isoformat())
     merged["modified"] = now.isoformat()
     return current(merged, now)
+
+
+def twins(given: Mapping[str, Any], downtimes: Iterable[Mapping[str, Any]], now: datetime.datetime) -> list[str]:
+    """The downtimes that mute the same monitor at the same times, whatever they say.
+
+    What Datadog compares isn't documented: by a monitor's tags several may be alike here.
+    """
+
+    def essence(attributes: Mapping[str, Any]) -> list[Any]:
+        when = {name: value for name, value in attributes["schedule"].items() if name != "current_downtime"}
+        return [attributes["monitor_identifier"], attributes["scope"], when]
+
+    if "monitor_id" not in given["monitor_identifier"]:
+        return []
+    alive = (each for each in downtimes if current(each["attributes"], now)["status"] not in ("canceled", "ended"))
+    return [each["id"] for each in alive if essence(each["attributes"]) == essence(given)]
 
 
 _DEFAULTS: dict[str, Any] = {

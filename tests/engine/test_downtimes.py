@@ -110,6 +110,41 @@ def test_other_recipients_are_told_by_a_new_downtime_before_the_old_one_goes(
     assert clock.up("--expect-no-changes").code == 0
 
 
+def test_recipients_that_change_twice_before_a_night_make_no_duplicate(stack: Stack, clock: Clock) -> None:
+    clock.go_to(2, 11)
+    for name in ("once", "twice"):
+        since = len(stack.account.requests())
+        stack.configure(recipients=[f"{name}@example.com"])
+        done = clock.up()
+        assert done.code == 0, done.text
+    refused = [request for request in of_downtimes(stack, since) if request["status"] == 400]
+    assert [request["method"] for request in refused] == ["POST", "POST"]  # of which the program knows what to do
+    downtimes = stack.account.downtimes()
+    assert len(downtimes) == 2
+    assert all("@twice@example.com" in downtime["attributes"]["message"] for downtime in downtimes)
+    assert clock.up("--expect-no-changes").code == 0
+
+
+def test_somebody_else_s_twin_is_left_alone_and_told(stack: Stack, clock: Clock) -> None:
+    clock.go_to(2, 14)
+    ours = stack.account.downtimes()[0]
+    call(stack, "DELETE", f"/api/v2/downtime/{ours['id']}")
+    given = {name: ours["attributes"][name] for name in ("monitor_identifier", "scope", "schedule")}
+    given["schedule"].pop("current_downtime")
+    call(
+        stack, "POST", "/api/v2/downtime", {"data": {"type": "downtime", "attributes": {**given, "message": "theirs"}}}
+    )
+    stack.configure(repairs=dict.fromkeys(("closed-office-nights", "closed-office-closed-days"), "first"))
+    done = clock.up()
+    assert done.code != 0
+    assert "duplicate of one or more existing downtimes" in done.text
+    assert "Traceback" not in done.text
+    (theirs,) = [downtime for downtime in stack.account.downtimes() if downtime["attributes"]["message"] == "theirs"]
+    call(stack, "DELETE", f"/api/v2/downtime/{theirs['id']}")
+    assert clock.up().code == 0
+    assert len(stack.account.downtimes()) == 2
+
+
 def test_a_monitor_that_was_deleted_by_hand_is_muted_again_at_any_time(stack: Stack, clock: Clock) -> None:
     clock.go_to(3, 21)
     call(stack, "DELETE", f"/api/v1/monitor/{stack.account.monitors()[0]['id']}")

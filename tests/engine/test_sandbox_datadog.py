@@ -292,6 +292,17 @@ class TestDowntimes:
         assert status == 200
         assert call("DELETE", f"/api/v2/downtime/{made['data']['id']}")[0] == 204
 
+    def test_a_second_one_for_a_monitor_at_the_same_times_is_refused(self, call: Call, monitor: int) -> None:
+        body = downtime({"monitor_id": monitor}, recurrence())
+        made = call("POST", "/api/v2/downtime", body)[1]["data"]["id"]
+        assert f"duplicate of one or more existing downtimes: ['{made}']" in refusal(
+            call("POST", "/api/v2/downtime", body)
+        )
+        assert call("DELETE", f"/api/v2/downtime/{made}")[0] == 204
+        status, again = call("POST", "/api/v2/downtime", body)
+        assert status == 200
+        assert call("DELETE", f"/api/v2/downtime/{again['data']['id']}")[0] == 204
+
     def test_a_downtime_has_32_monitor_tags_at_most(self, call: Call) -> None:
         many = downtime({"monitor_tags": [f"team:{number}" for number in range(33)]}, recurrence())
         assert "1 to 32" in refusal(call("POST", "/api/v2/downtime", many))

@@ -1,5 +1,6 @@
 """Every component on its own: what it makes, under whom, and what it knows afterwards."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +10,11 @@ from unittest import mock
 import pulumi
 import pytest
 
-from components import remote
+from components import leftovers, remote
 from components.account import Keys
 from components.agent import AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
 from components.custom_check import MY_METRIC, CustomCheck, CustomCheckArgs
-from components.downtimes import OfficeHoursDowntimes, OfficeHoursDowntimesArgs
+from components.downtimes import OfficeHoursDowntimes, OfficeHoursDowntimesArgs, cancel_twins
 from components.host import Host, HostArgs, ssh_command
 from components.mark import Mark
 from components.monitors import MetricMonitor, MetricMonitorArgs
@@ -25,6 +26,7 @@ from components.traced_app import LoadGenerator, LoadGeneratorArgs, TracedApp, T
 from tests.unit import recorder
 from tests.unit.recorder import (
     API_KEY,
+    APP_KEY,
     COMMAND,
     DASHBOARD,
     DOWNTIME,
@@ -386,3 +388,31 @@ def test_everything_is_of_a_component_of_its_own(dev_stack: Program) -> None:
     for resource in dev_stack.of(COMMAND, DASHBOARD, MONITOR, DOWNTIME, EMBED, recorder.PASSWORD_TYPE):
         assert "$watchpost:" in resource.parent, resource.name
     assert plain(dev_stack.outputs["hosts"])
+
+
+@pytest.mark.parametrize(
+    ("error", "operation", "tried", "again"),
+    [
+        ("400 Bad Request: a duplicate of one or more existing downtimes: ['1']", "create", 1, True),
+        ("400 Bad Request: a duplicate of one or more existing downtimes: ['1']", "create", 2, False),
+        ("400 Bad Request: a duplicate of one or more existing downtimes: ['2']", "create", 1, False),
+        ("400 Bad Request: Invalid scope", "create", 1, False),
+        ("400 Bad Request: a duplicate of one or more existing downtimes: ['1']", "update", 1, False),
+    ],
+    ids=["ours", "again", "somebody else's", "another refusal", "an update"],
+)
+def test_a_twin_of_a_new_downtime_makes_way_once_where_it_is_the_stack_s(
+    error: str, operation: str, tried: int, again: bool
+) -> None:
+    thing = leftovers.Thing(kind="downtime", identifier="1", title="")
+    stack = mock.AsyncMock()
+    stack.account.return_value = ("http://127.0.0.1:1", API_KEY, APP_KEY, "watchpost:0000fake0000")
+    arguments = mock.Mock(errors=[error] * tried, failed_operation=operation)
+    with (
+        mock.patch.object(leftovers, "find", return_value=[thing]) as find,
+        mock.patch.object(leftovers, "remove") as remove,
+    ):
+        assert asyncio.run(cancel_twins(stack, arguments)) is again
+    assert remove.call_count == again
+    for call in find.call_args_list:
+        assert call.args[1:] == ("watchpost:0000fake0000", ("downtime",))
