@@ -22,7 +22,7 @@ PATIENCE = 180.0
 TIMEOUT = 15.0
 """Seconds that an answer may take."""
 
-PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
+PAUSES = (1.0, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between two questions; the last one stands for all after it. An account may ask 1600 times in an hour."""
 
 Ask = Callable[[str, float], Iterable[float]]

@@ -21,7 +21,7 @@ FLUSH = 10
 """Seconds covered by one point of a DogStatsD metric."""
 METADATA = 1800.0
 """Seconds between two reports of the host itself."""
-ALIVE = 5.0
+ALIVE = 1.0
 """Seconds between two signs of life; the real Agent gives one with each flush, every 15 s."""
 TRACE_STATUS = 5012
 """Port on which the trace agent tells how it is, as in the real Agent (``apm_config.debug.port``)."""
@@ -104,7 +104,8 @@ class Daemon:
             self._every(instance.config.interval, functools.partial(self._collect, instance))
         self._every(FLUSH, self.statsd.flush)
         self._every(METADATA, lambda: self.forwarder.metadata(self._version))
-        self._every(ALIVE, self._say_up)
+        self._every(settings.DEFAULT_INTERVAL, self._say_up)
+        self._every(ALIVE, self._say_running)
         with _udp_server(self.statsd) as udp, _command_server(self.answer) as commands:
             for server in (udp, commands):
                 threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
@@ -142,8 +143,10 @@ class Daemon:
             log.error("Check %s failed: %s", instance.config.id, instance.stats["LastError"])
 
     def _say_up(self) -> None:
-        """Say what the real Agent says with each flush: ``pkg/aggregator/aggregator.go``."""
         self.forwarder.service_checks([{"check": "datadog.agent.up", "status": 0, "message": "", "tags": []}])
+
+    def _say_running(self) -> None:
+        """Say what the real Agent says with each flush: ``pkg/aggregator/aggregator.go``."""
         running = Serie(
             metric="datadog.agent.running", value=1, when=time.time(), type="gauge",
             tags=(f"version:{self._version}",), host=self._agent.hostname,
