@@ -11,7 +11,7 @@ set -eu
 . files/host/cause.sh
 
 # One word: `sending`, `refused` (the key), `unreachable`, or none as long as the Agent doesn't know.
-# Its health doesn't tell: an Agent that reaches nobody calls itself healthy.
+# Its health doesn't tell: an Agent that reaches nobody calls itself healthy. Of several keys, one that is valid will do.
 delivery() {
   datadog-agent status --json 2>/dev/null | python3 -c '
 import json, sys
@@ -21,9 +21,11 @@ try:
 except ValueError:
     sys.exit()
 said = {*(stats.get("APIKeyStatus") or {}).values(), *(stats.get("APIKeyFailure") or {}).values()}
-if "API Key invalid" in said:
+if "API Key valid" in said:
+    print("sending")
+elif "API Key invalid" in said:
     print("refused")
-elif "API Key valid" in said or (stats.get("Transactions") or {}).get("Success"):
+elif (stats.get("Transactions") or {}).get("Success"):
     print("sending")
 elif said:
     print("unreachable")

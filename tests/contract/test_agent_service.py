@@ -122,6 +122,35 @@ def test_a_check_that_can_not_be_loaded_is_said_though_configcheck_shows_it(agen
     )
 
 
+VALID, INVALID = "API Key valid", "API Key invalid"
+
+
+@pytest.mark.parametrize(
+    ("stats", "said"),
+    [
+        ({"APIKeyStatus": {"a": VALID}}, None),
+        ({"APIKeyStatus": {"a": VALID}, "APIKeyFailure": {"b": INVALID}}, None),
+        ({"APIKeyFailure": {"b": INVALID}, "Transactions": {"Success": 1}}, "refuses the Agent's API key"),
+        ({"APIKeyStatus": {"a": "Unable to reach the API Key validation endpoint"}}, "doesn't reach Datadog"),
+        ({"APIKeyStatus": {"a": "Fake API Key that skips validation"}, "Transactions": {"Success": 1}}, None),
+        ({}, "doesn't reach Datadog"),
+        (None, "doesn't reach Datadog"),
+    ],
+)
+def test_an_agent_with_several_keys_sends_if_one_is_valid(
+    stats: dict[str, Any] | None, said: str | None, agent: Agent
+) -> None:
+    """``checkValidAPIKey`` in forwarder_health.go of https://github.com/DataDog/datadog-agent"""
+    (agent.folder / "status").write_text("" if stats is None else json.dumps({"forwarderStats": stats}))
+    shown = f'case $1 in status) cat {agent.folder}/status ;; configcheck) echo "=== good check ===" ;; esac'
+    stand_in(agent.folder / "bin", "datadog-agent", f"{shown}\n[ $1 != version ] || echo Agent 7.78.4")
+    done = restart(agent, patience="1")
+    if said is None:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "Agent 7.78.4\n", "")
+    else:
+        assert said in sentence(done)
+
+
 # Traces
 
 
