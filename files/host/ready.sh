@@ -3,6 +3,9 @@
 # Standard input: the stack and host that it is to belong to, one word.
 set -eu
 claim=/var/lib/watchpost/owner
+PRETTY_NAME=$(uname -sr)
+# shellcheck source=/dev/null
+[ ! -e /etc/os-release ] || . /etc/os-release
 
 fail() {
   echo "watchpost: $*" >&2
@@ -21,10 +24,41 @@ if [ "$1" = remove ]; then
 fi
 read -r owner
 
-[ -x "$(command -v apt-get)" ] || fail "$(hostname) is not an Ubuntu or Debian machine: it has no apt-get"
+# Oldest first: DPkg::Lock::Timeout, the wheels of requirements.txt, ProtectProc= of the app's unit.
+# Sources: https://salsa.debian.org/apt-team/apt/-/blob/main/debian/changelog (1.9.11),
+# https://pypi.org/project/ddtrace/#files, https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html
+needed="apt 1.9.11, python3 3.9 to 3.14 and systemd 247 on amd64 or arm64, as Debian 11, Ubuntu 22.04 and newer have"
+
+at_least() {
+  dpkg --compare-versions "$1" ge "$2"
+}
+
+# The python3 that steps find, or else the one that apt would install; nothing where neither is known yet.
+python_version() {
+  as_root python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null ||
+    LC_ALL=C apt-cache policy python3 2>/dev/null | sed -n -E 's/^ *Candidate: ([0-9]+\.[0-9]+).*/\1/p'
+}
+
+# By what is there and not by a name: there are many that are made from Debian.
+look_at_the_release() {
+  local apt systemd python architecture
+  apt=$(dpkg-query -W -f '${Version}' apt)
+  systemd=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+  python=$(python_version)
+  architecture=$(dpkg --print-architecture)
+  if at_least "$apt" 1.9.11 && at_least "$systemd" 247 && [[ $architecture =~ ^(amd64|arm64)$ ]]; then
+    [ -n "$python" ] || return 0
+    ! at_least "$python" 3.9 || at_least "$python" 3.15 || return 0
+  fi
+  fail "$(hostname) is $PRETTY_NAME with apt $apt, python3 ${python:-unknown} and systemd $systemd on $architecture:" \
+    "Watchpost needs $needed"
+}
+
+[ -x "$(command -v apt-get)" ] || fail "$(hostname) is $PRETTY_NAME and has no apt-get: Watchpost needs $needed"
 [ -d /run/systemd/system ] || fail "$(hostname) does not run systemd, which the Agent's and the app's services need"
 as_root true 2>/dev/null ||
   fail "$(id -un) may not use sudo without a password on $(hostname); allow it there with: echo '$(id -un) ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/$(id -un)"
+look_at_the_release
 
 if [ -x "$(command -v cloud-init)" ]; then
   echo "waiting for cloud-init"
@@ -47,6 +81,4 @@ found=$(cat "$claim" 2>/dev/null || true)
 [ -n "$found" ] || fail "$(hostname) is not claimed by this stack any more: $claim is gone"
 [ "$found" = "$owner" ] ||
   fail "$(hostname) belongs to another stack of Watchpost ($found): destroy that one, or if it is lost, run there: sudo rm $claim"
-# shellcheck source=/dev/null
-. /etc/os-release
 echo "$(hostname) is ready: $PRETTY_NAME"

@@ -1,0 +1,129 @@
+"""The step that looks at a machine before anything is done there: which releases it takes, what it says of others."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.machine import Machine, tree
+from tests.contract import program
+
+NEEDED = (
+    "Watchpost needs apt 1.9.11, python3 3.9 to 3.14 and systemd 247 on amd64 or arm64, "
+    "as Debian 11, Ubuntu 22.04 and newer have"
+)
+
+
+@pytest.fixture(scope="module")
+def ready() -> str:
+    """The command of the step, as the program sends it."""
+    (create,) = [
+        step["create"]
+        for step in program.inputs()["defaults"]["command:remote:Command"]
+        if step["create"].endswith(" files/host/ready.sh apply")
+    ]
+    return str(create)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A bare machine of the host's release."""
+    machine = Machine("bare", tmp_path_factory.mktemp("ready") / "bare")
+    try:
+        machine.start()
+        yield machine
+    finally:
+        machine.stop()
+
+
+def look(machine: Machine, ready: str) -> tuple[int, str, bool]:
+    """How the step ends, what it says last, and whether it has left anything on the machine."""
+    done = machine.run(ready, input="fake/vm\n", user=machine.user, check=False)
+    left = machine.run("ls -A /var/lib/watchpost; rm -rf /var/lib/watchpost", check=False).stdout
+    return done.returncode, (done.stdout + done.stderr).strip().splitlines()[-1], bool(left)
+
+
+def pretend(machine: Machine, name: str, option: str, answer: str) -> None:
+    """Have a program answer otherwise where it is asked with ``option``."""
+    real = machine.run(f"command -v {name}").stdout.strip()
+    text = (
+        f'#!/bin/sh\n[ "$1" != {shlex.quote(option)} ] || {{ echo {shlex.quote(answer)}; exit; }}\nexec {real} "$@"\n'
+    )
+    machine.run(f"install -m 0755 /dev/stdin /usr/local/bin/{name}", input=text)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "answer", "said"),
+    [
+        ("python3", "-c", "3.8", "python3 3.8 and"),
+        ("python3", "-c", "3.15", "python3 3.15 and"),
+        ("systemctl", "--version", "systemd 245 (245.4-4ubuntu3.24)", "systemd 245 on"),
+        ("dpkg-query", "-W", "1.8.2.3", "apt 1.8.2.3,"),
+        ("dpkg", "--print-architecture", "armhf", "on armhf:"),
+    ],
+)
+def test_a_release_that_lacks_something_is_told_before_anything_is_changed(
+    machine: Machine, ready: str, name: str, option: str, answer: str, said: str
+) -> None:
+    release = machine.run(". /etc/os-release; echo $PRETTY_NAME").stdout.strip()
+    pretend(machine, name, option, answer)
+    code, sentence, left = look(machine, ready)
+    machine.run(f"rm /usr/local/bin/{name}")
+    assert (code, left) == (1, False), sentence
+    assert sentence.startswith(f"watchpost: bare is {release} with apt ")
+    assert said in sentence
+    assert sentence.endswith(NEEDED)
+
+
+@pytest.mark.parametrize(
+    "release",
+    [
+        'PRETTY_NAME="Linux Mint 22"\nID=linuxmint\nID_LIKE="ubuntu debian"\nVERSION_ID="22"\n',
+        'PRETTY_NAME="Debian GNU/Linux forky/sid"\nID=debian\n',
+        'PRETTY_NAME="Made at home"\nID=home\n',
+    ],
+)
+def test_a_release_is_taken_for_what_it_has_and_not_for_its_name(machine: Machine, ready: str, release: str) -> None:
+    machine.run("mv /etc/os-release /etc/os-release.kept; cat >/etc/os-release", input=release)
+    code, sentence, left = look(machine, ready)
+    machine.run("mv /etc/os-release.kept /etc/os-release")
+    name = release.partition('"')[2].partition('"')[0]
+    assert (code, sentence, left) == (0, f"bare is ready: {name}", True)
+
+
+def test_a_machine_without_python_is_taken_for_what_apt_offers(machine: Machine, ready: str) -> None:
+    machine.run("mv /usr/bin/python3 /usr/bin/python3.kept")
+    taken = look(machine, ready)
+    machine.run("apt-get update -qq")
+    offered = look(machine, ready)
+    pretend(machine, "apt-cache", "policy", "python3:\n  Installed: (none)\n  Candidate: 3.8.2-0ubuntu2\n")
+    refused = look(machine, ready)
+    machine.run("mv /usr/bin/python3.kept /usr/bin/python3; rm /usr/local/bin/apt-cache")
+    assert (taken[0], offered[0], refused[0]) == (0, 0, 1), (taken, offered, refused)
+    assert "python3 3.8 and" in refused[1]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("release", "taken"),
+    [
+        (tree.UBUNTU_20, False),
+        (tree.DEBIAN_11, True),
+        (tree.DEBIAN_13, True),
+        (tree.UBUNTU_24, True),
+        (tree.MYSQL_9, True),
+    ],
+    ids=lambda value: value.codename if isinstance(value, tree.Release) else None,
+)
+def test_real_releases(tmp_path: Path, ready: str, release: tree.Release, taken: bool) -> None:
+    machine = Machine("bare", tmp_path / "bare", tree.ensure(release))
+    try:
+        machine.start()
+        code, sentence, left = look(machine, ready)
+    finally:
+        machine.stop()
+    assert (code == 0, left) == (taken, taken), sentence
+    if not taken:
+        assert sentence.startswith("watchpost: bare is Ubuntu 20.04")
+        assert sentence.endswith(NEEDED)
