@@ -19,9 +19,10 @@ USERS = ("mysql",)
 """What the server's packages leave behind."""
 
 USER_TIME = "mysql.performance.user_time"
-"""The share of CPU time that the server spends in user space, in percent.
+"""The server's CPU time in user space, in seconds per second: 1.0 is one core.
 
-Source: https://docs.datadoghq.com/integrations/mysql/#metrics
+Sources: https://docs.datadoghq.com/integrations/mysql/#metrics; ``_collect_system_metrics`` in ``mysql.py`` of
+integrations-core submits the rate of the process's CPU seconds.
 """
 
 
@@ -51,7 +52,15 @@ class MySql(pulumi.ComponentResource):
         super().__init__("watchpost:host:MySql", name, None, opts)
         host = args.agent.host
         password = random.RandomPassword(
-            f"{name}-password", length=32, special=False, opts=pulumi.ResourceOptions(parent=self)
+            f"{name}-password",
+            # Some of each kind, as the usual policies ask for; these special characters mean nothing in SQL and YAML.
+            length=32,
+            override_special="-_",
+            min_lower=4,
+            min_upper=4,
+            min_numeric=4,
+            min_special=4,
+            opts=pulumi.ResourceOptions(parent=self),
         )
         user = host.shell.run(
             f"{name}-user",

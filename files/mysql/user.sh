@@ -1,74 +1,268 @@
 #!/usr/bin/env bash
-# Makes the database user of the Agent and shows that it can read what the integration reads; prints the server's version.
-# Variables: sql (the statements, with :password where the password belongs).
-# Standard input: the user's password, letters and digits only.
+# Makes the database user of the Agent and shows that it can read what the integration reads; prints the server's
+# version. On removal, or where the first run fails, the user and the server's unit are again as they were before.
+# Variables: sql (what the user may do, in the order of SHOW GRANTS).
+# Standard input: the user's password, of letters, digits, - and _ only.
 set -eu
 : "${sql:?}"
-kept=/var/lib/watchpost/mysql-user
+umask 077
+kept=/var/lib/watchpost/mysql-user.sql
+kept_formerly=/var/lib/watchpost/mysql-user
+complete='-- complete'
 # shellcheck source=/dev/null
 . files/host/cause.sh
 user="'datadog'@'127.0.0.1'"
-client=$(command -v mariadb || command -v mysql)
+host=$(hostname)
+# root's own .my.cnf counts, also where sudo keeps another HOME.
+export HOME=~root
+client=$(command -v mariadb || command -v mysql || true)
 
-fail() {
-  [ -z "$service" ] || journalctl --unit "$service" --lines 20 --no-pager >&2
-  give_up "$*"
-}
-
+# As root, by the socket. What it shows and takes doesn't follow the server's sql_mode. Each host has its own user, so
+# it isn't replicated, and no log of the server gets the password.
 as_root() {
-  "$client" --batch --skip-column-names "$@"
+  "$client" --batch --skip-column-names --init-command="SET SESSION sql_mode = '', sql_quote_show_create = 1,
+    sql_log_bin = 0, sql_log_off = 1, long_query_time = 31536000" "$@"
 }
 
-# What the integration asks for, as the user itself and by TCP, like the Agent.
-read_as_the_agent() {
-  "$client" --defaults-extra-file=/dev/fd/3 --batch --skip-column-names --execute \
-    "SHOW GLOBAL STATUS LIKE 'Uptime'; SHOW ENGINE INNODB STATUS; SELECT 1 FROM performance_schema.threads LIMIT 1" \
-    3<<<"[client]
-user=datadog
-password=$password
-host=127.0.0.1
-port=3306" >/dev/null
+value() {
+  as_root --execute "SHOW GLOBAL VARIABLES LIKE '$1'" | cut -f 2
+}
+
+# Runs a client and keeps its first error in $error: "1045 (28000): Access denied for ...", without the statement that
+# it may quote. It keeps no other words: MariaDB's client repeats the statement, and both repeat an option file's lines.
+said() {
+  local words status=0 form='^ERROR ([0-9]+ \([0-9A-Z]{5}\))( at line [0-9]+)?: '
+  words=$("$@" 2>&1 >/dev/null) || status=$?
+  error=$(printf '%s\n' "$words" | sed -n -E "s/$form/\1: /p" | sed 1q)
+  error=${error%% near *}
+  error=${error:-"its client ended with exit code $status"}
+  return "$status"
+}
+
+# As the integration connects: by TCP, without TLS, and with no other options than these, which come by a pipe.
+# Source: mysql/datadog_checks/mysql/mysql.py of DataDog/integrations-core
+as_the_agent() {
+  local without_tls=(--ssl-mode=DISABLED --get-server-public-key)
+  [[ $("$client" --version) != *MariaDB* ]] || without_tls=(--skip-ssl)
+  env -i PATH="$PATH" HOME=/nonexistent "$client" --defaults-file=/dev/fd/3 --batch --skip-column-names \
+    "${without_tls[@]}" --execute "$1" \
+    3< <(printf '%s\n' '[client]' user=datadog "password=$password" host=127.0.0.1 port=3306)
+}
+
+can_read() {
+  said as_the_agent \
+    "SHOW GLOBAL STATUS LIKE 'Uptime'; SHOW ENGINE INNODB STATUS; SELECT 1 FROM performance_schema.threads LIMIT 1"
+}
+
+# Whether the user has the privileges and the limit of $sql, and no others.
+has_its_privileges() {
+  local limit
+  limit=$(sed -n 's/.*MAX_USER_CONNECTIONS \([0-9]*\);/\1/p' <<<"$sql")
+  [ "$limit" = "$(as_root --execute \
+    "SELECT max_user_connections FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'")" ] || return 1
+  # MariaDB shows the hash and the limit besides, and since 10.5 REPLICATION CLIENT under another name.
+  cmp --quiet <(sed -n 's/^\(GRANT .*\) TO .*;/\1/p' <<<"$sql") <(as_root --execute "SHOW GRANTS FOR $user" |
+    sed -E "s/ TO \`datadog\`@\`127.0.0.1\`( IDENTIFIED BY PASSWORD '[^']*')?( WITH MAX_USER_CONNECTIONS $limit)?//
+      s/BINLOG MONITOR/REPLICATION CLIENT/")
 }
 
 # The statements that make the user as it is; none where there is none.
-remember() {
-  [ "$(as_root -e "SELECT COUNT(*) FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'")" != 0 ] || return 0
+statements() {
+  local found
+  found=$(as_root --execute "SELECT COUNT(*) FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'")
+  [ "$found" != 0 ] || return 0
   # MySQL's password hashes are binary unless told otherwise; MariaDB takes this for a comment.
-  as_root --raw -e "/*!80017 SET print_identified_with_as_hex = ON */; SHOW CREATE USER $user; SHOW GRANTS FOR $user" |
-    sed 's/$/;/'
+  as_root --raw --execute \
+    "/*!80017 SET print_identified_with_as_hex = ON */; SHOW CREATE USER $user; SHOW GRANTS FOR $user" | sed 's/$/;/'
+}
+
+# Makes the user as the statements of standard input have it: where these are none, there is none.
+put_back() {
+  local statements strict status=0
+  statements=$(cat)
+  # Where MariaDB checks passwords, it takes no hashes of them.
+  strict=$(value strict_password_validation)
+  [ "$strict" != ON ] || as_root --execute 'SET GLOBAL strict_password_validation = OFF'
+  said as_root < <(printf 'DROP USER IF EXISTS %s;\n%s\n' "$user" "$statements") || status=$?
+  [ "$strict" != ON ] || as_root --execute 'SET GLOBAL strict_password_validation = ON'
+  return "$status"
+}
+
+# The server's unit: one that runs, else one that is enabled, else any. An alias is another name of one of them.
+find_service() {
+  local units unit state
+  units=$(systemctl list-unit-files --no-legend mysql.service mysqld.service mariadb.service |
+    awk '$2 != "alias" { print $1 }')
+  for state in is-active is-enabled; do
+    for unit in $units; do
+      ! systemctl --quiet "$state" "$unit" || { echo "$unit" && return; }
+    done
+  done
+  head -n 1 <<<"$units"
+}
+
+fail() {
+  journalctl --unit "$service" --lines 20 --no-pager >&2
+  give_up "$*"
+}
+
+# Starts the server and waits until it takes root's login; where it refuses that, it does so for good.
+start() {
+  local deadline=$((SECONDS + 60))
+  systemctl start "$service" || fail "$service does not start on $host"
+  until said as_root --execute "SELECT 1"; do
+    case $error in
+    2002* | 2003* | 2006* | 2013* | 1040* | 1053*)
+      [ $SECONDS -lt $deadline ] || fail "$service does not answer on $host after a minute: $error"
+      sleep 0.5
+      ;;
+    1045* | 1698*)
+      give_up "the database on $host refused root's login, $error: write root's password into /root/.my.cnf there," \
+        "as a line password=... below a line [client], and run \`pulumi up\` again"
+      ;;
+    1227*) give_up "the database on $host lets /root/.my.cnf log in, but not as an administrator: $error" ;;
+    *) give_up "root can't log in to the database on $host with the options of /etc/mysql and /root/.my.cnf: $error" ;;
+    esac
+  done
+}
+
+# Writes the note of what was there: its first line, what stands on standard input, and its end. It counts once it is
+# whole and on the disk, since by it a removal takes the user away or leaves it.
+write_note() {
+  { echo "$1" && cat && echo "$complete"; } >"$kept.new"
+  sync "$kept.new"
+  mv "$kept.new" "$kept"
+  sync /var/lib/watchpost
+}
+
+# The unit as it was, by the note's first line.
+restore_unit() {
+  local unit enabled active
+  read -r _ _ unit enabled active <"$1"
+  [ "$enabled" != disabled ] || systemctl disable --quiet "$unit"
+  [ "$active" != inactive ] || systemctl stop "$unit"
+}
+
+# A first run that fails isn't in the stack's state, so that no destroy would undo it.
+undo_first_run() {
+  [ $? != 0 ] || return 0
+  if [ ! -e "$kept" ] || put_back <"$kept"; then
+    restore_unit "$([ -e "$kept" ] && echo "$kept" || echo "$kept.new")"
+    rm -f "$kept" "$kept.new"
+  fi
+}
+
+# What has to be right with the server before a user is made.
+look_at_the_server() {
+  local port
+  port=$(value port)
+  [ "$(value skip_networking)" != ON ] || give_up "the database on $host takes no TCP connections, and the Agent" \
+    "needs 127.0.0.1: take skip-networking out of its configuration, restart $service, and run \`pulumi up\` again"
+  [ "$port" = 3306 ] || give_up "the database on $host listens on port $port, and the Agent's integration needs 3306"
+  [ "$(value require_secure_transport)" != ON ] || give_up "the database on $host takes connections over TLS only," \
+    "and the Agent's to 127.0.0.1 has none: set require_secure_transport to OFF and run \`pulumi up\` again"
+}
+
+# Why the server refused a statement, by the number of its error.
+refusal() {
+  case $error in
+  1819* | 3638*)
+    echo "its rules for passwords refuse the one that was made (error ${error%%:*}). Make another by" \
+      "\`pulumi up --replace '**-mysql-password'\`; if that is refused too, see SHOW VARIABLES LIKE '%password%' there"
+    ;;
+  1290* | 1836*) echo "it is read-only (error ${error%%:*}): turn that off there while \`pulumi up\` runs" ;;
+  1044* | 1045* | 1142* | 1227* | 1410*)
+    echo "its administrator $(as_root --execute 'SELECT CURRENT_USER()') lacks a privilege (error ${error%%:*})"
+    ;;
+  *) echo "error $error" ;;
+  esac
+}
+
+# By standard input: a command line can be read by everybody on the machine. One statement holds the password, and of
+# its failure nothing but the error's number is told.
+make() {
+  said as_root < <(
+    printf "DROP USER IF EXISTS %s;\nCREATE USER %s IDENTIFIED BY '%s';\n" "$user" "$user" "$password"
+  ) || { error=${error%%:*} && return 1; }
+}
+
+allow() {
+  said as_root < <(printf '%s\n' "$sql")
+}
+
+# Why the user can't read, once it is there.
+obstacle() {
+  case $error in
+  1045*)
+    # A login from 127.0.0.1 is one from localhost too, and MariaDB takes that user first.
+    if [ -n "$(as_root --execute "SELECT 1 FROM mysql.user WHERE User = 'datadog' AND Host = 'localhost'")" ]; then
+      echo "the database takes its login for 'datadog'@'localhost', which was there before: drop that user or set" \
+        "skip_name_resolve"
+      return
+    fi
+    ;;
+  2003*) error="$error (bind_address is $(value bind_address))" ;;
+  esac
+  echo "$error"
 }
 
 case $1 in
 check)
   read -r password
-  read_as_the_agent || { echo "the database user datadog can't read what the integration reads" >&2 && exit 1; }
+  can_read || { echo "the database user datadog can't read what the integration reads: $error" >&2 && exit 1; }
+  has_its_privileges || { echo "the database user datadog has other privileges than it needs" >&2 && exit 1; }
   ;;
 apply)
   read -r password
-  [[ $password =~ ^[A-Za-z0-9]{16,}$ ]] || give_up "the database password must be letters and digits"
-  service=$(systemctl list-unit-files --no-legend mysql.service mariadb.service | awk '$2 != "alias" { print $1; exit }')
-  [ -n "$service" ] || fail "no MySQL or MariaDB service is installed on $(hostname)"
-  systemctl enable --quiet "$service"
-  systemctl start "$service" || fail "$service does not start on $(hostname)"
-  deadline=$((SECONDS + 60))
-  until as_root -e "SELECT 1" >/dev/null 2>&1; do
-    [ $SECONDS -lt $deadline ] || fail "$service does not answer on $(hostname) after a minute"
-    sleep 0.5
-  done
+  [[ $password =~ ^[A-Za-z0-9_-]{16,}$ ]] || give_up "the database password must be letters, digits, - and _"
+  [ -n "$client" ] || give_up "there is neither a mariadb nor a mysql client on $host"
+  service=$(find_service)
+  [ -n "$service" ] || give_up "no MySQL or MariaDB service is installed on $host"
+  install -d -m 0755 /var/lib/watchpost
+  alone /var/lib/watchpost
+  # As an older version of this script has kept it.
+  [ ! -e "$kept_formerly" ] || write_note "-- unit $service enabled active" <"$kept_formerly"
+  rm -f "$kept_formerly"
   if [ ! -e "$kept" ]; then
-    install -d -m 0755 /var/lib/watchpost
-    install -m 0600 /dev/null "$kept.new"
-    remember >"$kept.new"
-    mv "$kept.new" "$kept"
+    unit=$(grep -m 1 '^-- unit ' "$kept.new" 2>/dev/null) ||
+      unit="-- unit $service $(systemctl is-enabled "$service" || true) $(systemctl is-active "$service" || true)"
+    echo "$unit" >"$kept.new"
+    trap undo_first_run EXIT
   fi
-  # By standard input: a command line can be read by everybody on the machine.
-  as_root <<<"${sql//:password/$password}"
-  read_as_the_agent
-  as_root -e 'SELECT VERSION()'
+  systemctl --quiet is-enabled "$service" || systemctl enable --quiet "$service" ||
+    give_up "$service can't be enabled on $host"
+  start
+  before=$(statements)
+  [ -e "$kept" ] || write_note "$unit" < <(printf '%s\n' "$before")
+  look_at_the_server
+  # Not without need: where the server keeps a history of passwords, it refuses the one that the user has.
+  if ! can_read || ! has_its_privileges; then
+    why=
+    make && allow || why="the database on $host can't be given the user datadog: $(refusal)"
+    [ -n "$why" ] || can_read ||
+      why="the database user datadog can't read what the integration reads on $host: $(obstacle)"
+    [ -z "$why" ] || { printf '%s\n' "$before" | put_back || true; give_up "$why"; }
+  fi
+  trap - EXIT
+  version=$(as_root --execute 'SELECT VERSION()')
+  [ "$(value performance_schema)" = ON ] || version="$version, performance_schema is off"
+  echo "$version"
   ;;
 remove)
+  rm -f "$kept.new"
   [ -e "$kept" ] || exit 0
-  { echo "DROP USER IF EXISTS $user;" && cat "$kept"; } | as_root
+  alone /var/lib/watchpost
+  service=$(find_service)
+  if [ -z "$client" ] || [ -z "$service" ]; then
+    echo "the database is gone from $host, and its user datadog with it"
+  elif [ "$(sed -n '1s/^-- unit .*/-- unit/p; $p' "$kept")" != "-- unit"$'\n'"$complete" ]; then
+    echo "watchpost: $kept on $host is damaged, so nobody knows whether the database user $user was there before:" \
+      "it is left; drop it if nothing else needs it" >&2
+  else
+    start
+    put_back <"$kept" || give_up "the database user datadog can't be made as it was on $host: $error (see $kept)"
+    restore_unit "$kept"
+  fi
   rm "$kept"
   rmdir --ignore-fail-on-non-empty /var/lib/watchpost
   ;;

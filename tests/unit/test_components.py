@@ -215,8 +215,9 @@ def test_the_database_password_is_made_once_and_goes_to_the_server_and_the_agent
     program = run(body)
     assert children(program, "db") == {"db-password", "db-user", "db-conf.yaml", "db-proof"}
     password = program.named("db-password").plain
-    # The script puts it into SQL: letters and digits need no quoting.
-    assert (password["length"], password["special"]) == (32, False)
+    # The usual policies want some of each kind; the script puts it into SQL, where these need no quoting.
+    assert (password["length"], password["overrideSpecial"]) == (32, "-_")
+    assert all(password[f"min{kind}"] >= 2 for kind in ("Lower", "Upper", "Numeric", "Special"))
     assert program.commands["db-user"].inputs["stdin"] == Secret(f"{PASSWORD}\n")
     conf = program.commands["db-conf.yaml"].inputs["stdin"]
     assert isinstance(conf, Secret)
