@@ -6,6 +6,7 @@ Only what leads to the first step on the host is brought up: what comes after it
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -203,6 +204,30 @@ def test_a_vm_whose_first_coming_up_failed_is_taken_over_by_the_next_up(neighbou
     assert failed.code
     assert "The box 'watchpost/nowhere' could not be found" in failed.text
     configure(neighbour)
+    bring_up(neighbour)
+    (folder,) = folders(neighbour)
+    assert status(folder) == "running (libvirt)"
+
+
+def test_an_up_that_was_interrupted_while_the_vm_came_up_is_gone_on_with(neighbour: Stack) -> None:
+    neighbour.pulumi("destroy", "--yes", "--skip-preview", "--stack", neighbour.name)
+    words = ["pulumi", "--non-interactive", "-C", str(neighbour.project), "up", "--yes", "--skip-preview", *TARGETS]
+    with subprocess.Popen(
+        [*words, "--stack", neighbour.name],
+        env=neighbour.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout
+        text = ""
+        for line in process.stdout:
+            text += line
+            if "Starting domain." in line:
+                os.killpg(process.pid, signal.SIGINT)  # Ctrl-C; Vagrant itself goes on
+    assert process.returncode, text
     bring_up(neighbour)
     (folder,) = folders(neighbour)
     assert status(folder) == "running (libvirt)"
