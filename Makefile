@@ -1,6 +1,6 @@
 # Thin: the logic is in Python (sandbox/). `make up` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help up down preview outputs snapshot drift test lint types unit contract engine-test torture bench
+.PHONY: help up down preview outputs snapshot drift test lint types unit contract engine-test torture vagrant-test bench
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -57,6 +57,10 @@ torture: export WATCHPOST_SEED ?= $(shell date +%s)
 torture: $(READY)  ## The long tests; and killed at random points, WATCHPOST_KILLS times
 	$(BIN)/python -m pytest tests/engine -v -n 2 --dist loadfile -m long
 	$(BIN)/python -m pytest tests/torture -v -s
+
+vagrant-test: $(READY)  ## A stack on a real Vagrant VM, emulated: half an hour
+	@$(BIN)/python -m sandbox prepare
+	$(BIN)/python -m pytest tests/vagrant -v -s -x
 
 bench: $(READY)  ## Timings, side by side
 	$(BIN)/python -m bench
