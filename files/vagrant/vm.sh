@@ -82,6 +82,20 @@ change() {
   rm -f "$said"
 }
 
+# Vagrant takes no care that two VMs fetch the same box at once: the first start of one waits until no other has its own.
+take_turn() {
+  local holder
+  turn=$PWD/.vagrant/vms/.turn
+  until ln -s "$$" "$turn" 2>/dev/null; do
+    holder=$(readlink "$turn") || continue
+    if ! kill -0 "$holder" 2>/dev/null; then
+      rm -f "$turn"
+    fi
+    sleep 1
+  done
+  trap 'rm -f "$turn"' EXIT
+}
+
 needs_vagrant() {
   if [ ! -x "$(command -v vagrant)" ]; then
     fail "Vagrant is not installed here, which host '$name' asks for; install Vagrant and VirtualBox (or another" \
@@ -131,7 +145,9 @@ bring_up() {
   local wanted running
   wanted=$(cat "$folder/settings.json" "$folder/Vagrantfile" | cksum)
   running=''
-  if [ -n "$(noted "$folder")" ] && [ "$wanted" != "$(cat "$folder/applied" 2>/dev/null)" ]; then
+  if [ -z "$(noted "$folder")" ]; then
+    take_turn
+  elif [ "$wanted" != "$(cat "$folder/applied" 2>/dev/null)" ]; then
     running=$(vagrant_here status --machine-readable | tr -d '\r' | sed -n 's/^[0-9]*,[^,]*,state,running$/yes/p')
   fi
   if [ -n "$running" ]; then
@@ -142,6 +158,7 @@ bring_up() {
   fi
   change "$1" || fail "\`vagrant $1\` failed for host '$name', see above; the next \`pulumi up\` goes on with its VM," \
     "and \`pulumi destroy\` removes it"
+  rm -f "${turn:-}"
   printf '%s\n' "$wanted" >"$folder/applied"
   provider=$(noted "$folder" | head -n 1)
   provider=${provider%/id}

@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,19 @@ def test_a_vm_that_another_vagrant_works_on_is_waited_for(programs: Path) -> Non
     done = script(programs, "apply")
     assert done.returncode == 0, done.stderr
     assert "watchpost: waiting for another Vagrant command on the VM of 'vm-1' to end" in done.stderr
+
+
+def test_two_vms_are_not_made_at_once(programs: Path) -> None:
+    mine = programs.parent / "at-work"
+    text = VAGRANT.format(folder=programs.parent)
+    stand_in(programs, "vagrant", f'[ "$1" != up ] || {{ mkdir {mine} && sleep 1 && rmdir {mine}; }} || exit 1\n{text}')
+    (programs.parent / ".vagrant" / "vms").mkdir(parents=True)
+    # One that was killed in its turn holds up nobody.
+    (programs.parent / ".vagrant" / "vms" / ".turn").symlink_to("999999999")
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda vm: script(programs, "apply", vm=vm), ("one", "two", "three")))
+    assert [each.returncode for each in done] == [0, 0, 0], done
+    assert sorted(path.name for path in (programs.parent / ".vagrant" / "vms").iterdir()) == ["one", "three", "two"]
 
 
 def test_a_provider_whose_memory_is_not_set_is_named(programs: Path) -> None:
