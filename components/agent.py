@@ -15,6 +15,12 @@ PACKAGES = ("ca-certificates", "curl", "gnupg", "python3", "sudo")
 
 DIRECTORY = "/etc/datadog-agent"
 
+VERSION = "7.78.4"
+"""The Agent's version where none is set; one that is newer, or on hold, is kept then.
+
+A published one, which Datadog builds and tests other software against: https://github.com/DataDog/saluki/pull/1672
+"""
+
 CORE_CHECKS = ("cpu", "network")
 """Checks of the Agent itself that the dashboards draw on."""
 
@@ -24,6 +30,7 @@ class DatadogAgentArgs:
     """An Agent that reports to ``site`` as its host's name; ``tags`` are the host tags.
 
     ``agent_url`` is ``dd_url``, and ``trace_url`` is ``apm_config.apm_dd_url``, where the site isn't sent to itself.
+    Without ``version`` it is :data:`VERSION`.
     """
 
     host: Host
@@ -47,14 +54,25 @@ class DatadogAgent(pulumi.ComponentResource):
     files: list[RemoteFile]
     """The Agent's own configuration files on the host."""
 
+    version: str
+    """The version that is asked for."""
+
+    installed: pulumi.Resource
+    """The step that installs the package."""
+
     def __init__(self, name: str, args: DatadogAgentArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:DatadogAgent", name, None, opts)
         self.host = args.host
-        self._installed = args.host.shell.run(
+        self.version = args.version or VERSION
+        self.installed = args.host.shell.run(
             f"{name}-install",
             "agent/install.sh",
             parent=self,
-            variables={"url": args.install_script_url, "version": args.version},
+            variables={
+                "url": args.install_script_url,
+                "version": args.version or VERSION,
+                **({} if args.version else {"exact": "no"}),
+            },
             depends_on=[args.host.ready],
         )
         content = pulumi.Output.from_input(args.api_key).apply(lambda api_key: datadog_yaml(args, api_key))
@@ -78,7 +96,7 @@ class DatadogAgent(pulumi.ComponentResource):
             parent=parent,
             owner="dd-agent:dd-agent",
             mode="0640",
-            depends_on=[self._installed],
+            depends_on=[self.installed],
         )
 
 
@@ -96,7 +114,7 @@ class AgentServiceArgs:
 
 
 class AgentService(pulumi.ComponentResource):
-    """The running Agent: restarted once when a file that it reads has changed, healthy, and with its checks loaded."""
+    """The running Agent: restarted once when its version or a file it reads has changed, healthy, its checks loaded."""
 
     version: pulumi.Output[str]
     """What ``datadog-agent version`` says; known once data of it was seen in the account, or a warning was given."""
@@ -108,9 +126,9 @@ class AgentService(pulumi.ComponentResource):
             f"{name}-restart",
             "agent/service.sh",
             parent=self,
-            variables={"checks": " ".join([*CORE_CHECKS, *args.checks])},
+            variables={"checks": " ".join([*CORE_CHECKS, *args.checks]), "version": args.agent.version},
             stdin=fingerprints(files),
-            depends_on=[file.resource for file in files],
+            depends_on=[args.agent.installed, *(file.resource for file in files)],
             undo=False,
             then=[args.arrival.hook(host.name)] if args.arrival else [],
         )

@@ -14,7 +14,7 @@ from components.remote import RemoteFile, fingerprints
 PACKAGES = ("mysql-server | mariadb-server | mysql-community-server | percona-server-server",)
 """The distribution's server; one that is there already is kept."""
 
-DIRECTORIES = ("/var/lib/mysql", "/var/log/mysql", "/etc/mysql")
+DIRECTORIES = ("/var/lib/mysql", "/var/log/mysql", "/etc/mysql", "/run/mysqld")
 USERS = ("mysql",)
 """What the server's packages leave behind."""
 

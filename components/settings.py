@@ -145,7 +145,7 @@ Tag = Annotated[
 HostName = Annotated[str, AfterValidator(_host_name)]
 UserName = Annotated[str, _matching(r"[a-z_][a-z0-9_-]*", "the name of a Unix user", 32)]
 Version = TagValue
-AgentVersion = Annotated[str, _matching(r"7\.[0-9]+\.[0-9]+", "a version of Agent 7 such as 7.78.4", 20)]
+AgentVersion = Annotated[str, _matching(r"(7\.[0-9]+\.[0-9]+)?", "a version of Agent 7 such as 7.78.4", 20)]
 HostKey = Annotated[
     str,
     _matching(

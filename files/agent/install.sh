@@ -1,77 +1,347 @@
 #!/usr/bin/env bash
-# Installs Datadog Agent 7 by the official install script; on removal uninstalls it, unless it was there before.
-# Variables: url (of the install script), version (7.MINOR.PATCH).
+# Installs Datadog Agent 7 by the official install script; on removal takes away what that brought, and puts back the
+# version and the files of an Agent that was there before. A first install that fails is undone at once.
+# Variables: url (of the install script), version (7.MINOR.PATCH), exact (`yes` for that very version; else an Agent that
+# is newer, or on hold, is kept), lock_wait (seconds to wait for another apt, default 600).
 # The real API key comes with datadog.yaml afterwards: here it would stand in the environment of many processes.
 # Source: https://docs.datadoghq.com/agent/supported_platforms/linux/
+#   https://github.com/DataDog/agent-linux-install-script (what it leaves behind; read at version 1.46)
 set -eu
-: "${url:?}" "${version:?}"
+: "${url:?}" "${version:?}" "${exact:=yes}" "${lock_wait:=600}"
 kept=/var/lib/watchpost/agent
+note=$kept/ours
+# Root's alone, and gone with the step: the script's current folder, home folder and /tmp.
+scratch=/var/lib/watchpost/agent-script
+list=/etc/apt/sources.list.d/datadog.list
+keyring=/usr/share/keyrings/datadog-archive-keyring.gpg
+config=/etc/datadog-agent
+no_key=00000000000000000000000000000000
+places=(/etc /opt /var/cache/apt/archives /var/lib/dpkg /usr /var /tmp)
+# What the script writes itself: each is put back as it was, or goes.
+written=("$list" "$keyring" "$keyring~" "$config/install.json" "$config/install_info" "$config/environment")
+# What the Agent's packages leave behind when they are purged.
+left=("$config" /opt/datadog-agent /var/log/datadog /opt/datadog-packages /etc/datadog-installer)
+# Where /tmp can't be the script's own.
+in_tmp=(/tmp/DATADOG_APT_KEY_{CURRENT,06462314,C0962C7D,F14F620E,382E94DE}.public /tmp/ddog_install_error_msg
+  /tmp/policy-do-not-start-service-rc.d)
 # shellcheck source=/dev/null
 . files/host/cause.sh
 # shellcheck source=/dev/null
 . files/host/dpkg.sh
-export DEBIAN_FRONTEND=noninteractive
-places=(/etc /opt /var/cache/apt/archives /var/lib/dpkg /usr /var /tmp)
-ours=(/etc/datadog-agent /opt/datadog-agent /var/log/datadog /opt/datadog-packages /etc/datadog-installer
-  /etc/apt/sources.list.d/datadog.list /etc/apt/sources.list.d/datadog-observability-pipelines-worker.list
-  /usr/share/keyrings/datadog-archive-keyring.gpg)
+encrypted=()
 
 installed_version() {
   dpkg-query -W -f '${db:Status-Status} ${Version}\n' datadog-agent 2>/dev/null | sed -n 's/^installed \(.*:\)\?\([0-9.]*\).*/\2/p'
 }
 
+is_held() {
+  [ "$(dpkg-query -W -f '${db:Status-Want}' datadog-agent 2>/dev/null)" = hold ]
+}
+
+# Why another version than the wanted one is as good, if it is.
+keeps() {
+  [ "$exact" != yes ] && [ -n "$1" ] && [ "$1" != "$version" ] || return 1
+  if dpkg --compare-versions "$1" gt "$version"; then
+    echo "is newer than $version"
+  elif is_held; then
+    echo "is on hold (apt-mark)"
+  else
+    return 1
+  fi
+}
+
+# What was there before the script runs for the first time; with copies of what it writes.
+note_before() {
+  local path
+  rm -rf "$kept/files" "$note"
+  begin_note
+  install -d -m 0700 "$kept/files" || return
+  {
+    for path in "${written[@]}" "${left[@]}"; do
+      if [ ! -e "$path" ] && [ ! -L "$path" ]; then
+        echo "absent $path"
+      elif [[ " ${written[*]} " == *" $path "* ]]; then
+        cp -a "$path" "$kept/files/${path//\//_}" || return
+        echo "copied $path"
+      fi
+    done
+    ! [ -d /opt ] || echo "folder /opt"
+    getent passwd dd-agent >/dev/null || echo "absent-user dd-agent"
+    ! is_held || echo "held datadog-agent"
+    ! apt-mark showauto datadog-agent | grep -q . || echo "automatic datadog-agent"
+    echo "service $(systemctl is-enabled datadog-agent 2>/dev/null || true) $(systemctl is-active datadog-agent 2>/dev/null || true)"
+    echo "version $1"
+  } >"$kept/before" || return
+  sync "$kept/before" "$kept/files"
+  add_facts <"$kept/before"
+  rm "$kept/before"
+}
+
+# Whether the configuration that is there is what the script writes for us, or Watchpost's, which kept that one.
+configured_by_us() {
+  grep -qs "^api_key: $no_key\$" "$config/datadog.yaml" "/var/lib/watchpost/files$config/datadog.yaml/original"
+}
+
+# What an older version of this program left doesn't show by itself that the Agent is ours, but its key does.
+read_old_note() {
+  [ -e "$kept/paths-before" ] || return 0
+  local name path
+  if ! facts | grep -qx begun; then
+    {
+      printf '%s\n' begun 'done' "service enabled active"
+      [ ! -s "$kept/version-before" ] || echo "replacing datadog-agent 1:$(cat "$kept/version-before")-1"
+      if [ ! -s "$kept/version-before" ] && [ -s "$kept/paths-before" ] && configured_by_us; then
+        printf '%s\n' script "installing datadog-agent purge"
+        ! installed_by "datadog-agent=1:7." | grep -q '^datadog-signing-keys' || echo "installing datadog-signing-keys purge"
+        for path in "${written[@]}" "${left[@]}"; do
+          grep -qxF "$path" "$kept/paths-before" || echo "absent $path"
+        done
+        ! grep -qxF /opt "$kept/paths-before" || echo "folder /opt"
+        echo "absent-user dd-agent"
+      fi
+    } | sed 's/$/ ./' >"$note.new"
+    sync "$note.new"
+    mv "$note.new" "$note"
+    sync "$kept"
+  fi
+  rm -f "$kept/paths-before" "$kept/version-before"
+}
+
+# A run that was killed may have been about to install an Agent that somebody installed by hand since.
+forget_what_is_not_ours() {
+  if ours | grep -q '^installing datadog-agent ' && [ -e "$config/datadog.yaml" ] && ! configured_by_us; then
+    printf 'gone %s\n' datadog-agent datadog-signing-keys | add_facts
+  fi
+  settle >/dev/null
+}
+
+# A process of the script may run services' scripts, but leaves nothing in the host's /tmp, also if it is killed.
+in_scratch() {
+  # shellcheck disable=SC2016
+  if unshare --mount true 2>/dev/null; then
+    unshare --mount bash -c 'mount --bind "$0/tmp" /tmp && cd "$0" && exec "$@"' "$scratch" "$@"
+  else
+    local path there=()
+    for path in "${in_tmp[@]}"; do ! [ -e "$path" ] || there+=("$path"); done
+    (cd "$scratch" && TMPDIR=$scratch/tmp exec "$@") && status=0 || status=$?
+    for path in "${in_tmp[@]}"; do [[ " ${there[*]} " == *" $path "* ]] || rm -f "$path"; done
+    return "$status"
+  fi
+}
+
+run_script() {
+  HOME=$scratch GNUPGHOME=$scratch/gnupg DD_API_KEY=$no_key DD_INSTALL_ONLY=true DD_AGENT_MAJOR_VERSION=7 \
+    DD_AGENT_MINOR_VERSION=${version#7.} DD_INSTRUMENTATION_TELEMETRY_ENABLED=false in_scratch bash "$scratch/script.sh"
+}
+
+make_scratch() {
+  drop_scratch
+  install -d -m 0700 "$scratch" "$scratch/gnupg" "$scratch/bin"
+  install -d -m 1777 "$scratch/tmp"
+}
+
+# The script's gpg leaves an agent at work.
+drop_scratch() {
+  [ -e "$scratch" ] || return 0
+  ! [ -x "$(command -v gpgconf)" ] || { gpgconf --homedir "$scratch/gnupg" --kill all && gpgconf --homedir "$scratch/gnupg" --remove-socketdir; } 2>/dev/null || true
+  rm -rf "$scratch"
+}
+
+clean_up() {
+  drop_scratch
+  drop_own_apt
+}
+
+# What the script's words mean, as far as it is for the user to know.
+explain() {
+  local list_said files
+  : "${said=}"
+  case $said in
+  *'Conflicting values set for option '*)
+    list_said=$(sed -n -E 's/.*regarding source ([^ ]+) .*/\1/p' <<<"$said" | head -n 1)
+    files=$(grep -rlsF "${list_said%/}" /etc/apt/sources.list /etc/apt/sources.list.d | grep -vxF "$list" | paste -sd ' ')
+    echo "apt on $(hostname) has Datadog's repository already, in ${files:-another file}, with another key or none: remove it there, or give it [signed-by=$keyring]"
+    ;;
+  *NO_PUBKEY* | *BADSIG* | *EXPKEYSIG* | *EXPSIG* | *'is not signed'* | *'signatures were invalid'* | *"isn't valid, got"* | *'Hash Sum mismatch'*)
+    echo "the signature of Datadog's repository is not good on $(hostname): something between may change what is downloaded, such as a proxy, or the clock is wrong"
+    ;;
+  *'Failed to download one or more'*GPG*keys* | *'no valid OpenPGP data'*)
+    echo "$(hostname) can't have the keys of Datadog's repository (keys.datadoghq.com): $(grep -m 1 -E '^curl: |OpenPGP' <<<"$said")"
+    ;;
+  *'Failed to fetch'*)
+    echo "apt on $(hostname) can't reach Datadog's repository: $(grep -m 1 'Failed to fetch' <<<"$said")"
+    ;;
+  *'Specified version not found'* | *"for 'datadog-agent' was not found"*)
+    echo "there is no Agent $version in Datadog's repository: set watchpost:agentVersion to one that is (https://github.com/DataDog/datadog-agent/blob/main/CHANGELOG.rst)"
+    ;;
+  *) echo "the Agent's install script failed" ;;
+  esac
+}
+
+# Ends the step, and undoes it where nothing of it was there before; else the Agent runs on if it ran.
+fail() {
+  local sentence
+  [ "$(systemctl is-system-running 2>/dev/null)" != stopping ] || give_up "$@"
+  sentence=$(cause "$@")
+  if ! facts | grep -qx 'done'; then
+    echo "undoing what the install script did so far"
+    take_away start
+    forget
+  elif [ "$was_active" = active ]; then
+    systemctl start datadog-agent || true
+  fi
+  clean_up
+  echo "$sentence" >&2
+  exit 1
+}
+
+restore() {
+  local kind path
+  while read -r kind path; do
+    case $kind in
+    copied)
+      if [ ! -d "$(dirname "$path")" ]; then
+        echo "keeping no $path, whose folder is gone"
+      else
+        # As a new file: the Agent's folder is its user's, who could have put a link there.
+        cp -a --remove-destination "$kept/files/${path//\//_}" "$path"
+      fi
+      ;;
+    absent)
+      # Others may have put settings of theirs there since.
+      if [[ " ${left[*]} " == *" $path "* ]]; then
+        [ "$1" = kept ] || rm -rf "$path"
+      elif [ "$path" != "$config/environment" ] || [ ! -s "$path" ]; then
+        rm -f "$path"
+      fi
+      ;;
+    folder) [ "$1" = kept ] || install -d "$path" ;; # dpkg removes an empty one with the last package in it
+    esac
+  done < <(facts | grep -E '^(copied|absent|folder) ' | sort -u)
+}
+
+# The versions of others' packages before the first run, where they have another one now: "NAME=VERSION", a line each.
+replaced() {
+  facts | awk '$1 == "replacing" && !($2 in first) { first[$2] = $3 } END { for (name in first) print name, first[name] }' |
+    while read -r name before; do
+      ! ours | grep -q " $name " || continue
+      [ "$(package_state "$name")" = installed ] || continue
+      [ "$(dpkg-query -W -f '${Version}' "$name")" = "$before" ] || echo "$name=$before"
+    done
+}
+
+put_back_versions() {
+  local names=() source=(-o "Dir::Etc::sourcelist=$list" -o Dir::Etc::sourceparts=-)
+  mapfile -t names < <(replaced)
+  [ ${#names[@]} -gt 0 ] || return 0
+  heard apt-get -q "${source[@]}" update || true
+  if heard apt-get -q -y "${source[@]}" --allow-downgrades --allow-change-held-packages install "${names[@]}"; then
+    echo "put back ${names[*]}, as before"
+  else
+    echo "keeping what is installed in place of ${names[*]}, which can't be had any more"
+  fi
+}
+
+put_back_marks() {
+  ! facts | grep -qx 'held datadog-agent' || apt-mark hold datadog-agent >/dev/null
+  ! facts | grep -qx 'automatic datadog-agent' || apt-mark auto datadog-agent >/dev/null
+}
+
+# All that the step did, taken back.
+take_away() {
+  local enabled active kept_or_gone=gone
+  forget_what_is_not_ours
+  if ours | grep -q ' datadog-agent '; then
+    # A purge takes the user whoever made it, and fails where there is none, or no `deluser`: here it does nothing.
+    install -d -m 0700 "$scratch" "$scratch/bin"
+    printf '#!/bin/sh\n' | tee "$scratch/bin/deluser" >"$scratch/bin/delgroup"
+    chmod 0755 "$scratch/bin"/*
+    echo "DPkg::Path \"$scratch/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\";" >>"$APT_CONFIG"
+  fi
+  remove_ours no-marks "${places[@]}"
+  if [ "$(package_state datadog-agent)" = installed ]; then
+    kept_or_gone=kept
+    put_back_versions
+    put_back_marks
+  fi
+  ! facts | grep -qx script || restore "$kept_or_gone"
+  if [ "$kept_or_gone" = kept ]; then
+    echo "kept the Agent, which was here before, with the configuration that it had"
+    read -r _ enabled active < <(facts | grep '^service ' | head -n 1) || true
+    [ "$enabled" != disabled ] || systemctl disable --quiet datadog-agent
+    if [ "$active" = active ]; then systemctl "$1" datadog-agent || true; else systemctl stop datadog-agent || true; fi
+  elif facts | grep -qx 'absent-user dd-agent' && [ "$(package_state datadog-agent)" != config-files ]; then
+    ! getent passwd dd-agent >/dev/null || userdel dd-agent
+    ! getent group dd-agent >/dev/null || groupdel dd-agent
+  fi
+  systemctl daemon-reload
+}
+
+forget() {
+  rm -rf "$kept"
+  undone agent
+}
+
 # Before anything is looked at: what is kept is that run's, too.
-[ "$1" = check ] || alone /var/lib/dpkg
+[ "$1" = check ] || alone /var/lib/dpkg/lock
 
 case $1 in
 check)
   found=$(installed_version)
-  [ "$found" = "$version" ] || { echo "Agent '$found' is installed instead of $version" >&2 && exit 1; }
+  [ "$found" = "$version" ] || keeps "$found" >/dev/null ||
+    { echo "Agent '$found' is installed instead of $version" >&2 && exit 1; }
   ;;
 apply)
-  if [ ! -e "$kept" ]; then
-    install -d -m 0755 "$kept.new"
-    installed_version >"$kept.new/version-before"
-    for path in /opt "${ours[@]}"; do [ ! -e "$path" ] || echo "$path"; done >"$kept.new/paths-before"
-    mv -T "$kept.new" "$kept"
+  safely keep_undo agent url version exact lock_wait
+  read_old_note
+  safely begin_note
+  own_apt
+  trap clean_up EXIT
+  # The script's own apt doesn't repair what one that was cut off has left.
+  repair_packages "${places[@]}"
+  forget_what_is_not_ours
+  found=$(installed_version)
+  # While nothing was done, what was there before may change.
+  facts | grep -qxE "done|script|version $found" || safely note_before "$found"
+  if [ "$found" = "$version" ]; then
+    echo "Agent $version is installed"
+    exit 0
+  elif reason=$(keeps "$found"); then
+    echo "keeping Agent $found, which $reason; for another one: pulumi config set watchpost:agentVersion VERSION"
+    exit 0
   fi
-  if [ "$(installed_version)" != "$version" ]; then
-    # The script's own apt neither waits for another one nor repairs what one that was cut off has left.
-    repair_packages "${places[@]}"
-    script=$(mktemp)
-    trap 'rm -f "$script"' EXIT
-    heard curl --fail --silent --show-error --location --retry 5 --retry-connrefused --output "$script" "$url" ||
-      give_up "the Agent's install script can't be had from $url (watchpost:installScriptUrl)" "${places[@]}"
-    heard env DD_API_KEY=00000000000000000000000000000000 DD_INSTALL_ONLY=true DD_AGENT_MAJOR_VERSION=7 \
-      DD_AGENT_MINOR_VERSION="${version#7.}" DD_INSTRUMENTATION_TELEMETRY_ENABLED=false bash "$script" ||
-      give_up "the Agent's install script failed" "${places[@]}"
-  fi
-  if [ "$(installed_version)" != "$version" ]; then
-    give_up "the install script left Agent '$(installed_version)' instead of $version (watchpost:agentVersion)" \
-      "${places[@]}"
-  fi
+  was_active=$(systemctl is-active datadog-agent || true)
+  safely make_scratch
+  [[ $url != https:* ]] || encrypted=(--proto '=https')
+  heard curl --fail --silent --show-error --location "${encrypted[@]}" --retry 5 --retry-connrefused --output "$scratch/script.sh" "$url" ||
+    fail "the Agent's install script can't be had from $url (watchpost:installScriptUrl): ${said##*curl: }" "${places[@]}"
+  take_over_lists
+  safely add_facts <<<script
+  heard run_script && status=0 || status=1
+  settle >/dev/null
+  [ "$status" = 0 ] || fail "$(explain)" "${places[@]}"
+  found=$(installed_version)
+  [ "$found" = "$version" ] ||
+    fail "the install script left Agent '$found' instead of $version (watchpost:agentVersion)" "${places[@]}"
+  put_back_marks
+  facts | grep -qx "absent $keyring~" && rm -f "$keyring~"
+  safely add_facts <<<'done'
+  # The package may not do that itself.
+  [ "$was_active" != active ] || systemctl start datadog-agent || true
   echo "Agent $version is installed"
   ;;
 remove)
-  [ -e "$kept" ] || exit 0
-  if [ -s "$kept/version-before" ]; then
-    echo "kept the Agent, which was here before; restarting it with the configuration that it had"
-    systemctl restart datadog-agent || true
-  else
+  if [ -e "$kept" ]; then
+    read_old_note
+    own_apt no-sources
+    trap clean_up EXIT
+    if note_is_broken; then
+      echo "what this step did can't be read in full on $(hostname) ($note): keeping all that isn't named there"
+    fi
     repair_packages "${places[@]}"
-    mapfile -t packages < <(dpkg-query -W -f '${binary:Package}\n' 'datadog-*' 2>/dev/null || true)
-    [ ${#packages[@]} = 0 ] ||
-      heard apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 purge "${packages[@]}"
-    for path in "${ours[@]}"; do
-      grep -qxF "$path" "$kept/paths-before" || rm -rf "$path"
-    done
-    ! getent passwd dd-agent >/dev/null || userdel dd-agent
-    ! getent group dd-agent >/dev/null || groupdel dd-agent
-    # dpkg removes an empty /opt with the last package that has something in it.
-    ! grep -qxF /opt "$kept/paths-before" || install -d /opt
-    systemctl daemon-reload
+    take_away restart
   fi
-  rm -r "$kept"
-  rmdir --ignore-fail-on-non-empty /var/lib/watchpost
+  forget
+  clean_up
   ;;
 esac

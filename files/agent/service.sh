@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Restarts the Agent, waits until it is healthy and sends, and shows that it has loaded its checks.
-# Variables: checks (names with blanks between). Standard input: fingerprints of the files that the Agent reads; it is
-# there so that the step runs when one of them has changed.
+# Variables: checks (names with blanks between), version (that is asked for). Standard input: fingerprints of the files
+# that the Agent reads. Both are there so that the step runs when one of them has changed.
 # Source: https://docs.datadoghq.com/agent/configuration/agent-commands/; for what `status` holds, forwarder_health.go and
 # transaction.go below comp/forwarder/defaultforwarder, and pkg/collector/scheduler.go, in github.com/DataDog/datadog-agent
 set -eu
-: "${checks:?}"
+: "${checks:?}" "${version:=}"
 [ "$1" != remove ] || exit 0
 # shellcheck source=/dev/null
 . files/host/cause.sh

@@ -1,9 +1,230 @@
 #!/usr/bin/env bash
-# Part of other scripts, after cause.sh: repairs what an apt that was cut off has left, behind another one's lock.
+# Part of other scripts, after cause.sh: how a step has apt install packages, notes what of them it brought, and takes
+# away that and nothing else.
+#
+# The note, $kept/ours, is only added to: a line for each fact, which is on the disk before what it tells of happens.
+# A line counts if it is whole, which the full stop at its end shows. The last one about a package holds:
+#   installing NAME purge|remove .   apt is about to; `remove` where its configuration was there before
+#   installed NAME purge|remove .    it is there, and this step brought it
+#   gone NAME .                      it isn't there any more, or was never made
+#   replacing NAME VERSION .         of another's package: the version that it had before this step
 set -eu
+export DEBIAN_FRONTEND=noninteractive
+umask 022
+: "${note:=$kept/ours}" "${lock_wait:=600}"
+apt=/var/lib/watchpost/apt
+# Where there is room for packages.
+archives=/var/cache/apt/archives/watchpost
 
+# Adds facts to the note, a line each on standard input.
+add_facts() {
+  # A line that was cut off stays by itself.
+  [ -z "$(tail -c 1 "$note" 2>/dev/null)" ] || echo >>"$note"
+  sed 's/$/ ./' >>"$note"
+  sync "$note"
+}
+
+facts() {
+  [ ! -e "$note" ] || sed -n 's/ \.$//p' "$note"
+}
+
+# Begins the note, if that wasn't done; an empty or cut off note is none.
+begin_note() {
+  install -d -m 0755 "$kept"
+  facts | grep -qx begun || add_facts <<<begun
+}
+
+note_is_broken() {
+  ! facts | grep -qx begun || grep -qv ' \.$' "$note"
+}
+
+# What this step brought or was about to bring: "installed NAME purge", a line each.
+ours() {
+  facts | awk '$1 ~ /^(installing|installed|gone)$/ { last[$2] = $0 }
+    END { for (name in last) if (last[name] !~ /^gone/) print last[name] }' | LC_ALL=C sort
+}
+
+package_state() {
+  dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true
+}
+
+# Apt with folders of its own: the host's lists and cache stay as they are, and nobody else's work on them is in the
+# way. All that apt is about to do to packages is noted first. Programs that call apt find this by APT_CONFIG.
+# To remove packages it needs no sources (`no-sources`), which may be broken.
+own_apt() {
+  trap drop_own_apt EXIT
+  safely make_own_apt "${1:-}"
+  export APT_CONFIG=$apt/apt.conf
+}
+
+drop_own_apt() {
+  rm -rf "$apt" "$archives"
+  rmdir --ignore-fail-on-non-empty "$(dirname "$apt")" 2>/dev/null || true
+}
+
+make_own_apt() {
+  rm -rf "$apt" "$archives"
+  install -d -m 0755 "$apt" "$apt/lists" "$archives"
+  # Source: apt.conf(5); of the lines that the program gets, apt's README, "DPkg::Tools::Options", version 3.
+  cat >"$apt/note" <<'NOTE'
+set -eu
+note=$1
+native=$(dpkg --print-architecture)
+[ -z "$(tail -c 1 "$note" 2>/dev/null)" ] || echo >>"$note"
+while read -r name old _ _ _ new architecture multi file; do
+  [[ $file == /* && $old != "$new" ]] || continue
+  [[ $multi != same && ($architecture == all || $architecture == "$native") ]] || name+=:$architecture
+  if [ "$old" != - ]; then
+    echo "replacing $name $old ."
+  elif [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = config-files ]; then
+    echo "installing $name remove ."
+  else
+    echo "installing $name purge ."
+  fi
+done >>"$note"
+sync "$note"
+NOTE
+  {
+    [ -z "${APT_CONFIG:-}" ] || cat "$APT_CONFIG"
+    cat <<CONFIG
+Dir::Cache::archives "$archives";
+Dir::Cache::pkgcache "$apt/pkgcache.bin";
+Dir::Cache::srcpkgcache "$apt/srcpkgcache.bin";
+Dir::State::lists "$apt/lists";
+DPkg::Lock::Timeout "$lock_wait";
+Dpkg::Use-Pty "false";
+DPkg::Options { "--force-confdef"; "--force-confold"; };
+DPkg::Pre-Install-Pkgs { "/usr/bin/env bash $apt/note $note"; };
+DPkg::Tools::Options::/usr/bin/env::Version "3";
+CONFIG
+    [ -z "$1" ] || printf 'Dir::Etc::%s "/dev/null";\n' sourcelist sourceparts
+  } >"$apt/apt.conf"
+}
+
+# Begins with the host's lists, so that only news has to be downloaded.
+take_over_lists() {
+  find /var/lib/apt/lists -maxdepth 1 -type f ! -name lock -exec \
+    cp --preserve=timestamps --reflink=auto -t "$apt/lists" {} + 2>/dev/null || rm -f "$apt"/lists/*
+}
+
+# Runs what keeps something on the host, without which the step may not go on.
+safely() {
+  said=$("$@" 2>&1) || give_up "$(hostname) can't keep what it was like before: $said" /var/lib/watchpost /var/cache
+}
+
+# Repairs what an apt that was cut off has left, behind another one's lock.
 repair_packages() {
   # This waits for another apt, and fails where packages are half configured or half removed.
-  apt-get -q -o "DPkg::Lock::Timeout=${lock_wait:-600}" check || heard dpkg --configure -a ||
+  apt-get -q -o "DPkg::Lock::Timeout=$lock_wait" check || heard dpkg --configure -a ||
     give_up "dpkg on $(hostname) can't configure what is half installed" "$@"
+}
+
+# Notes what became of what apt was about to install; prints the names of what is there now and wasn't settled before.
+settle() {
+  local state name how
+  while read -r state name how; do
+    case $(package_state "$name"),$state in
+    installed,installing) echo "installed $name $how" | add_facts && echo "$name" ;;
+    ,* | not-installed,* | config-files,installing) echo "gone $name" | add_facts ;;
+    esac
+  done < <(ours)
+}
+
+# What of these packages can go without any other having to go or to come.
+needed_by_nobody() {
+  local name states native free=()
+  native=$(dpkg --print-architecture)
+  if goes_alone "$*" "$@" >/dev/null; then
+    printf '%s\n' "$@"
+    return
+  fi
+  # Apt's own answer to what it would clean up if these, and no others, had been installed for others' sake.
+  states=$(mktemp -p "$apt")
+  for name in "$@"; do
+    printf 'Package: %s\nArchitecture: %s\nAuto-Installed: 1\n\n' "${name%%:*}" "$([[ $name != *:* ]] && echo "$native" || echo "${name#*:}")"
+  done >"$states"
+  mapfile -t free < <(apt-get -s -o "Dir::State::extended_states=$states" -o APT::AutoRemove::RecommendsImportant=false \
+    -o APT::AutoRemove::SuggestsImportant=false autoremove | sed -n -E 's/^(Remv|Purg) ([^ ]+) .*/\2/p')
+  # It keeps all packages that provide what somebody needs, even where one is enough.
+  for name in "$@"; do
+    [[ " ${free[*]} " != *" ${name%":$native"} "* ]] || continue
+    ! goes_alone "$*" "${free[@]}" "$name" >"$states" || mapfile -t free <"$states"
+  done
+  for name in "$@"; do
+    [[ " ${free[*]} " != *" ${name%":$native"} "* ]] || echo "$name"
+  done
+}
+
+# What goes with these packages, a line each, if that is only some of those given first, in one word, and none comes.
+goes_alone() {
+  local mine=" $1 " native name out going=()
+  native=$(dpkg --print-architecture)
+  mine=${mine//":$native "/ }
+  shift
+  out=$(apt-get -s --allow-change-held-packages purge "$@") || return
+  ! grep -q '^Inst ' <<<"$out" || return
+  while read -r name; do
+    [[ $mine == *" $name "* ]] || return
+    going+=("$name")
+  done < <(sed -n -E 's/^(Remv|Purg) ([^ ]+) .*/\2/p' <<<"$out")
+  printf '%s\n' "${going[@]}"
+}
+
+# Takes away what this step brought; prints what stays, and why. With `marks`, what somebody has marked as manually
+# installed since (apt does it for whatever is asked for by name) is theirs.
+remove_ours() {
+  local state name how found native manual='' free names=() purge=() remove=() broken=()
+  native=$(dpkg --print-architecture)
+  [ "$1" != marks ] || manual=$(apt-mark showmanual)
+  shift
+  while read -r state name how; do
+    found=$(package_state "$name")
+    case $found in
+    '' | not-installed) ;;
+    config-files) [ "$how" != purge ] || purge+=("$name") ;;
+    half-installed) broken+=("$name") ;;
+    *)
+      if [ "$state" = installed ] && grep -qxF "${name%":$native"}" <<<"$manual"; then
+        echo "keeping $name, which somebody has marked as installed by hand since"
+      else
+        names+=("$name")
+      fi
+      ;;
+    esac
+  done < <(ours)
+  # Apt refuses to touch these.
+  [ ${#broken[@]} = 0 ] || heard dpkg --force-remove-reinstreq --force-depends --purge "${broken[@]}" ||
+    give_up "dpkg on $(hostname) can't remove ${broken[*]}" "$@"
+  if [ ${#names[@]} -gt 0 ]; then
+    free=$(needed_by_nobody "${names[@]}") || give_up "apt on $(hostname) can't tell what may be removed: $free" "$@"
+    while read -r state name how; do
+      [[ " ${names[*]} " == *" $name "* ]] || continue
+      if ! grep -qxF "$name" <<<"$free"; then
+        echo "keeping $name, which $(needed_by "$name" "${names[@]}") needs"
+      elif [ "$how" = purge ]; then
+        purge+=("$name")
+      else
+        remove+=("$name")
+      fi
+    done < <(ours)
+  fi
+  [ ${#remove[@]} = 0 ] || heard apt-get -q -y --allow-change-held-packages remove "${remove[@]}" ||
+    give_up "apt on $(hostname) can't remove ${remove[*]}" "$@"
+  [ ${#purge[@]} = 0 ] || heard apt-get -q -y --allow-change-held-packages purge "${purge[@]}" ||
+    give_up "apt on $(hostname) can't remove ${purge[*]}" "$@"
+}
+
+# Whose packages would have to go with the first of these names; the others are ours.
+needed_by() {
+  local name=$1 others
+  others=$(apt-get -s remove "$name" | sed -n -E 's/^Remv ([^ ]+) .*/\1/p' | grep -vxF -f <(printf '%s\n' "$@" | sed -E 'p; s/:.*//') | paste -sd , | sed 's/,/, /g')
+  echo "${others:-another package}"
+}
+
+# What older versions of this program installed, by apt's own log: packages of runs whose command line holds a text.
+installed_by() {
+  zcat -f /var/log/apt/history.log* 2>/dev/null | awk -v text="$1" '
+    /^Commandline:/ { mine = index($0, text) > 0 }
+    /^Install:/ && mine { gsub(/\([^)]*\)/, ""); sub(/^Install: */, ""); gsub(/ *, */, "\n"); print }' |
+    sed -E 's/ +$//' | LC_ALL=C sort -u
 }

@@ -52,6 +52,7 @@ check)
   [ "$found" = "$owner ${mode#0}" ] || { echo "$path is $found instead of $owner ${mode#0}" >&2 && exit 1; }
   ;;
 apply)
+  keep_undo "file${path//\//_}" path owner mode
   [ -d "$kept" ] || remember
   # One name for all times, so that what a killed run leaves is taken by the next.
   trap 'rm -f "$new"' EXIT
@@ -60,7 +61,7 @@ apply)
   ;;
 remove)
   rm -rf "$new" "$kept.new"
-  [ -d "$kept" ] || exit 0
+  [ -d "$kept" ] || { undone "file${path//\//_}" && exit 0; }
   if there "$kept/original"; then
     cp -a "$kept/original" "$new"
     mv -T "$new" "$path"
@@ -74,5 +75,6 @@ remove)
     rm "$made"
   fi
   rmdir -p --ignore-fail-on-non-empty "$kept_directory" "$(dirname "$kept_directory")" 2>/dev/null || true
+  undone "file${path//\//_}"
   ;;
 esac

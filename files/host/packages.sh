@@ -1,41 +1,29 @@
 #!/usr/bin/env bash
-# Installs Debian packages in one go, and on removal takes away those that were not there before.
+# Installs Debian packages in one go, and on removal takes away those that it brought: not what was there before, what
+# somebody has marked as manually installed since, or what somebody's packages need.
 # Variables: packages (as in a Depends field: "a, b | c" means a, and b or else c),
 #   directories, users (what those packages make and leave behind, with blanks between),
 #   lock_wait (seconds to wait for another apt, default 600).
 set -eu
-: "${packages?}" "${directories:=}" "${users:=}"
+: "${packages?}" "${directories:=}" "${users:=}" "${lock_wait:=600}"
 places=(/var/cache/apt/archives /var/lib/apt/lists /var/lib/dpkg /usr /var /tmp)
-options=(-q -y -o "DPkg::Lock::Timeout=${lock_wait:=600}" -o Dpkg::Use-Pty=0)
 kept=/var/lib/watchpost/packages
+note=$kept/ours
+# While the packages are ours, they aren't marked as manually installed: so it is seen when somebody else does that.
+# Cleaning up by `apt autoremove` leaves them all the same.
+unmarked=/etc/apt/apt.conf.d/90watchpost
+info=/var/lib/dpkg/info
 # shellcheck source=/dev/null
 . files/host/cause.sh
 # shellcheck source=/dev/null
 . files/host/dpkg.sh
-export DEBIAN_FRONTEND=noninteractive
-
-installed() {
-  dpkg-query -W -f '${db:Status-Status} ${binary:Package}\n' | sed -n 's/^installed //p' | LC_ALL=C sort
-}
 
 is_installed() {
-  [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+  [ "$(package_state "$1")" = installed ]
 }
 
 is_offered() {
-  LC_ALL=C apt-cache policy "$1" | grep -q 'Candidate: [^(]'
-}
-
-remember_before() {
-  install -d -m 0755 "$kept.new"
-  for directory in $directories; do
-    [ ! -e "$directory" ] || echo "$directory"
-  done >"$kept.new/directories"
-  for user in $users; do
-    getent passwd "$user" | cut -d : -f 1
-  done >"$kept.new/users"
-  installed >"$kept.new/before"
-  mv -T "$kept.new" "$kept"
+  apt-cache policy "$1" | grep -q 'Candidate: [^(]'
 }
 
 # The first alternative that is there, else the first that apt offers.
@@ -51,8 +39,104 @@ choose() {
   give_up "apt on $(hostname) offers none of: $*" "${places[@]}"
 }
 
+# Directories and users that aren't there, just before the packages that make them are installed.
+note_absent() {
+  for directory in $directories; do
+    [ -e "$directory" ] || [ -L "$directory" ] || echo "absent directory $directory"
+  done
+  for user in $users; do
+    getent passwd "$user" >/dev/null || echo "absent user $user"
+  done
+}
+
+# Lets go of the marks that apt sets for what it is asked for by name, on the packages given and what is ours already.
+unmark() {
+  local name named=" ${packages//[,|]/ } " wanted=()
+  while read -r _ name _; do
+    [[ "$named" != *" ${name%%:*} "* ]] || wanted+=("$name")
+  done < <(ours)
+  if [ ${#wanted[@]} = 0 ]; then
+    rm -f "$unmarked"
+    return
+  fi
+  {
+    echo "// Made by Watchpost: packages that it brought, and that autoremove leaves until \`pulumi destroy\`."
+    for name in "${wanted[@]}"; do
+      name=${name%%:*}
+      echo "APT::NeverAutoRemove:: \"^${name//[.+]/.}\$\";"
+    done
+  } >"$unmarked.new"
+  mv "$unmarked.new" "$unmarked"
+  [ $# = 0 ] || apt-mark auto "$@" >/dev/null
+}
+
+# What an older version of this program left is no list of what it brought: it held whatever was installed meanwhile.
+# Of that, apt's own log tells what it was.
+read_old_note() {
+  [ -e "$kept/before" ] || return 0
+  local name brought day
+  brought=$(installed_by "-q -y -o DPkg::Lock::Timeout=$lock_wait -o Dpkg::Use-Pty=0 install --no-install-recommends" | sed 's/:.*//')
+  day=$(($(stat -c %Y "$kept/before") / 86400))
+  if ! facts | grep -qx begun; then
+    {
+      echo begun
+      while read -r name; do
+        ! grep -qxF "${name%%:*}" <<<"$brought" || echo "installing $name purge"
+      done < <(grep -vxF -f "$kept/before" "$note" 2>/dev/null || installed_since "$kept/before")
+      for directory in $directories; do
+        [ ! -d "$directory" ] || [ "$(stat -c %W "$directory")" -lt "$(stat -c %Y "$kept/before")" ] ||
+          echo "absent directory $directory"
+      done
+      for user in $users; do
+        [ "$(getent shadow "$user" | cut -d : -f 3)" -lt "$day" ] 2>/dev/null || echo "absent user $user"
+      done
+    } | sed 's/$/ ./' >"$note.new"
+    sync "$note.new"
+    mv "$note.new" "$note"
+    sync "$kept"
+  fi
+  rm "$kept/before"
+  echo "by apt's log, earlier runs installed on $(hostname): $(ours | cut -d ' ' -f 2 | paste -sd ' ')"
+}
+
+installed_since() {
+  dpkg-query -W -f '${db:Status-Status} ${binary:Package}\n' | sed -n 's/^installed //p' | grep -vxF -f "$1"
+}
+
+# Which packages speak of a directory or user, in dpkg's files about them, given after it.
+told_of() {
+  local what=$1
+  shift
+  grep -lsE -- "(^|[^[:alnum:]_./-])$what(/|\$|[^[:alnum:]_.-])" "$@" |
+    sed -E 's|.*/([^/]+)\.[a-z]+$|\1|' | sort -u | paste -sd ' '
+}
+
+# The directories and users that weren't there before packages of ours made them.
+made_by_ours() {
+  local kind what name files=()
+  while read -r _ name _; do files+=("$info/$name".{list,preinst,postinst,postrm}); done < <(ours)
+  [ ${#files[@]} -gt 0 ] || return 0
+  while read -r _ kind what; do
+    [ -z "$(told_of "$what" "${files[@]}")" ] || echo "$kind $what"
+  done < <(facts | grep '^absent ' | sort -u)
+}
+
+remove_made() {
+  local kind what others
+  while read -r kind what; do
+    others=$(told_of "$what" "$info"/*.{list,preinst,postinst,postrm})
+    if [ -n "$others" ]; then
+      echo "keeping the $kind $what, since installed packages use it: $others"
+    elif [ "$kind" = directory ]; then
+      rm -rf "$what"
+    elif getent passwd "$what" >/dev/null; then
+      userdel "$what"
+    fi
+  done
+}
+
 # Before anything is looked at: what is kept is that run's, too.
-[ "$1" = check ] || alone /var/lib/dpkg
+[ "$1" = check ] || alone /var/lib/dpkg/lock
 
 case $1 in
 check)
@@ -65,8 +149,12 @@ check)
   done
   ;;
 apply)
-  [ -e "$kept" ] || remember_before
+  safely keep_undo packages packages directories users lock_wait
+  read_old_note
+  safely begin_note
+  own_apt
   repair_packages "${places[@]}"
+  mapfile -t settled < <(settle)
   missing=()
   IFS=, read -ra wanted <<<"$packages"
   for alternatives in "${wanted[@]}"; do
@@ -74,31 +162,45 @@ apply)
     is_installed "${names[0]}" || missing+=("${names[0]}")
   done
   if [ ${#missing[@]} -gt 0 ]; then
-    heard apt-get "${options[@]}" update || give_up "apt on $(hostname) can't read its sources" "${places[@]}"
+    take_over_lists
+    heard apt-get -q -y update || give_up "apt on $(hostname) can't read its sources" "${places[@]}"
     missing=()
     for alternatives in "${wanted[@]}"; do
       IFS=' |' read -ra names <<<"$alternatives"
       choose "${names[@]}"
     done
-    heard apt-get "${options[@]}" install --no-install-recommends "${missing[@]}" ||
-      give_up "apt on $(hostname) can't install ${missing[*]}" "${places[@]}"
+    safely add_facts < <(note_absent)
+    if [ ${#missing[@]} -gt 0 ]; then
+      heard apt-get -q -y install --no-install-recommends "${missing[@]}" && status=0 || status=1
+      mapfile -t -O ${#settled[@]} settled < <(settle)
+      [ "$status" = 0 ] || give_up "apt on $(hostname) can't install ${missing[*]}" "${places[@]}"
+    fi
   fi
-  installed | LC_ALL=C comm -13 "$kept/before" - >"$kept/ours.new"
-  mv "$kept/ours.new" "$kept/ours"
+  unmark "${settled[@]}"
   ;;
 remove)
-  [ -e "$kept" ] || exit 0
-  [ -e "$kept/ours" ] || installed | LC_ALL=C comm -13 "$kept/before" - >"$kept/ours"
-  mapfile -t ours <"$kept/ours"
-  repair_packages "${places[@]}"
-  [ ${#ours[@]} = 0 ] || heard apt-get "${options[@]}" purge "${ours[@]}"
-  for directory in $directories; do
-    grep -qxF "$directory" "$kept/directories" || rm -rf "$directory"
-  done
-  for user in $users; do
-    grep -qxF "$user" "$kept/users" || ! getent passwd "$user" >/dev/null || userdel "$user"
-  done
-  rm -r "$kept"
-  rmdir --ignore-fail-on-non-empty /var/lib/watchpost
+  if [ -e "$kept" ]; then
+    read_old_note
+    if note_is_broken; then
+      echo "what $(hostname) holds of what this step brought can't be read in full ($note)"
+      IFS=', |' read -ra names <<<"$packages"
+      for name in "${names[@]}"; do
+        [ -z "$name" ] || ! is_installed "$name" || ours | grep -q " $name " || echo "keeping $name, of which it isn't known who installed it"
+      done
+    fi
+    rm -f "$unmarked"
+    own_apt no-sources
+    repair_packages "${places[@]}"
+    # Nobody has marked these since, but apt itself has.
+    mapfile -t settled < <(settle)
+    [ ${#settled[@]} = 0 ] || apt-mark auto "${settled[@]}" >/dev/null
+    made=$(made_by_ours)
+    remove_ours marks "${places[@]}"
+    [ -z "$made" ] || remove_made <<<"$made"
+    rm -r "$kept"
+  fi
+  undone packages
+  drop_own_apt
+  rmdir --ignore-fail-on-non-empty /var/lib/watchpost 2>/dev/null || true
   ;;
 esac

@@ -17,7 +17,14 @@ as_root() {
 }
 
 if [ "$1" = remove ]; then
-  # All else of the stack has gone before; a stack that was refused has nothing to remove.
+  # All else of the stack has gone before, but for steps of a run that was killed, or that failed: the stack may not
+  # know of them. What was done last is undone first.
+  # shellcheck disable=SC2016
+  as_root bash -c 'cd /var/lib/watchpost/undo 2>/dev/null || exit 0
+    for step in $(ls -t); do echo "undoing $step, which a run that was cut off has left" && bash "./$step" remove || failed=yes; done
+    rm -f /run/watchpost-*.log
+    [ -z "${failed:-}" ]' ||
+    fail "what a run that was cut off has left on $(hostname) can't all be undone; /var/lib/watchpost/undo holds it"
   as_root rm -f "$claim"
   as_root rmdir --ignore-fail-on-non-empty /var/lib/watchpost 2>/dev/null || true
   exit 0

@@ -220,6 +220,7 @@ apply)
   [ -n "$service" ] || give_up "no MySQL or MariaDB service is installed on $host"
   install -d -m 0755 /var/lib/watchpost
   alone /var/lib/watchpost
+  keep_undo mysql-user sql
   # As an older version of this script has kept it.
   [ ! -e "$kept_formerly" ] || write_note "-- unit $service enabled active" <"$kept_formerly"
   rm -f "$kept_formerly"
@@ -250,7 +251,7 @@ apply)
   ;;
 remove)
   rm -f "$kept.new"
-  [ -e "$kept" ] || exit 0
+  [ -e "$kept" ] || { undone mysql-user && exit 0; }
   alone /var/lib/watchpost
   service=$(find_service)
   if [ -z "$client" ] || [ -z "$service" ]; then
@@ -264,6 +265,6 @@ remove)
     restore_unit "$kept"
   fi
   rm "$kept"
-  rmdir --ignore-fail-on-non-empty /var/lib/watchpost
+  undone mysql-user
   ;;
 esac

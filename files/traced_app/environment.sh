@@ -23,6 +23,7 @@ check)
   complete || { echo "the app's environment is not what requirements.txt names" >&2 && exit 1; }
   ;;
 apply)
+  keep_undo environment directory
   alone "$directory"
   # Only when something is missing: the app runs out of this folder.
   if ! complete; then
@@ -56,5 +57,6 @@ remove)
   [ ! -d "$directory" ] || alone "$directory"
   rm -rf "$directory/venv"
   rmdir --ignore-fail-on-non-empty "$directory" 2>/dev/null || true
+  undone environment
   ;;
 esac

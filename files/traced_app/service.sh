@@ -22,6 +22,7 @@ check)
   done
   ;;
 apply)
+  keep_undo app-service unit port endpoints tags version
   systemctl daemon-reload
   systemctl enable --quiet "$unit"
   systemctl reset-failed "$unit" 2>/dev/null || true
@@ -40,5 +41,6 @@ apply)
   ;;
 remove)
   systemctl disable --quiet --now "$unit" 2>/dev/null || true
+  undone app-service
   ;;
 esac

@@ -109,7 +109,8 @@ def application(store: Store) -> web.Application:
             web.get("/api/v1/graph/snapshot", telemetry.create_snapshot),
             web.get(r"/snapshot/{name}.svg", telemetry.show_snapshot),
             web.get("/agent/install_script_agent7.sh", telemetry.agent_script),
-            web.get("/agent/package.tar.gz", telemetry.agent_package),
+            web.get("/agent/{kind:apt|keys}/{path:.+}", telemetry.agent_file),
+            web.post("/agent/apmtelemetry", telemetry.take_install_report),
         ]
     )
     return app

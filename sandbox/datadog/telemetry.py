@@ -221,8 +221,17 @@ async def agent_script(request: web.Request) -> web.Response:
     return web.Response(text=agent.install_script(str(request.url.origin())), content_type="text/x-shellscript")
 
 
-async def agent_package(_: web.Request) -> web.Response:
-    from sandbox import agent  # only who installs an Agent needs it
+async def agent_file(request: web.Request) -> web.Response:
+    """A file of the Agent's repository, or one of its keys."""
+    from sandbox.agent import repository  # only who installs an Agent needs it
 
-    package = await asyncio.to_thread(agent.package)
-    return web.Response(body=package, content_type="application/gzip")
+    folder = await asyncio.to_thread(repository.ensure)
+    path = (folder / request.match_info["kind"] / request.match_info["path"]).resolve()
+    if not path.is_relative_to(folder) or not path.is_file():
+        raise web.HTTPNotFound
+    return web.Response(body=path.read_bytes(), content_type="application/octet-stream")
+
+
+async def take_install_report(_: web.Request) -> web.Response:
+    """What the install script reports of itself, which goes to a host of Datadog's own."""
+    return web.Response(status=202)

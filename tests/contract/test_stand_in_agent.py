@@ -1,9 +1,12 @@
 """The stand-in Agent says what the real one says: what can be seen of that without a machine."""
 
-import io
+import gzip
+import hashlib
 import json
+import os
+import shutil
 import subprocess
-import tarfile
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,8 +16,9 @@ from datadog_api_client.v2.model.metric_payload import MetricPayload
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components import agent as agent_component
 from sandbox import agent
-from sandbox.agent import dogstatsd, settings
+from sandbox.agent import dogstatsd, repository, settings
 from sandbox.agent.samples import Sample, Sampler
 from sandbox.agent.traces import TraceStats, source_of
 from sandbox.datadog import telemetry
@@ -34,37 +38,59 @@ def span(**changes: object) -> dict[str, object]:
     return root | {"duration": 2_000_000_000, "error": 0, "meta": {"env": "dev", "version": "1"}} | changes
 
 
-def test_the_script_fetches_its_package_from_where_the_machine_sees_the_server() -> None:
+def test_the_script_points_at_where_the_machine_sees_the_server() -> None:
     script = agent.install_script("http://10.0.2.2:4711/")
-    assert "package_url='http://10.0.2.2:4711/agent/package.tar.gz'" in script
+    assert "repository='http://10.0.2.2:4711/agent/apt/'" in script
     assert agent.PLACEHOLDER not in script
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="the script runs as root, or by sudo")
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({}, "API key not available in DD_API_KEY"),
-        ({"DD_API_KEY": "0" * 32, "DD_AGENT_MAJOR_VERSION": "6"}, "can only install the Agent 7"),
+        ({}, "API key not available in DD_API_KEY environment variable."),
+        ({"DD_API_KEY": "0" * 32, "DD_AGENT_MAJOR_VERSION": "6"}, "DD_AGENT_MAJOR_VERSION must be"),
     ],
 )
 def test_the_script_refuses_before_it_changes_anything(variables: dict[str, str], message: str, tmp_path: Path) -> None:
-    script = agent.install_script("http://127.0.0.1:1").replace("as_root test -e", "false")
-    no_programs = {"PATH": str(tmp_path)}
+    script = agent.install_script("http://127.0.0.1:1")
     ended = subprocess.run(
-        ["/bin/bash", "-c", script], env=no_programs | variables, capture_output=True, text=True, check=False
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 1
-    assert message in ended.stderr
+    assert message in ended.stdout
+    assert ended.stderr == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["ddagent-install.log"]
 
 
-def test_the_package_is_the_same_each_time_and_holds_what_the_script_needs() -> None:
-    assert agent.package() == agent.package()
-    with tarfile.open(fileobj=io.BytesIO(agent.package())) as archive:
-        modes = {entry.name: entry.mode for entry in archive}
-    assert modes["root/opt/datadog-agent/bin/agent/agent"] == modes["debian/postinst"] == 0o755
-    assert modes["root/etc/datadog-agent/datadog.yaml.example"] == modes["cli.py"] == 0o644
-    assert not any("__pycache__" in name for name in modes)
+@pytest.mark.skipif(not shutil.which("dpkg-deb") or not shutil.which("gpgv"), reason="needs dpkg-deb and gpgv")
+def test_the_repository_is_signed_and_its_packages_are_those_of_the_index() -> None:
+    folder = repository.ensure()
+    suite = folder / "apt/dists/stable"
+    keyring = subprocess.run(
+        ["gpg", "--dearmor"],
+        input=(folder / "keys" / repository.KEY_FILES[0]).read_bytes(),
+        capture_output=True,
+        check=True,
+    ).stdout
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(keyring)
+        file.flush()
+        subprocess.run(["gpgv", "--quiet", "--keyring", file.name, suite / "InRelease"], check=True)
+    index = gzip.decompress((suite / "7/binary-amd64/Packages.gz").read_bytes()).decode()
+    assert agent_component.VERSION == repository.DEFAULT
+    for version in (repository.OLDER, repository.DEFAULT, repository.NEWER):
+        package = folder / f"apt/pool/datadog-agent_{version}-1_all.deb"
+        assert hashlib.sha256(package.read_bytes()).hexdigest() in index
+        fields = subprocess.run(["dpkg-deb", "--field", package], capture_output=True, text=True, check=True).stdout
+        assert fields.startswith("Package: datadog-agent\n")
+        assert f"Version: 1:{version}-1\n" in fields
 
 
 @given(value=st.floats(allow_nan=False, allow_infinity=False, width=32), kind=st.sampled_from(["gauge", "count"]))

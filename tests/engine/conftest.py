@@ -12,6 +12,11 @@ from sandbox import paths
 from sandbox.stack import Stack
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pulumi-command warn of a resource of its own that nothing here uses."""
+    config.addinivalue_line("filterwarnings", "ignore:This resource is deprecated:DeprecationWarning:pulumi_command")
+
+
 def _interrupt(number: int, _: FrameType | None) -> None:
     # A test run that is ended in order still removes its machines.
     raise KeyboardInterrupt(f"signal {number}")

@@ -12,20 +12,53 @@ from sandbox.machine import Machine
 from sandbox.stack import Stack
 
 LOOK = r"""
-dpkg-query -W -f 'package ${db:Status-Status} ${binary:Package}\n'
-cut -d : -f 1 /etc/passwd /etc/group | sed 's/^/name /'
-find /etc /opt /usr/local /usr/share/keyrings /var/lib/watchpost /var/lib/mysql -xdev \
-    ! -path '/etc/ld.so.cache' ! -name 'passwd*' ! -name 'group*' ! -name 'shadow*' ! -name 'gshadow*' \
-    ! -name 'subgid*' ! -name 'subuid*' ! -name '.pwd.lock' -printf 'file %y %m %u:%g %p ' \
-    \( -type f -exec sh -c 'sha256sum "$0" | cut -c 1-64' {} \; -o -printf '\n' \) 2>/dev/null
+export LC_ALL=C
+apt="-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="
+dpkg-query -W -f 'package ${db:Status-Status} ${binary:Package} ${Version}\n'
+dpkg --audit | sed 's/^/unfinished /'
+apt-mark $apt showhold | sed 's/^/hold /'
+apt-mark $apt showmanual | sed 's/^/manual /'
+echo "apt check $(apt-get $apt -qq check 2>&1)"
+echo "apt sources $(apt-get $apt -qq update --print-uris 2>&1 >/dev/null)"
+sed 's/^/user /' /etc/passwd
+sed 's/^/group /' /etc/group
 systemctl list-unit-files --no-legend | awk '{ print "unit", $1, $2 }'
+systemctl list-units --no-legend --plain --state=active,failed --type=service,timer,socket |
+    awk '!/user@|user-runtime-dir@|session-/ { print "running unit", $1, $3 }'
+ps -eo user:32,args --no-headers | grep -vE '^root +(sudo|ps|grep|sed|bash -c|\[)|sshd|systemd --user|\(sd-pam\)' |
+    sed 's/^/process /'
+places='/ /tmp /var/tmp /dev/shm /run'
+find $places -xdev \( @EXCEPT@ \) -prune -o -printf 'file %y %m %u:%g %p %l\n'
+find $places -xdev \( -path /usr -o @EXCEPT@ \) -prune -o -type f -print0 | xargs -0 sha256sum --
+find /usr -xdev -type f -printf 'size %s %T@ %p\n'
 """
-"""Everything on a host that could tell that Watchpost has been there, but for what Debian's own tools log."""
+"""Everything on a host that could tell that Watchpost has been there; files of /usr by their size and time."""
+
+EXCEPT = {
+    "no file on a disk": "/proc /sys /dev/pts /dev/mqueue /dev/hugepages",
+    "logs of Debian's own tools": (
+        "/var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/log/journal/*"
+        " /var/log/wtmp /var/log/btmp /var/log/lastlog /var/log/faillog"
+    ),
+    "databases of dpkg and apt, compared by what these say": "/var/lib/dpkg/status /var/lib/apt/extended_states",
+    "the version before of files that are compared": (
+        "/etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-"
+        " /var/lib/dpkg/status-old /var/cache/debconf/*-old"
+    ),
+    "caches that ldconfig and debconf make anew, and a lock of adduser's": (
+        "/etc/ld.so.cache /var/cache/ldconfig /var/cache/ldconfig/* /var/cache/debconf/tmp.ci /run/adduser"
+    ),
+    "sessions of those who log in to look": (
+        "/run/user /run/user/* /run/systemd/* /run/log/* /run/utmp /run/sudo/* /run/udev/*"
+    ),
+}
+"""Paths that may differ although Watchpost has taken back all that it did, by the reason."""
 
 
 def host_state(machine: Machine) -> set[str]:
-    """Packages, users, groups, files with owner, mode and content, and units of a machine, a line each."""
-    return set(machine.run(LOOK, check=False).stdout.splitlines())
+    """Packages, marks, users, groups, units, processes, apt's health, and all files: a line each."""
+    excepted = " -o ".join(f"-path '{path}'" for paths in EXCEPT.values() for path in paths.split())
+    return set(machine.run(LOOK.replace("@EXCEPT@", excepted), check=False).stdout.splitlines())
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from dateutil.rrule import rrulestr
 
 from sandbox import paths
+from sandbox.agent import repository
 from sandbox.stack import Stack
 from tests.engine.stacks import host_state, inode, logins, starts, up
 
@@ -147,6 +148,18 @@ def test_other_host_tags_change_datadog_yaml_and_restart_the_agent_once(stack: S
     assert "team:example" in machine.run("cat /etc/datadog-agent/datadog.yaml").stdout
 
 
+def test_another_version_of_the_agent_is_installed_started_and_proven_in_the_same_run(stack: Stack) -> None:
+    machine = stack.machines["vm"]
+    for version in (repository.NEWER, repository.OLDER):  # the newer one's package doesn't start it again
+        stack.configure(agentVersion=version)
+        done = up(stack)
+        assert done.code == 0, done.text
+        assert {"vm-agent-install", "vm-agent-service-restart"} <= done.names("update")
+        assert stack.outputs()["hosts"]["vm"]["proofs"]["agent"].startswith(f"Agent {version} ")
+        assert machine.run("systemctl is-active datadog-agent datadog-agent-trace").stdout == "active\nactive\n"
+    assert up(stack, "--expect-no-changes").code == 0
+
+
 def test_another_version_of_the_app_is_deployed_and_loaded_anew(stack: Stack) -> None:
     stack.configure(version="1.1.0")
     done = up(stack)
@@ -163,7 +176,16 @@ def test_a_snapshot_is_sent_to_a_person(stack: Stack) -> None:
 
 
 def test_all_changes_taken_back_leave_nothing_to_change(stack: Stack) -> None:
-    keys = ("checkInterval", "warningThreshold", "alertThreshold", "officeStart", "officeEnd", "tags", "version")
+    keys = (
+        "checkInterval",
+        "warningThreshold",
+        "alertThreshold",
+        "officeStart",
+        "officeEnd",
+        "tags",
+        "version",
+        "agentVersion",
+    )
     stack.configure(recipients=None, **dict.fromkeys(keys))
     assert up(stack).code == 0
     assert up(stack, "--expect-no-changes").code == 0

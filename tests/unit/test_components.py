@@ -12,7 +12,7 @@ import pytest
 
 from components import leftovers, remote
 from components.account import Keys
-from components.agent import AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
+from components.agent import VERSION, AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
 from components.custom_check import MY_METRIC, CustomCheck, CustomCheckArgs
 from components.downtimes import OfficeHoursDowntimes, OfficeHoursDowntimesArgs, cancel_twins
 from components.host import Host, HostArgs, ssh_command
@@ -417,3 +417,15 @@ def test_a_twin_of_a_new_downtime_makes_way_once_where_it_is_the_stack_s(
     assert remove.call_count == again
     for call in find.call_args_list:
         assert call.args[1:] == ("watchpost:0000fake0000", ("downtime",))
+
+
+def test_the_service_follows_the_version_and_only_a_named_one_is_gone_back_to() -> None:
+    def commands(version: str) -> tuple[str, str]:
+        made = run(lambda: service(agent(host(), version=version))).commands
+        return str(made["agent-install"].plain["create"]), str(made["service-restart"].plain["create"])
+
+    named, default = commands("7.70.1"), commands("")
+    assert "version=7.70.1 bash" in named[0]
+    assert f"version={VERSION} exact=no bash" in default[0]
+    assert "version=7.70.1" in named[1]
+    assert f"version={VERSION}" in default[1]

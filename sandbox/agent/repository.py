@@ -1,0 +1,146 @@
+"""The apt repository that the stand-in install script points at: signed, with some versions of the stand-in Agent."""
+
+import fcntl
+import gzip
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from email.utils import formatdate
+from pathlib import Path
+
+from sandbox import debian, paths
+
+HERE = Path(__file__).parent
+
+OLDER, DEFAULT, NEWER = "7.77.1", "7.78.4", "7.80.0"
+"""The versions that there are. The package of the newest doesn't restart the Agent by itself."""
+
+KEYS_VERSION = "1.4.0"
+"""The version of ``datadog-signing-keys``."""
+
+KEY_FILES = tuple(
+    f"DATADOG_APT_KEY_{name}.public" for name in ("CURRENT", "06462314", "C0962C7D", "F14F620E", "382E94DE")
+)
+"""The names under which the install script asks for keys; here they are one and the same."""
+
+PROGRAMS = {"dpkg-deb": "dpkg", "gpg": "gpg", "gpg-agent": "gpg-agent"}
+
+
+def ensure() -> Path:
+    """The folder with ``apt/`` and ``keys/``, made if the cache holds none of the same files; its key is thrown away.
+
+    Raises:
+        SandboxError: packages that it is made with are missing on this host, and can't be installed.
+    """
+    made_from = [part for path in _sources() for part in (str(path.relative_to(HERE)), path)]
+    folder = paths.keyed("agent-repository", Path(__file__), *made_from)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            debian.install("The stand-in Agent's repository", PROGRAMS)
+            half_made = folder.with_suffix(".part")
+            shutil.rmtree(half_made, ignore_errors=True)
+            with tempfile.TemporaryDirectory() as work:
+                _make(half_made, Path(work))
+            half_made.rename(folder)
+    return folder
+
+
+def _sources() -> list[Path]:
+    files = [*HERE.glob("*.py"), HERE / "requirements.txt", *(HERE / "root").rglob("*"), *(HERE / "debian").rglob("*")]
+    return sorted(path for path in files if path.is_file() and path.suffix != ".pyc")
+
+
+def _make(folder: Path, work: Path) -> None:
+    home = work / "gnupg"
+    home.mkdir(mode=0o700)
+
+    def gpg(*words: str, stdin: bytes = b"") -> bytes:
+        command = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", "", *words]
+        return subprocess.run(command, input=stdin, check=True, capture_output=True).stdout
+
+    try:
+        gpg("--quick-generate-key", "Watchpost sandbox <sandbox@example.com>", "ed25519", "sign", "never")
+        (folder / "keys").mkdir(parents=True)
+        for name in KEY_FILES:
+            (folder / "keys" / name).write_bytes(gpg("--armor", "--export"))
+        pool = folder / "apt" / "pool"
+        pool.mkdir(parents=True)
+        stanzas = [_agent(version, pool, work) for version in (OLDER, DEFAULT, NEWER)]
+        stanzas.append(_signing_keys(gpg("--export"), pool, work))
+        release = _release("\n".join(stanzas).encode(), folder / "apt" / "dists" / "stable")
+        suite = folder / "apt" / "dists" / "stable"
+        (suite / "Release").write_bytes(release)
+        (suite / "InRelease").write_bytes(gpg("--clear-sign", stdin=release))
+        (suite / "Release.gpg").write_bytes(gpg("--armor", "--detach-sign", stdin=release))
+    finally:
+        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
+
+
+def _agent(version: str, pool: Path, work: Path) -> str:
+    root = work / version
+    home = root / "opt/datadog-agent"
+    shutil.copytree(HERE / "root", root)
+    (home / "lib/agent7").mkdir(parents=True)
+    for path in HERE.glob("*.py"):
+        shutil.copy(path, home / "lib/agent7")
+    shutil.copy(HERE / "requirements.txt", home)
+    (home / "version-manifest.txt").write_text(f"agent {version}\n")
+    restarts = "no" if version == NEWER else "yes"
+    return _package(
+        root, pool, "datadog-agent", version, {"@RESTARTS@": restarts}, "Depends: python3 (>= 3.11), python3-venv\n"
+    )
+
+
+def _signing_keys(key: bytes, pool: Path, work: Path) -> str:
+    root = work / "keys"
+    for path in ("opt/datadog-signing-keys/datadog-archive-keyring.gpg", "usr/share/debsig/keyrings/0/debsig.gpg"):
+        (root / path).parent.mkdir(parents=True)
+        (root / path).write_bytes(key)
+    return _package(root, pool, "datadog-signing-keys", KEYS_VERSION, {}, "")
+
+
+def _package(root: Path, pool: Path, name: str, version: str, values: dict[str, str], more: str) -> str:
+    """Build a package of the files below ``root`` into ``pool``; its stanza for the repository's index."""
+    control = root / "DEBIAN"
+    control.mkdir()
+    for path in (HERE / "debian" / name).iterdir():
+        text = path.read_text()
+        for placeholder, value in values.items():
+            text = text.replace(placeholder, value)
+        (control / path.name).write_text(text)
+        (control / path.name).chmod(0o755)
+    fields = (
+        f"Package: {name}\nVersion: 1:{version}-1\nArchitecture: all\n"
+        f"Maintainer: Watchpost <watchpost@example.com>\n{more}"
+        f"Description: {name}, Watchpost sandbox stand-in\n"
+    )
+    (control / "control").write_text(fields)
+    for path in root.rglob("*"):
+        if path.is_dir() or path.stat().st_mode & 0o100:
+            path.chmod(0o755)
+        else:
+            path.chmod(0o644)
+    file = pool / f"{name}_{version}-1_all.deb"
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", str(root), str(file)], check=True, capture_output=True)
+    content = file.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    return f"{fields}Filename: pool/{file.name}\nSize: {len(content)}\nSHA256: {digest}\n"
+
+
+def _release(packages: bytes, suite: Path) -> bytes:
+    """Write the index of all packages, for each architecture that there may be; the repository's Release file."""
+    lines = []
+    architectures = ("amd64", "arm64")
+    for architecture in architectures:
+        for name, content in (("Packages", packages), ("Packages.gz", gzip.compress(packages, mtime=0))):
+            path = f"7/binary-{architecture}/{name}"
+            (suite / path).parent.mkdir(parents=True, exist_ok=True)
+            (suite / path).write_bytes(content)
+            lines.append(f" {hashlib.sha256(content).hexdigest()} {len(content)} {path}\n")
+    head = (
+        "Origin: Watchpost sandbox\nLabel: Watchpost sandbox\nSuite: stable\nCodename: stable\n"
+        f"Date: {formatdate(usegmt=True)}\nArchitectures: {' '.join(architectures)}\nComponents: 7\nSHA256:\n"
+    )
+    return (head + "".join(lines)).encode()

@@ -1,0 +1,45 @@
+"""Runs single steps of ``files/`` on a machine, as the program has them run, without the engine."""
+
+import shlex
+import subprocess
+from collections.abc import Mapping
+
+from components.remote import command_line
+from sandbox.machine import Machine
+
+Done = subprocess.CompletedProcess[str]
+
+
+def step(machine: Machine, script: str, verb: str, variables: Mapping[str, str | int], stdin: str = "") -> Done:
+    """Run a step to its end, whatever comes of it."""
+    return machine.run(command_line(script, verb, variables, sudo=False), check=False, input=stdin)
+
+
+def went_well(done: Done) -> str:
+    """The step did its work; what it said."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def sentence(done: Done) -> str:
+    """The one sentence with which the step failed."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = [line for line in done.stderr.splitlines() if line.startswith("watchpost: ")]
+    assert len(found) == 1, done.stderr
+    return found[0].removeprefix("watchpost: ")
+
+
+def in_background(machine: Machine, unit: str, command: str) -> None:
+    """Run a shell command on the machine until it ends or the unit is stopped."""
+    machine.run(f"systemd-run --quiet --collect --unit {unit} bash -c {shlex.quote(command)}")
+
+
+def hold_lock(machine: Machine, path: str, seconds: float) -> None:
+    """Hold a lock as another apt does, for some seconds; it is held when this returns."""
+    program = (
+        "import fcntl, sys, time; lock = open(sys.argv[1], 'w'); fcntl.lockf(lock, fcntl.LOCK_EX);"
+        " open('/run/held', 'w').close(); time.sleep(float(sys.argv[2]))"
+    )
+    machine.run("rm -f /run/held")
+    in_background(machine, "held-lock", f"python3 -c {shlex.quote(program)} {path} {seconds}; rm -f /run/held")
+    machine.run("timeout 20 bash -c 'until [ -e /run/held ]; do sleep 0.1; done'")

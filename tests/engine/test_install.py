@@ -1,0 +1,224 @@
+"""What ``files/agent/install.sh`` makes of the install script: it leaves nothing of its own, and breaks nothing.
+
+The tests build on each other in their order.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.agent.repository import DEFAULT, NEWER, OLDER
+from sandbox.datadog import Account
+from sandbox.machine import Machine
+from tests.engine.stacks import host_state
+from tests.engine.steps import hold_lock, sentence, step, went_well
+
+SCRIPT = "agent/install.sh"
+NEEDS = {"packages": "curl, gnupg, python3-venv"}
+LIST = "/etc/apt/sources.list.d/datadog.list"
+WORKER = "datadog-observability-pipelines-worker"
+
+SOMEBODYS = rf"""
+set -eu
+# Another package of Datadog's.
+mkdir -p /srv/p/DEBIAN /srv/p/etc/{WORKER}
+printf 'Package: {WORKER}\nVersion: 1\nArchitecture: all\nMaintainer: me <me@example.com>\nDescription: mine\n' \
+  >/srv/p/DEBIAN/control
+dpkg-deb --build --root-owner-group /srv/p /srv/worker.deb >/dev/null
+DEBIAN_FRONTEND=noninteractive apt-get -qq install /srv/worker.deb >/dev/null
+# What a run of the install script by hand has left.
+echo mine >/root/ddagent-install.log
+echo mine >/home/watchpost/ddagent-install.log
+for name in ddog_install_error_msg DATADOG_APT_KEY_CURRENT.public policy-do-not-start-service-rc.d; do
+  echo mine >/tmp/$name && chown watchpost /tmp/$name && chmod 0600 /tmp/$name
+done
+rm -f /var/cache/apt/*.bin
+"""
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    """What serves the install script and the repository."""
+    account = Account.start(tmp_path_factory.mktemp("install") / "datadog")
+    yield account
+    account.stop()
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine on which somebody has used the install script by hand, and removed the Agent since."""
+    machine = Machine("vm", tmp_path_factory.mktemp("install") / "vm")
+    try:
+        machine.start()
+        went_well(step(machine, "host/packages.sh", "apply", NEEDS))
+        machine.run(SOMEBODYS)
+        yield machine
+    finally:
+        machine.stop()
+
+
+@pytest.fixture(scope="module")
+def before(machine: Machine) -> set[str]:
+    """What is on it at first."""
+    return host_state(machine)
+
+
+def wanted(account: Account, version: str = "", **other: str) -> dict[str, str]:
+    """The step's variables: without ``version``, as where the setting is left out."""
+    url = f"http://10.0.2.2:{account.port}/agent/install_script_agent7.sh"
+    return {"url": url, "version": version or DEFAULT, "exact": "yes" if version else "no", **other}
+
+
+def agent(machine: Machine) -> str:
+    """The version, and whether its two services run."""
+    done = machine.run("datadog-agent version; systemctl is-active datadog-agent datadog-agent-trace", check=False)
+    return " ".join(done.stdout.split()[1:2] + done.stdout.split()[-2:])
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "told"),
+    [
+        ("/agent/keys/*", "404", "vm can't have the keys of Datadog's repository"),
+        ("/agent/apt/dists/stable/InRelease", "garbage", "the signature of Datadog's repository is not good on vm"),
+        ("/agent/apt/dists/*", "500", "apt on vm can't reach Datadog's repository: "),
+        ("/agent/install_script_agent7.sh", "404", "(watchpost:installScriptUrl): (22) The requested URL returned er"),
+    ],
+)
+def test_a_first_install_that_fails_is_undone_and_its_cause_told(
+    machine: Machine, account: Account, before: set[str], fault: str, status: str, told: str
+) -> None:
+    assert before
+    account.fault("GET", fault, int(status) if status.isdigit() else "garbage", times=60)
+    done = step(machine, SCRIPT, "apply", wanted(account))
+    account.clear_faults()
+    assert told in sentence(done)
+    machine.run(f"test ! -e {LIST} && test ! -e /var/lib/watchpost/agent && test ! -e /var/lib/watchpost/undo/agent")
+
+
+def test_a_version_that_there_is_not_is_told_by_its_setting(machine: Machine, account: Account) -> None:
+    done = step(machine, SCRIPT, "apply", wanted(account, "7.99.9"))
+    assert sentence(done).startswith(
+        "there is no Agent 7.99.9 in Datadog's repository: set watchpost:agentVersion to one that is"
+    )
+
+
+@pytest.mark.parametrize("options", ["", "[trusted=yes]"])
+def test_apt_is_whole_again_where_the_repository_was_listed_before_in_another_way(
+    machine: Machine, account: Account, before: set[str], options: str
+) -> None:
+    source = f"deb {options} http://10.0.2.2:{account.port}/agent/apt/ stable 7"
+    machine.run(f"echo '{source}' >/etc/apt/sources.list.d/mine.list")
+    told = sentence(step(machine, SCRIPT, "apply", wanted(account)))
+    assert told.startswith("apt on vm has Datadog's repository already, in /etc/apt/sources.list.d/mine.list, with ")
+    machine.run(
+        "apt-get check && apt-get update --print-uris && rm -f /etc/apt/sources.list.d/mine.list /var/cache/apt/*.bin"
+    )
+    if options:
+        assert sorted(before ^ host_state(machine)) == []
+
+
+def test_it_waits_for_every_lock_and_leaves_nothing_of_its_own(machine: Machine, account: Account) -> None:
+    hold_lock(machine, "/var/lib/apt/lists/lock", 300)
+    went_well(step(machine, SCRIPT, "apply", wanted(account)))
+    machine.run("systemctl stop held-lock; rm -f /run/held")
+    assert agent(machine).startswith(DEFAULT)
+    found = machine.run(
+        "cat /root/ddagent-install.log /home/watchpost/ddagent-install.log /tmp/ddog_install_error_msg"
+        " /tmp/DATADOG_APT_KEY_CURRENT.public /tmp/policy-do-not-start-service-rc.d;"
+        " ls /tmp/DATADOG* | wc -l; ls -d /root/.gnupg /usr/share/keyrings/datadog-archive-keyring.gpg~ 2>/dev/null;"
+        " pgrep gpg-agent; find /var/cache/apt/archives /var/lib/apt/lists -name '*agent*'; ls /var/lib/watchpost"
+    )
+    assert found.stdout.split() == [*["mine"] * 5, "1", "agent", "packages", "undo"]
+    assert not [request for request in account.requests() if request["path"] == "/agent/apmtelemetry"]
+    machine.run("apt-get -qq check && systemctl enable -q --now datadog-agent")
+
+
+def test_another_version_is_installed_by_name_up_and_down_and_the_services_run_on(
+    machine: Machine, account: Account
+) -> None:
+    hold_lock(machine, "/var/lib/dpkg/lock-frontend", 5)
+    for version in (NEWER, OLDER):
+        went_well(step(machine, SCRIPT, "apply", wanted(account, version)))
+        assert agent(machine) == f"{version} active active"
+    went_well(step(machine, SCRIPT, "apply", wanted(account, NEWER)))
+    told = sentence(step(machine, SCRIPT, "apply", wanted(account, "7.99.9")))
+    assert "there is no Agent 7.99.9" in told
+    assert agent(machine) == f"{NEWER} active active"
+
+
+def test_a_newer_one_is_kept_where_none_is_named(machine: Machine, account: Account) -> None:
+    said = went_well(step(machine, SCRIPT, "apply", wanted(account)))
+    assert f"keeping Agent {NEWER}, which is newer than {DEFAULT}" in said
+    went_well(step(machine, SCRIPT, "check", wanted(account)))
+    assert step(machine, SCRIPT, "check", wanted(account, DEFAULT)).returncode == 1
+
+
+def test_what_it_brought_goes_and_nothing_else(machine: Machine, account: Account, before: set[str]) -> None:
+    machine.run("mkdir /etc/datadog-agent/conf.d/mine.d && rm -rf /var/cache/apt/*.bin")
+    machine.run("systemctl stop datadog-agent datadog-agent-trace && userdel dd-agent")  # without whom a purge fails
+    went_well(step(machine, SCRIPT, "remove", wanted(account)))
+    assert sorted(before ^ host_state(machine)) == []
+
+
+def theirs(line: str) -> bool:
+    """Whether an Agent of somebody's own that runs on is why a line differs: its logs, and units written anew."""
+    return "/var/log/datadog/" in line or (line.startswith("size ") and "/datadog-agent" in line)
+
+
+@pytest.mark.long
+def test_an_agent_that_was_there_gets_back_its_version_its_hold_and_its_files(
+    machine: Machine, account: Account
+) -> None:
+    url = wanted(account)["url"]
+    machine.run(
+        f"mkdir /srv/mine && cd /srv/mine && curl -fsS {url} -o agent.sh && rm -f /tmp/DATADOG* /tmp/ddog* /tmp/policy*"
+        f" && DD_API_KEY=fake-of-before DD_AGENT_MINOR_VERSION={OLDER[2:]} bash agent.sh >/dev/null"
+        " && apt-mark hold datadog-agent && gpgconf --kill all && rm -rf /root/.gnupg /var/cache/apt/*.bin"
+        f" && echo '# mine' >>{LIST} && echo DD_MINE=1 >/etc/datadog-agent/environment"
+    )
+    before = host_state(machine)
+    said = went_well(step(machine, SCRIPT, "apply", wanted(account)))
+    assert f"keeping Agent {OLDER}, which is on hold (apt-mark)" in said
+    went_well(step(machine, SCRIPT, "remove", wanted(account)))
+    assert sorted(line for line in before ^ host_state(machine) if not theirs(line)) == []
+    for version in (DEFAULT, NEWER):
+        went_well(step(machine, SCRIPT, "apply", wanted(account, version)))
+        assert agent(machine) == f"{version} active active"
+        assert machine.run("apt-mark showhold; rm -f /var/cache/apt/*.bin").stdout == "datadog-agent\n"
+    went_well(step(machine, SCRIPT, "remove", wanted(account, NEWER)))
+    assert agent(machine) == f"{OLDER} active active"
+    assert sorted(line for line in before ^ host_state(machine) if not theirs(line)) == []
+
+
+@pytest.mark.long
+def test_an_agent_that_was_removed_but_not_purged_keeps_its_configuration(machine: Machine, account: Account) -> None:
+    machine.run("apt-get -qq -y --allow-change-held-packages remove datadog-agent && rm -f /var/cache/apt/*.bin")
+    before = host_state(machine)
+    went_well(step(machine, SCRIPT, "apply", wanted(account)))
+    went_well(step(machine, SCRIPT, "remove", wanted(account)))
+    assert (
+        sorted(line for line in before ^ host_state(machine) if "package config-files datadog-agent" not in line) == []
+    )
+    assert "api_key: fake-of-before" in machine.run("cat /etc/datadog-agent/datadog.yaml").stdout
+    machine.run("apt-get -qq -y purge datadog-agent datadog-signing-keys")
+
+
+@pytest.mark.long
+def test_a_note_of_a_killed_run_does_not_make_ours_what_was_installed_by_hand_since(
+    machine: Machine, account: Account
+) -> None:
+    kept = "/var/lib/watchpost/agent"
+    note = r"begun .\nversion  .\nabsent /etc/datadog-agent .\nscript .\ninstalling datadog-agent purge .\n"
+    machine.run(
+        f"mkdir -p {kept}/files && printf '{note}' >{kept}/ours && cd /srv/mine && rm -rf /tmp/DATADOG*"
+        f" && DD_API_KEY=fake-of-before DD_AGENT_MINOR_VERSION={DEFAULT[2:]} bash agent.sh >/dev/null"
+    )
+    for _ in range(2):
+        went_well(step(machine, SCRIPT, "apply", wanted(account)))
+    went_well(step(machine, SCRIPT, "remove", wanted(account)))
+    assert agent(machine) == f"{DEFAULT} active active"
+    assert "api_key: fake-of-before" in machine.run("cat /etc/datadog-agent/datadog.yaml").stdout
+    # Notes of an earlier version of the program, which had no line for what it found, or were lost: the same.
+    machine.run(f"mkdir -p {kept} && : >{kept}/version-before && : >{kept}/paths-before")
+    went_well(step(machine, SCRIPT, "remove", wanted(account)))
+    assert agent(machine) == f"{DEFAULT} active active"

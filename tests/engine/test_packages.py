@@ -1,0 +1,178 @@
+"""What ``files/host/packages.sh`` brings it takes away, and nothing else, whatever happened meanwhile."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.machine import Machine
+from tests.engine.stacks import host_state
+from tests.engine.steps import hold_lock, in_background, sentence, step, went_well
+
+SCRIPT = "host/packages.sh"
+WANTED = {
+    "packages": "curl, tree | never-heard-of, gnupg, apache2-utils",
+    "directories": "/var/lib/of-ours /usr/share/tree-of-ours",
+    "users": "of-ours",
+}
+APT = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0"
+
+OWN_PACKAGE = """
+set -eu
+mkdir -p /srv/p/DEBIAN /srv/p/usr/share/$name
+printf 'Package: %s\\nVersion: 1\\nArchitecture: all\\nMaintainer: me <me@example.com>\\nDescription: mine\\n%s' \
+  $name "$more" >/srv/p/DEBIAN/control
+printf '#!/bin/sh\\n%s\\n' "$postinst" >/srv/p/DEBIAN/postinst && chmod 0755 /srv/p/DEBIAN/postinst
+dpkg-deb --build --root-owner-group /srv/p /srv/$name.deb >/dev/null && rm -r /srv/p
+"""
+"""Builds a package on the machine."""
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A bare machine."""
+    machine = Machine("vm", tmp_path_factory.mktemp("packages") / "vm")
+    try:
+        machine.start()
+        machine.run("apt-get update && rm -rf /var/cache/apt/*.bin")  # as a machine that somebody has used
+        yield machine
+    finally:
+        machine.stop()
+
+
+@pytest.fixture(scope="module")
+def bare(machine: Machine) -> set[str]:
+    """What is on it at first."""
+    return host_state(machine)
+
+
+def package(machine: Machine, name: str, *, more: str = "", postinst: str = "") -> None:
+    """Put a package of somebody's own on the machine, not installed yet."""
+    machine.run(f"name={name} more='{more}' postinst='{postinst}'\n{OWN_PACKAGE}")
+
+
+def installed(machine: Machine) -> set[str]:
+    """The packages that are installed."""
+    found = machine.run("dpkg-query -W -f '${db:Status-Status} ${Package}\\n'").stdout.splitlines()
+    return {line.split()[1] for line in found if line.startswith("installed ")}
+
+
+def left_over(machine: Machine, bare: set[str]) -> list[str]:
+    """How the machine differs from what it was, but for what the tests' own apt has downloaded."""
+    changed = bare ^ host_state(machine)
+    return sorted(line for line in changed if "/var/lib/apt/lists" not in line and "/var/cache/apt" not in line)
+
+
+def test_it_waits_for_everybody_else_and_leaves_the_host_as_it_was(machine: Machine, bare: set[str]) -> None:
+    hold_lock(machine, "/var/lib/apt/lists/lock", 120)
+    in_background(machine, "own-archives", "flock /var/cache/apt/archives sleep 120")
+    went_well(step(machine, SCRIPT, "apply", WANTED))
+    machine.run("systemctl stop held-lock own-archives; rm -f /run/held")
+    assert {"tree", "gnupg", "apache2-utils"} <= installed(machine)
+    went_well(step(machine, SCRIPT, "check", WANTED))
+    changed = sorted(bare ^ host_state(machine))
+    assert [line for line in changed if "/var/cache/apt" in line or "/var/lib/apt/lists" in line] == []
+    hold_lock(machine, "/var/lib/dpkg/lock-frontend", 3)
+    went_well(step(machine, SCRIPT, "remove", WANTED))
+    assert sorted(bare ^ host_state(machine)) == []
+
+
+def test_what_somebody_installed_marked_or_needs_stays_however_often_the_step_ran(
+    machine: Machine, bare: set[str]
+) -> None:
+    went_well(step(machine, SCRIPT, "apply", WANTED))
+    assert "tree" not in machine.run("apt-mark showmanual").stdout.split()
+    machine.run(f"{APT} autoremove")  # which takes nothing of it
+    machine.run(f"{APT} install --no-install-recommends jq gnupg2 libapr1")
+    machine.run("mkdir /etc/jq && echo mine >/etc/jq/mine")
+    for _ in range(2):
+        went_well(step(machine, SCRIPT, "apply", {**WANTED, "again": "2026-01-01"}))
+    machine.run(f"{APT} install tree; rm -rf /var/lib/apt/lists/*_*")
+    mine = installed(machine)
+    said = went_well(step(machine, SCRIPT, "remove", WANTED))
+    assert "keeping gnupg, which gnupg2 needs" in said
+    assert "keeping tree, which somebody has marked as installed by hand since" in said
+    assert mine - installed(machine) == {"apache2-utils", "libaprutil1"}
+    assert {"jq", "libjq1", "gnupg2", "gpg", "libapr1", "tree"} <= installed(machine)
+    assert machine.run("cat /etc/jq/mine; ls /var/lib/watchpost 2>&1 || true").stdout.startswith("mine\nls: cannot")
+    went_well(step(machine, SCRIPT, "remove", WANTED))  # a second time there is nothing to do
+    machine.run(f"{APT} purge --auto-remove jq gnupg2 libapr1 tree gnupg; rm -r /etc/jq; apt-get -qq update")
+    assert left_over(machine, bare) == []
+
+
+def test_directories_and_users_go_only_where_packages_of_ours_made_them(machine: Machine) -> None:
+    make = "mkdir -p /var/lib/of-ours; getent passwd of-ours >/dev/null || useradd --system of-ours"
+    package(machine, "of-ours", postinst=make)
+    machine.run("mkdir -p /var/lib/theirs")
+    wanted = {"packages": "/srv/of-ours.deb", "directories": "/var/lib/of-ours /var/lib/theirs", "users": "of-ours"}
+    machine.run(f"mkdir /etc/theirs; {APT} install /srv/of-ours.deb && {APT} purge of-ours")
+    # There from the start: they stay.
+    went_well(step(machine, SCRIPT, "apply", {**wanted, "packages": "tree"}))
+    went_well(step(machine, SCRIPT, "remove", {**wanted, "packages": "tree"}))
+    machine.run("test -d /var/lib/of-ours && test -d /var/lib/theirs && getent passwd of-ours")
+    machine.run("rmdir /var/lib/of-ours /etc/theirs && userdel of-ours")
+    # Made by somebody else's package, while ours were installed.
+    went_well(step(machine, SCRIPT, "apply", {**wanted, "packages": "tree"}))
+    machine.run(f"{APT} install /srv/of-ours.deb")
+    went_well(step(machine, SCRIPT, "remove", {**wanted, "packages": "tree"}))
+    machine.run("test -d /var/lib/of-ours && getent passwd of-ours")
+    machine.run(
+        f"{APT} purge of-ours; rmdir /var/lib/of-ours /var/lib/theirs && userdel of-ours && rm /srv/of-ours.deb"
+    )
+
+
+def test_a_package_that_apt_does_not_know_any_more_is_removed(machine: Machine, bare: set[str]) -> None:
+    went_well(step(machine, SCRIPT, "apply", {"packages": "tree"}))
+    machine.run("mv /etc/apt/sources.list /root/ && rm -rf /var/lib/apt/lists/*_*")
+    machine.run(f"{APT} purge tree")  # by hand, and never to be had again
+    went_well(step(machine, SCRIPT, "remove", {"packages": "tree"}))
+    machine.run("mv /root/sources.list /etc/apt/ && apt-get -qq update")
+    assert left_over(machine, bare) == []
+
+
+@pytest.mark.parametrize("damage", [": >", "printf 'begun .\\ninstalled tr' >", "rm"])
+def test_what_a_damaged_note_does_not_tell_of_stays_and_is_named(machine: Machine, damage: str) -> None:
+    went_well(step(machine, SCRIPT, "apply", {"packages": "tree"}))
+    machine.run(f"{damage} /var/lib/watchpost/packages/ours")
+    said = went_well(step(machine, SCRIPT, "remove", {"packages": "tree"}))
+    assert "can't be read in full (/var/lib/watchpost/packages/ours)" in said
+    assert "keeping tree, of which it isn't known who installed it" in said
+    assert "tree" in installed(machine)
+    machine.run(f"{APT} purge tree; test ! -e /var/lib/watchpost")
+
+
+def test_the_note_of_an_earlier_version_takes_nothing_of_others(machine: Machine, bare: set[str]) -> None:
+    ours = "apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 install --no-install-recommends"
+    kept = "/var/lib/watchpost/packages"
+    names = "dpkg-query -W -f '${db:Status-Status} ${binary:Package}\\n' | sed -n 's/^installed //p' | LC_ALL=C sort"
+    machine.run(f"mkdir -p {kept} && {names} >{kept}/before && : >{kept}/directories && : >{kept}/users")
+    machine.run(f"{ours} apache2-utils && {APT} install --no-install-recommends jq")
+    machine.run(f"{names} | LC_ALL=C comm -13 {kept}/before - >{kept}/ours")
+    went_well(step(machine, SCRIPT, "apply", {"packages": "apache2-utils"}))
+    went_well(step(machine, SCRIPT, "remove", {"packages": "apache2-utils"}))
+    assert {"jq", "libjq1"} <= installed(machine)
+    machine.run(f"{APT} purge --auto-remove jq")
+    assert left_over(machine, bare) == []
+
+
+def test_what_cannot_be_had_is_told_and_a_failed_step_is_undone_when_the_stack_lets_go(
+    machine: Machine, bare: set[str]
+) -> None:
+    step(machine, "host/ready.sh", "apply", {}, "watchpost:me/vm\n")
+    done = step(machine, SCRIPT, "apply", {"packages": "tree, never-heard-of"})
+    assert sentence(done) == "apt on vm offers none of: never-heard-of"
+    went_well(step(machine, "host/ready.sh", "remove", {}))
+    assert left_over(machine, bare) == []
+
+
+def test_a_killed_step_is_undone_when_the_stack_lets_go(machine: Machine, bare: set[str]) -> None:
+    step(machine, "host/ready.sh", "apply", {}, "watchpost:me/vm\n")
+    in_background(
+        machine,
+        "killer",
+        "until pgrep -f [d]pkg.*--unpack; do sleep 0.02; done;"
+        " pkill -KILL -f host/packages.sh; pkill -KILL '^(apt-get|dpkg)$'",
+    )
+    done = step(machine, SCRIPT, "apply", WANTED)
+    assert done.returncode != 0
+    went_well(step(machine, "host/ready.sh", "remove", {}))
+    assert left_over(machine, bare) == []
