@@ -6,11 +6,11 @@ anew; ``python -m components.recover`` shows what is left without making anythin
 """
 
 import asyncio
-import re
 
 import pulumi
 import pulumi_random as random
 
+from components import errors
 from components.account import Keys, client
 
 NAME = "mark"
@@ -95,9 +95,7 @@ def _removed(type_: str, url: str, api_key: str, app_key: str, own: str) -> list
 
 def hint(arguments: pulumi.ErrorHookArgs) -> bool:
     """Say what to do about a resource that may have been made though it failed; it isn't tried again."""
-    error = arguments.errors[0]
-    refused = re.search(r": 4\d\d ", error) and "Duplicate" not in error
-    if arguments.failed_operation == "create" and not refused:
+    if arguments.failed_operation == "create" and errors.may_have_made(arguments.errors[0]):
         pulumi.log.error(
             f"{arguments.name} may be in Datadog without the stack knowing: the next `pulumi up` removes it and makes"
             f" it anew; python -m components.recover --stack {pulumi.get_stack()} shows it, and removes it with --yes"

@@ -17,15 +17,10 @@ from dataclasses import dataclass, field
 import pulumi
 from pulumi_command import local, remote
 
-from components import templates
+from components import errors, templates
 
 AGAIN = 3
 """How often a step that was cut off is run again in one run."""
-
-CUT_OFF = re.compile(
-    r"^EOF|exited without exit status|connection lost|exited with signal|from signal|exited with status (129|137|143)$"
-)
-"""What the error of a step says, before the step's command, when it didn't come to its end by itself."""
 
 INCLUDE = re.compile(r"^\. files/(\S+)\n", re.MULTILINE)
 """A line of a script in whose place another one of ``files/`` stands: the host has none of them."""
@@ -134,11 +129,12 @@ def was_cut_off(arguments: pulumi.ErrorHookArgs) -> bool:
 
     Dialing waits until the host is back, and a step is made to do again what it left half done.
     """
-    reason = arguments.errors[0].partition(": running ")[0]
-    again = CUT_OFF.search(reason) is not None and len(arguments.errors) <= AGAIN
+    error = arguments.errors[0]
+    again = errors.was_cut_off(error) and len(arguments.errors) <= AGAIN
     if again:
         pulumi.log.warn(
-            f"{arguments.name} was cut off ({reason}), as when its host reboots: it is run again once the host answers"
+            f"{arguments.name} was cut off ({errors.reason(error)}), as when its host reboots: it is run again once the"
+            " host answers"
         )
     return again
 

@@ -1,0 +1,123 @@
+"""What the program reads out of a plugin's error: each pattern, what it means, and where its words are written.
+
+Every pattern is of words that pulumi-command 1.2.1, pulumi-datadog 5.17, or a Go library in them says. Whatever
+matches none of them means nothing here: the error is shown as it is, and nothing is tried again.
+"""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Words:
+    """A pattern of an error's words, what it means, and the source of the words."""
+
+    pattern: str
+    meaning: str
+    source: str
+
+
+SSH = "https://pkg.go.dev/golang.org/x/crypto/ssh"
+DATADOG = "https://github.com/DataDog/terraform-provider-datadog/blob/v4.19.0/datadog"
+
+CUT_OFF = (
+    Words(
+        r"wait: remote command exited without exit status or exit signal",
+        "the connection was lost, or the host went down, while the command ran",
+        f"{SSH} session.go, ExitMissingError",
+    ),
+    Words(
+        r"(unexpected )?EOF",
+        "the connection was lost before the command began, or while it was given its standard input",
+        f"{SSH} channel.go, SendRequest and WriteExtended",
+    ),
+    Words(
+        r"ssh: unexpected packet in response to channel open: <nil>",
+        "the connection was lost before the command began",
+        f"{SSH} mux.go, openChannel",
+    ),
+    Words(
+        r"ssh: disconnect, reason \d+: .*",
+        "the SSH server ended the connection",
+        f"{SSH} messages.go, disconnectMsg",
+    ),
+    Words(
+        r"(read|write) (tcp|unix) \S+: (read: |write: )?"
+        r"(connection reset by peer|broken pipe|use of closed network connection|i/o timeout|connection timed out"
+        r"|no route to host|host is down|network is (down|unreachable))",
+        "the network lost the connection",
+        "https://pkg.go.dev/net OpError, with the words of the system for its error number",
+    ),
+    Words(
+        r"Process exited with status (129|137|143)( from signal \w+)?(\. Reason was: .*)?",
+        "the command was told to end (SIGHUP, SIGTERM) or was killed (SIGKILL), as when the host shuts down",
+        f"{SSH} session.go, Waitmsg; a shell gives 128 and the signal's number",
+    ),
+)
+"""The reasons of a command over SSH that didn't come to its end by itself.
+
+That no connection came about (``after 20 failed attempts: ...``) is none: it has been tried for a minute by then.
+"""
+
+REFUSED = (
+    Words(
+        r"error validating monitor",
+        "Datadog was only asked whether the monitor would do, before it is made",
+        f"{DATADOG}/resource_datadog_monitor.go, CustomizeDiff",
+    ),
+    Words(
+        r"error creating (?:monitor|resource) from \S+: 4(?!08)\d\d ",
+        "Datadog answered that it did not make the monitor or the dashboard",
+        f"{DATADOG}/internal/utils/utils.go, TranslateClientError",
+    ),
+    Words(
+        r"error retrieving DowntimeSchedule: 4(?!08)\d\d ",
+        "Datadog answered that it did not make the downtime",
+        f"{DATADOG}/fwprovider/resource_datadog_downtime_schedule.go, Create",
+    ),
+    Words(
+        r"Error creating secure embed: API error \(status 4(?!08)\d\d\)",
+        "Datadog answered that it did not make the shared link",
+        f"{DATADOG}/fwprovider/resource_datadog_secure_embed_dashboard.go, Create",
+    ),
+)
+"""The errors of a create after which Datadog holds nothing new."""
+
+DUPLICATE = Words(
+    r"Duplicate of an existing monitor_id:\d+",
+    "the monitor is there already: an earlier create, whose answer was lost, has made it",
+    "https://github.com/DataDog/terraform-provider-datadog/issues/1739",
+)
+
+
+def reason(error: str) -> str:
+    """What a command's error says before the command itself and all that it wrote.
+
+    Source: https://github.com/pulumi/pulumi-command/blob/v1.2.1/provider/pkg/provider/remote/commandOutputs.go
+
+    >>> reason('Process exited with status 1: running "echo EOF; exit 1":\\nEOF\\n')
+    'Process exited with status 1'
+    """
+    return error.partition(': running "')[0]
+
+
+def was_cut_off(error: str) -> bool:
+    """Whether a command over SSH didn't come to its end by itself.
+
+    >>> was_cut_off('EOF: running "true":\\n'), was_cut_off('Process exited with status 1: running "true":\\nEOF\\n')
+    (True, False)
+    """
+    return any(re.fullmatch(words.pattern, reason(error), re.DOTALL) for words in CUT_OFF)
+
+
+def may_have_made(error: str) -> bool:
+    """Whether a create that failed with ``error`` may have made its thing in Datadog all the same.
+
+    >>> may_have_made('error creating monitor (url.Error): Post "https://api.datadoghq.com/api/v1/monitor": EOF')
+    True
+    >>> may_have_made("error creating monitor from /api/v1/monitor: 403 Forbidden: {}")
+    False
+    """
+    if re.search(DUPLICATE.pattern, error):
+        return True
+    return not any(re.search(words.pattern, error) for words in REFUSED)
