@@ -1,48 +1,88 @@
 """The Datadog account: its keys, and the provider that makes things in it."""
 
+import json
 import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_datadog as datadog
+from pulumi.runtime.config import CONFIG, get_config_env
+from pulumi.runtime.proto.resource_pb2_grpc import ResourceMonitorStub
+from pulumi.runtime.settings import get_monitor
 
-from components import links
+from components import credentials, links
 
 if TYPE_CHECKING:
     from datadog_api_client import ApiClient
 
 
+VARIABLES = {
+    "apiKey": ("DD_API_KEY", "DATADOG_API_KEY"),
+    "appKey": ("DD_APP_KEY", "DATADOG_APP_KEY"),
+    "apiUrl": ("DD_HOST", "DATADOG_HOST"),
+}
+"""Where the provider looks for a setting that the stack leaves out: the first that is set counts.
+
+Source: https://github.com/DataDog/terraform-provider-datadog/blob/v4.19.0/datadog/internal/utils/utils.go
+"""
+
+
 class Keys:
     """The account's keys, looked for where the Datadog provider looks: the stack's secrets, else the environment.
+
+    A line end or a blank around a key in the configuration, as a file may end with, is no part of it.
 
     Source: https://www.pulumi.com/registry/packages/datadog/installation-configuration/
     """
 
     def __init__(self) -> None:
         config = pulumi.Config("datadog")
-        self.api_key_of_stack = config.get_secret("apiKey")
-        self.app_key_of_stack = config.get_secret("appKey")
-        self.api_url = config.get("apiUrl") or os.environ.get("DATADOG_HOST") or os.environ.get("DD_HOST")
-        self._api_key_of_environment = os.environ.get("DATADOG_API_KEY") or os.environ.get("DD_API_KEY")
-        self._app_key_of_environment = os.environ.get("DATADOG_APP_KEY") or os.environ.get("DD_APP_KEY")
-        self.missing = [
-            name
-            for name, here in {
-                "apiKey": self.api_key_of_stack or self._api_key_of_environment,
-                "appKey": self.app_key_of_stack or self._app_key_of_environment,
-            }.items()
-            if not here
+        self.api_key_of_stack = _trimmed(config.get_secret("apiKey"))
+        self.app_key_of_stack = _trimmed(config.get_secret("appKey"))
+        self.api_url = (config.get("apiUrl") or _of_environment("apiUrl")[1]).strip()
+
+    def faults(self, needed: Collection[str]) -> list[str]:
+        """A sentence for each key of ``needed`` that is missing or can't be one, or an address that is none."""
+        faults = [
+            f"datadog:{name} is not set: `pulumi config set --secret datadog:{name}` asks for it,"
+            f" or export {VARIABLES[name][0]} (keys are made at Organization Settings)"
+            for name in needed
+            if _key(name) is None
         ]
+        faults += [fault for name in needed if (key := _key(name)) and (fault := key.fault)]
+        parts = urlsplit(self.api_url)
+        if self.api_url and not (parts.scheme in ("http", "https") and parts.netloc):
+            setting, _ = _of_environment("apiUrl")
+            named = "datadog:apiUrl" if pulumi.Config("datadog").get("apiUrl") else setting
+            faults.append(
+                f"{named} is {json.dumps(self.api_url.rpartition('@')[2])}: must be the address of Datadog's API, such"
+                " as https://api.datadoghq.com; set it with: pulumi config set datadog:apiUrl URL"
+            )
+        return faults
+
+    def check(self, site: str, needed: Collection[str]) -> credentials.Check | None:
+        """Begin to ask Datadog whether the keys of ``needed`` are good; nothing where no engine runs the program."""
+        api_key, app_key = _key("apiKey"), _key("appKey") if "appKey" in needed else None
+        if api_key is None or not isinstance(get_monitor(), ResourceMonitorStub):
+            return None
+        choose = (
+            "check datadog:apiUrl (or DD_HOST)"
+            if self.api_url
+            else f"watchpost:site is {json.dumps(site)}, set another with: pulumi config set watchpost:site SITE"
+        )
+        return credentials.Check(self.url(site), choose, api_key, app_key)
 
     @property
     def api_key(self) -> pulumi.Output[str]:
         """The API key, a secret: what the Agents report with."""
-        return self.api_key_of_stack or pulumi.Output.secret(self._api_key_of_environment or "")
+        return self.api_key_of_stack or pulumi.Output.secret(_of_environment("apiKey")[1])
 
     @property
     def app_key(self) -> pulumi.Output[str]:
         """The application key, a secret: what reads and makes things in the account."""
-        return self.app_key_of_stack or pulumi.Output.secret(self._app_key_of_environment or "")
+        return self.app_key_of_stack or pulumi.Output.secret(_of_environment("appKey")[1])
 
     def url(self, site: str) -> str:
         """Where Datadog's API answers for ``site``."""
@@ -56,6 +96,24 @@ class Keys:
             app_key=self.app_key_of_stack,
             api_url=self.api_url or links.api(site),
         )
+
+
+def _of_environment(name: str) -> tuple[str, str]:
+    """The variable that holds a setting of the provider, and its value; an empty one where none does."""
+    return next(((v, os.environ[v]) for v in VARIABLES[name] if os.environ.get(v)), (VARIABLES[name][0], ""))
+
+
+def _key(name: str) -> credentials.Key | None:
+    """A key in plain text: for :mod:`components.credentials` alone."""
+    option = f"datadog:{name}"
+    if of_stack := ({**get_config_env(), **CONFIG.get()}.get(option) or "").strip():
+        return credentials.Key(value=of_stack, setting=option, remedy=f"`pulumi config set --secret {option}` asks for")
+    variable, value = _of_environment(name)
+    return credentials.Key(value=value, setting=variable, remedy=f"export {variable} with") if value else None
+
+
+def _trimmed(secret: pulumi.Output[str] | None) -> pulumi.Output[str] | None:
+    return None if secret is None else secret.apply(str.strip)
 
 
 def client(url: str, api_key: str | None = None, app_key: str | None = None) -> "ApiClient":

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sized
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -51,6 +51,9 @@ Site = Literal[
     "us2.ddog-gov.com",
 ]
 """Datadog's sites. Source: https://docs.datadoghq.com/getting_started/site/"""
+
+SITES: tuple[str, ...] = get_args(Site)
+"""The same, to look one up."""
 
 
 def _matching(pattern: str, allowed: str, longest: int) -> AfterValidator:
@@ -382,19 +385,19 @@ def load() -> tuple[Settings, Keys]:
             setting, its value, what is allowed, and the command that sets it.
     """
     faults = []
-    settings = None
+    settings = check = None
+    raw, keys = configured(), Keys()
+    needed = ["apiKey"] if raw.get("part") == "hosts" else ["apiKey", "appKey"]
+    keys_faults = keys.faults(needed)
+    if not keys_faults and (site := raw.get("site")) in SITES:
+        check = keys.check(site, needed)  # meanwhile, the settings are looked at
     try:
-        settings = validate(configured())
+        settings = validate(raw)
     except SettingsError as error:
         faults = error.faults
-    keys = Keys()
-    needed = ["apiKey"] if settings and settings.part == "hosts" else ["apiKey", "appKey"]
-    for name in (name for name in keys.missing if name in needed):
-        variable = {"apiKey": "DD_API_KEY", "appKey": "DD_APP_KEY"}[name]
-        faults.append(
-            f"datadog:{name} is not set: `pulumi config set --secret datadog:{name}` asks for it,"
-            f" or export {variable} (keys are made at Organization Settings)"
-        )
+    faults += keys_faults
+    if check is not None:
+        faults += check.faults()
     if faults or settings is None:
         raise pulumi.RunError(
             "\n".join(["the configuration of this stack can't be used:", *(f"  - {f}" for f in faults)])

@@ -71,6 +71,7 @@ def application(store: Store) -> web.Application:
     app.add_routes(
         [
             web.get("/api/v1/validate", validate),
+            web.get("/api/v2/validate_keys", validate_keys),
             web.get("/api/v1/monitor", configuration.list_monitors),
             web.post("/api/v1/monitor", configuration.create_monitor),
             web.post("/api/v1/monitor/validate", configuration.validate_monitor),
@@ -195,3 +196,7 @@ async def _text(request: web.Request) -> str:
 
 async def validate(_: web.Request) -> web.Response:
     return web.json_response({"valid": True})
+
+
+async def validate_keys(_: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})

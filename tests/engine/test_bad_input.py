@@ -118,10 +118,25 @@ def test_a_broken_dashboard_is_named_before_anything_is_created(
     assert stack.account.writes() == []
 
 
-def test_wrong_keys_create_nothing_in_datadog(stack: Stack) -> None:
-    done = up(stack, environment=WRONG_KEYS)
-    refused(stack, done, "Please confirm your API and APP keys are valid and are for the correct region")
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        (WRONG_KEYS, "DD_API_KEY is refused by {url} (403 Forbidden): it was revoked, or is of another site's account"),
+        (
+            {"DD_APP_KEY": WRONG_KEYS["DD_APP_KEY"]},
+            "DD_APP_KEY is refused by {url} (403 Forbidden): it was revoked, or is of another account",
+        ),
+        ({"DD_API_KEY": "fake key\n"}, "DD_API_KEY holds a blank, a line end or another character that no key has"),
+    ],
+)
+def test_wrong_keys_are_told_before_anything_is_made(stack: Stack, environment: dict[str, str], sentence: str) -> None:
+    sentence = sentence.format(url=stack.account.url)
+    done = up(stack, environment=environment)
+    refused(stack, done, sentence)
+    assert not done.names("create") - {"watchpost-dev"}
     assert stack.account.writes() == []
+    preview = stack.pulumi("preview", "--stack", stack.name, check=False, environment=environment)
+    refused(stack, Update({}, preview.stdout + preview.stderr, preview.returncode), sentence)
 
 
 def test_an_update_killed_while_dpkg_unpacks_leaves_a_lock_and_a_pending_operation(stack: Stack) -> None:
@@ -240,5 +255,12 @@ def refused(stack: Stack, done: Update, *sentences: str) -> None:
 
 def clean(stack: Stack, text: str) -> None:
     """``text`` holds no traceback and no secret."""
-    for word in ("Traceback", "PRIVATE KEY", stack.account.api_key, stack.account.app_key, *WRONG_KEYS.values()):
+    for word in (
+        "Traceback",
+        "PRIVATE KEY",
+        stack.account.api_key,
+        stack.account.app_key,
+        *WRONG_KEYS.values(),
+        "fake key",
+    ):
         assert word not in text, text

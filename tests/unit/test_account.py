@@ -1,0 +1,107 @@
+"""``components.account``: the keys and the address that the stack has, read as the Datadog provider reads them."""
+
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import account, credentials
+from components.account import Keys
+from tests.unit.recorder import API_KEY, APP_KEY, PROVIDER, run, run_program
+
+BOTH = ("apiKey", "appKey")
+
+
+def keys(config: dict[str, str] | None = None, environment: dict[str, str] | None = None) -> dict[str, Any]:
+    """What a program finds: faults, the keys themselves, and the address for a site."""
+    found: dict[str, Any] = {}
+
+    def body() -> None:
+        here = Keys()
+        found.update(faults=here.faults(BOTH), url=here.url("datadoghq.eu"))
+        pulumi.Output.all(here.api_key, here.app_key).apply(lambda both: found.update(keys=both))
+
+    run(
+        body,
+        config={f"datadog:{name}": value for name, value in (config or {}).items()},
+        secret_keys=["datadog:apiKey", "datadog:appKey"],
+        environment=environment,
+    )
+    return found
+
+
+def test_what_surrounds_a_key_in_the_configuration_is_no_part_of_it() -> None:
+    found = keys({"apiKey": f" {API_KEY}\n", "appKey": f"{APP_KEY}\r\n"})
+    assert (found["faults"], found["keys"]) == ([], [API_KEY, APP_KEY])
+    program = run_program(keys_in_stack=False, environment={"DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY})
+    (provider,) = program.of(PROVIDER)
+    assert "apiKey" not in provider.inputs
+
+
+def test_a_key_that_can_be_none_is_a_fault_and_not_shown() -> None:
+    found = keys({"apiKey": "fake key"}, {"DD_APP_KEY": "fake-app-key\n"})
+    assert [fault.partition(" holds ")[0] for fault in found["faults"]] == ["datadog:apiKey", "DD_APP_KEY"]
+    assert "fake" not in " ".join(found["faults"])
+    with pytest.raises(pulumi.RunError, match="DD_API_KEY holds a blank, a line end"):
+        run_program(keys_in_stack=False, environment={"DD_API_KEY": f"{API_KEY}\n", "DD_APP_KEY": APP_KEY})
+
+
+def test_a_blank_key_is_a_missing_one() -> None:
+    found = keys({"apiKey": "  "}, {"DD_APP_KEY": APP_KEY})
+    assert [fault.partition(":")[0] for fault in found["faults"]] == ["datadog"]
+    assert found["faults"][0].startswith("datadog:apiKey is not set: ")
+
+
+def test_the_variables_count_in_the_provider_s_order() -> None:
+    variables = {"DATADOG_API_KEY": "fake-second", "DATADOG_APP_KEY": "fake-second", "DATADOG_HOST": "https://second"}
+    assert keys({}, variables)["keys"] == ["fake-second", "fake-second"]
+    both = {**variables, "DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY, "DD_HOST": "https://first"}
+    found = keys({}, both)
+    assert (found["keys"], found["url"]) == ([API_KEY, APP_KEY], "https://first")
+    assert keys({"apiUrl": "https://dd.example.com/"}, both)["url"] == "https://dd.example.com"
+
+
+@pytest.mark.parametrize("url", ["api.datadoghq.eu", "//api.datadoghq.eu", "ftp://api.datadoghq.eu", "https://"])
+def test_an_address_that_is_none_is_a_fault(url: str) -> None:
+    found = keys({"apiUrl": url, "apiKey": API_KEY, "appKey": APP_KEY})
+    (fault,) = found["faults"]
+    assert fault == (
+        f'datadog:apiUrl is "{url}": must be the address of Datadog\'s API, such as https://api.datadoghq.com; set it'
+        " with: pulumi config set datadog:apiUrl URL"
+    )
+    assert keys({}, {"DD_HOST": url, "DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY})["faults"][0].startswith("DD_HOST ")
+
+
+def test_without_an_engine_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_: object) -> None:
+        raise AssertionError("a unit test has no network")
+
+    monkeypatch.setattr(credentials, "status", ask)
+    run_program()
+
+
+def test_faults_that_datadog_tells_stop_the_program_before_anything_is_registered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def ask(url: str, _: dict[str, str]) -> int:
+        asked.append(url)
+        return 403
+
+    monkeypatch.setattr(credentials, "status", ask)
+    monkeypatch.setattr(
+        account, "get_monitor", lambda: account.ResourceMonitorStub.__new__(account.ResourceMonitorStub)
+    )
+    with pytest.raises(pulumi.RunError) as caught:
+        run_program(windowMinutes="0")
+    lines = str(caught.value).splitlines()
+    assert [line.partition(" is ")[0].strip(" -") for line in lines[1:]] == [
+        "watchpost:windowMinutes",
+        "datadog:apiKey",
+    ]
+    assert API_KEY not in str(caught.value)
+    assert all(url.startswith("https://api.datadoghq.com/api/") for url in asked)
+    with pytest.raises(pulumi.RunError) as caught:
+        run_program(part="hosts", datadogStack="")
+    assert "datadog:apiKey is refused by https://api.datadoghq.com (403 Forbidden)" in str(caught.value)
