@@ -4,6 +4,7 @@ from typing import Any
 
 import pulumi
 import pytest
+from pulumi.runtime.proto.resource_pb2_grpc import ResourceMonitorStub
 
 from components import account, credentials
 from components.account import Keys
@@ -90,9 +91,7 @@ def test_faults_that_datadog_tells_stop_the_program_before_anything_is_registere
         return 403
 
     monkeypatch.setattr(credentials, "status", ask)
-    monkeypatch.setattr(
-        account, "get_monitor", lambda: account.ResourceMonitorStub.__new__(account.ResourceMonitorStub)
-    )
+    monkeypatch.setattr(account, "get_monitor", lambda: ResourceMonitorStub.__new__(ResourceMonitorStub))
     with pytest.raises(pulumi.RunError) as caught:
         run_program(windowMinutes="0")
     lines = str(caught.value).splitlines()
