@@ -41,7 +41,7 @@ class Keys:
         config = pulumi.Config("datadog")
         self.api_key_of_stack = _trimmed(config.get_secret("apiKey"))
         self.app_key_of_stack = _trimmed(config.get_secret("appKey"))
-        self.api_url = (config.get("apiUrl") or _of_environment("apiUrl")[1]).strip()
+        self.api_url = (config.get("apiUrl") or of_environment("apiUrl")[1]).strip()
 
     def faults(self, needed: Collection[str]) -> list[str]:
         """A sentence for each key of ``needed`` that is missing or can't be one, or an address that is none."""
@@ -54,7 +54,7 @@ class Keys:
         faults += [fault for name in needed if (key := _key(name)) and (fault := key.fault)]
         parts = urlsplit(self.api_url)
         if self.api_url and not (parts.scheme in ("http", "https") and parts.netloc):
-            setting, _ = _of_environment("apiUrl")
+            setting, _ = of_environment("apiUrl")
             named = "datadog:apiUrl" if pulumi.Config("datadog").get("apiUrl") else setting
             faults.append(
                 f"{named} is {json.dumps(self.api_url.rpartition('@')[2])}: must be the address of Datadog's API, such"
@@ -77,12 +77,12 @@ class Keys:
     @property
     def api_key(self) -> pulumi.Output[str]:
         """The API key, a secret: what the Agents report with."""
-        return self.api_key_of_stack or pulumi.Output.secret(_of_environment("apiKey")[1])
+        return self.api_key_of_stack or pulumi.Output.secret(of_environment("apiKey")[1])
 
     @property
     def app_key(self) -> pulumi.Output[str]:
         """The application key, a secret: what reads and makes things in the account."""
-        return self.app_key_of_stack or pulumi.Output.secret(_of_environment("appKey")[1])
+        return self.app_key_of_stack or pulumi.Output.secret(of_environment("appKey")[1])
 
     def url(self, site: str) -> str:
         """Where Datadog's API answers for ``site``."""
@@ -98,7 +98,7 @@ class Keys:
         )
 
 
-def _of_environment(name: str) -> tuple[str, str]:
+def of_environment(name: str) -> tuple[str, str]:
     """The variable that holds a setting of the provider, and its value; an empty one where none does."""
     return next(((v, os.environ[v]) for v in VARIABLES[name] if os.environ.get(v)), (VARIABLES[name][0], ""))
 
@@ -108,7 +108,7 @@ def _key(name: str) -> credentials.Key | None:
     option = f"datadog:{name}"
     if of_stack := ({**get_config_env(), **CONFIG.get()}.get(option) or "").strip():
         return credentials.Key(value=of_stack, setting=option, remedy=f"`pulumi config set --secret {option}` asks for")
-    variable, value = _of_environment(name)
+    variable, value = of_environment(name)
     return credentials.Key(value=value, setting=variable, remedy=f"export {variable} with") if value else None
 
 

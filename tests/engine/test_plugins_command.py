@@ -192,11 +192,6 @@ def test_a_key_that_the_host_does_not_know_is_refused() -> None:
         other = on.connection(privateKey=OTHER_KEY.export_private_key().decode())
         with pytest.raises(PluginError, match="unable to authenticate"):
             await on.create(create="true", connection=other)
-        locked = USER_KEY.export_private_key("pkcs8-pem", passphrase="fake-passphrase").decode()
-        with pytest.raises(PluginError, match="passphrase protected"):
-            await on.create(create="true", connection=on.connection(privateKey=locked))
-        opened = on.connection(privateKey=locked, privateKeyPassword="fake-passphrase")
-        assert (await on.create(create="echo in", connection=opened))["stdout"] == "in"
 
     on_bench(body)
 
@@ -318,6 +313,19 @@ def test_files_folders_and_texts_are_copied(tmp_path: Path) -> None:
         await on.create("command:remote:CopyToRemote", source=text, remotePath=str(target / "words"))
         found = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
         assert found == {"source/deep/file", "deep/file", "file", "words"}
+
+    on_bench(body)
+
+
+def test_a_line_too_long_to_show_stops_a_command_for_good() -> None:
+    """So was the real plugin seen to do: its LogOutput stops reading at bufio.MaxScanTokenSize."""
+
+    async def body(on: Bench) -> None:
+        long = "head -c 70000 /dev/zero | tr '\\0' x"
+        made = await on.create("command:local:Command", create=long, logging="none")
+        assert len(made["stdout"]) == 70000
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(on.create("command:local:Command", create=long), 1)
 
     on_bench(body)
 

@@ -1,7 +1,6 @@
 """A running command: what goes in, what comes out, and how its failure is told."""
 
 import asyncio
-import codecs
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,12 @@ LOGGED = {
 
 CHUNK = 32 * 1024
 
+LONGEST_LINE = 64 * 1024
+"""Bytes of a line that is shown: one as long as that stops the real plugin for good, since nobody reads on behind it.
+
+Source: bufio.MaxScanTokenSize in LogOutput, https://github.com/pulumi/pulumi-command/blob/v1.2.1/provider/pkg/provider/util/util.go
+"""
+
 Say = Callable[[str], Awaitable[None]]
 """Shows one line with the resource while it is at work."""
 
@@ -41,22 +46,30 @@ class Output:
     say: Say
     streams: dict[str, bytearray] = field(default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()})
     both: bytearray = field(default_factory=bytearray)
+    line: bytes = b""
 
     async def gather(self, **readers: Reader) -> None:
         """Read each stream to its end, showing its lines as they come."""
         await asyncio.gather(*(self._gather(name, reader) for name, reader in readers.items()))
+        if self.line:
+            await self.say(_text(self.line))
 
     async def _gather(self, name: str, reader: Reader) -> None:
-        shown, line, decode = name in LOGGED[self.logging], "", codecs.getincrementaldecoder("utf-8")("replace").decode
+        shown = name in LOGGED[self.logging]
         while chunk := await reader.read(CHUNK):
             self.streams[name] += chunk
             self.both += chunk
             if shown:
-                *lines, line = (line + decode(chunk)).split("\n")
-                for whole in lines:
-                    await self.say(whole)
-        if line:
-            await self.say(line)
+                await self._show(chunk)
+
+    async def _show(self, chunk: bytes) -> None:
+        """Show each line that ``chunk`` ends; what is shown of the two streams comes through one pipe."""
+        *lines, rest = (self.line + chunk).split(b"\n")
+        if any(len(line) >= LONGEST_LINE for line in (*lines, rest)):
+            await asyncio.Event().wait()  # for good
+        self.line = rest
+        for whole in lines:
+            await self.say(_text(whole.removesuffix(b"\r")))
 
     def stored(self) -> dict[str, str]:
         """The two streams as the state keeps them, each without its last newline."""

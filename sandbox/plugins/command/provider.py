@@ -1,8 +1,10 @@
 """The resources of the command plugin: what they take, when they change, and what they leave in the state."""
 
 import asyncio
+import json
 import os
 import secrets
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +49,8 @@ ENDPOINT: Mapping[str, type] = {
     "privateKeyPassword": str,
     "user": str,
 }
+SECRET_IN_ENDPOINT = frozenset({"password", "privateKey", "privateKeyPassword"})
+"""What is a secret inside the secret that the whole connection is (``provider:"secret"`` in connection.go)."""
 ENDPOINT_DEFAULTS = {"dialErrorLimit": 10, "perDialTimeout": 15, "port": 22, "user": "root"}
 
 
@@ -100,7 +104,7 @@ class CommandProvider(Provider):
             connection = _filled(connection)
         if connection is not None:
             # The whole connection is secret, as the real plugin declares it.
-            inputs["connection"] = boxed(connection, secret=True)
+            inputs["connection"] = boxed(_with_secrets(connection), secret=True)
         if "addPreviousOutputInEnv" in kind.properties:
             inputs.setdefault("addPreviousOutputInEnv", PropertyValue(True))
         if isinstance(source := given.get("source"), dict) and not (ASSET in source and {"path", "text"} & set(source)):
@@ -195,7 +199,7 @@ async def _run_here(state: Mapping[str, Any], command: str, output: Output) -> d
             env=os.environ | (state.get("environment") or {}) | previous_output(state),
         )
     except OSError as error:
-        raise output.failure(str(error), command) from error
+        raise output.failure(_cannot_start(words[0], error), command) from error
     assert process.stdin
     assert process.stdout
     assert process.stderr
@@ -208,8 +212,20 @@ async def _run_here(state: Mapping[str, Any], command: str, output: Output) -> d
         if process.returncode is None:
             process.kill()
     if status:
-        raise output.failure(f"signal: {-status}" if status < 0 else f"exit status {status}", command)
+        raise output.failure(f"signal: {_signal(-status)}" if status < 0 else f"exit status {status}", command)
     return output.stored()
+
+
+def _cannot_start(program: str, error: OSError) -> str:
+    """Go's words for a program that does not start. Source: https://pkg.go.dev/os/exec"""
+    if "/" not in program and isinstance(error, FileNotFoundError):
+        return f"exec: {json.dumps(program)}: executable file not found in $PATH"
+    return f"fork/exec {program}: {os.strerror(error.errno or 0).lower()}"
+
+
+def _signal(number: int) -> str:
+    """Go's name of a signal: the system's, in lower case. Source: https://pkg.go.dev/syscall#Signal.String"""
+    return (signal.strsignal(number) or f"signal {number}").lower()
 
 
 def _token(kind: str) -> str:
@@ -233,6 +249,16 @@ def _check_connection(path: str, connection: Mapping[str, Any]) -> list[CheckFai
     if isinstance(proxy := connection.get("proxy"), dict):
         failures += _check_connection(f"{path}.proxy", proxy)
     return failures
+
+
+def _with_secrets(connection: Mapping[str, Any]) -> Any:
+    """A connection whose keys and passwords are secrets by themselves."""
+    if not isinstance(connection, Mapping):
+        return connection  # not known yet
+    boxes = {name: boxed(value, secret=name in SECRET_IN_ENDPOINT) for name, value in connection.items()}
+    if isinstance(proxy := connection.get("proxy"), Mapping):
+        boxes["proxy"] = boxed(_with_secrets(proxy))
+    return boxes
 
 
 def _filled(connection: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,19 @@
-"""Commands and files over SSH, with the connection arguments, retries and error texts of the real plugin."""
+"""Commands and files over SSH, with the connection arguments, retries and error texts of the real plugin.
+
+The texts are those of pulumi-command 1.2.1 (remote/connection.go, remote/commandOutputs.go) and of what is in it:
+golang.org/x/crypto/ssh v0.48.0 (client.go, client_auth.go, common.go, keys.go, session.go) and Go's net.
+What the real plugin would say and this module can't tell is an error of its own, never a guess.
+"""
 
 import asyncio
 import contextlib
 import itertools
+import json
 import os
+import re
+import signal
 import socket
+import string
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +29,28 @@ FIRST_DELAY, GROWTH, LONGEST_DELAY = 0.1, 1.5, 5.0
 KEEPALIVE = 15
 """Seconds between signs of life; a host that misses three of them is lost."""
 
-NO_ACCEPT_ENV = (
-    "Unable to set '{}'. This only works if your SSH server is configured to accept these variables via AcceptEnv. "
-    "Alternatively, if a Bash-like shell runs the command on the remote host, you could prefix the command itself "
-    "with the variables in the form 'VAR=value command'"
-)
+NO_ACCEPT_ENV = """\
+Unable to set '{}'. This only works if your SSH server is configured to accept
+	these variables via AcceptEnv. Alternatively, if a Bash-like shell runs the command on the remote host, you could
+	prefix the command itself with the variables in the form 'VAR=value command'"""
+
+CUT_OFF = "wait: remote command exited without exit status or exit signal"
+
+SIGNALS = {
+    name: signal.Signals[f"SIG{name}"].value
+    for name in ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM")
+}
+"""The signals whose number Go's library adds to 128; any other one adds nothing."""
+
+AGENT = "SSH_AUTH_SOCK"
+"""The variable that names an SSH agent where the connection names none: it is dialed even beside a private key."""
+
+UNKNOWN = "this stand-in doesn't know what the real plugin says here: {}"
+
+
+PEM = re.compile(r"-----BEGIN (?P<kind>[A-Z0-9 ]+)-----\n(?P<body>.*?)-----END (?P=kind)-----", re.DOTALL)
+KEY_KINDS = ("RSA PRIVATE KEY", "PRIVATE KEY", "EC PRIVATE KEY", "DSA PRIVATE KEY", "OPENSSH PRIVATE KEY")
+BASE64 = string.ascii_letters + string.digits + "+/="
 
 
 class _DialError(Exception):
@@ -51,11 +77,13 @@ async def run(state: Mapping[str, Any], command: str, *, say: Say, warn: Say) ->
                     client.abort()  # else closing waits for the command's end
                     raise
         except (asyncssh.Error, OSError) as error:
-            raise output.failure(f"ssh: connection lost ({error})", command) from error
-    if process.exit_status is None:
-        raise output.failure("wait: remote command exited without exit status or exit signal", command)
+            raise output.failure(CUT_OFF, command) from error
     if process.exit_signal is not None:
-        raise output.failure(f"Process exited with signal {process.exit_signal[0]}", command)
+        name, _, message, _ = process.exit_signal
+        said = f"Process exited with status {128 + SIGNALS.get(name, 0)} from signal {name}"
+        raise output.failure(f"{said}. Reason was: {message}" if message else said, command)
+    if process.exit_status is None:
+        raise output.failure(CUT_OFF, command)
     if process.exit_status:
         raise output.failure(f"Process exited with status {process.exit_status}", command)
     return output.stored()
@@ -126,7 +154,7 @@ async def _dial(
     connection: Mapping[str, Any], bastion: asyncssh.SSHClientConnection | None, what: str, say: Say
 ) -> asyncssh.SSHClientConnection:
     """Connect, dialing again until the connection's limit is reached."""
-    options = _options(connection)
+    options = await _options(connection)
     limit, delay = connection.get("dialErrorLimit", 10), FIRST_DELAY
     for dials in itertools.count(1):
         try:
@@ -140,16 +168,23 @@ async def _dial(
     raise AssertionError("never reached")
 
 
-def _options(connection: Mapping[str, Any]) -> asyncssh.SSHClientConnectionOptions:
-    """The connection arguments as asyncssh's: nothing is taken from the user's own keys, agent or configuration."""
+async def _options(connection: Mapping[str, Any]) -> asyncssh.SSHClientConnectionOptions:
+    """The connection arguments as asyncssh's: nothing is taken from the user's own keys or configuration."""
     seconds = connection.get("perDialTimeout", 15) or None
+    host_key, keys = _host_key(connection), _private_key(connection)
+    agent = connection.get("agentSocketPath") or os.environ.get(AGENT)
+    if agent:
+        agent_keys = await _agent_keys(agent)
+        keys = keys or agent_keys  # of two ways by public key, Go's library tries the first alone
     return asyncssh.SSHClientConnectionOptions(
         config=None,
         username=connection.get("user", "root"),
-        client_keys=_private_key(connection),
+        client_keys=keys,
         password=connection.get("password"),
-        agent_path=connection.get("agentSocketPath"),
-        known_hosts=_host_key(connection),
+        agent_path=None,
+        known_hosts=host_key and ([host_key], [], []),
+        # As the real plugin: the key's own type and no other, which for RSA is the signature that sshd 8.8 gave up.
+        server_host_key_algs=[host_key.algorithm.decode()] if host_key else (),
         gss_host=None,
         connect_timeout=seconds,
         login_timeout=seconds or 0,
@@ -157,30 +192,81 @@ def _options(connection: Mapping[str, Any]) -> asyncssh.SSHClientConnectionOptio
     )
 
 
+async def _agent_keys(path: str) -> list[Any]:
+    """The keys of the SSH agent at ``path``."""
+    try:
+        async with asyncssh.connect_agent(path) as agent:
+            return list(await agent.get_keys())
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise PluginError(f"dial unix {path}: connect: {reason}") from error
+
+
 def _private_key(connection: Mapping[str, Any]) -> list[asyncssh.SSHKey] | None:
     text, password = connection.get("privateKey"), connection.get("privateKeyPassword")
     if text is None:
         return None
+    block = PEM.search(text)
+    if block is None:
+        raise PluginError("ssh: no key found")
+    kind, headers = block["kind"], block["body"].partition("\n\n")[0] if "\n\n" in block["body"] else ""
+    if password is not None and kind != "OPENSSH PRIVATE KEY" and "ENCRYPTED" not in headers:
+        raise PluginError("ssh: not an encrypted key")
+    if kind not in KEY_KINDS:
+        raise PluginError(f"ssh: unsupported key type {json.dumps(kind)}")
     try:
-        return [asyncssh.import_private_key(text, password)]
+        key = asyncssh.import_private_key(text, password)
+        if password is not None and kind == "OPENSSH PRIVATE KEY" and _opens_without_password(text):
+            raise PluginError("ssh: key is not password protected")
     except asyncssh.KeyEncryptionError as error:
-        reason = "this private key is passphrase protected" if password is None else "decryption password incorrect"
-        raise PluginError(f"ssh: {reason}") from error
+        raise PluginError("x509: decryption password incorrect") from error
     except asyncssh.KeyImportError as error:
         if "Passphrase" in str(error):
             raise PluginError("ssh: this private key is passphrase protected") from error
-        raise PluginError("ssh: no key found") from error
+        raise PluginError(UNKNOWN.format(f"a private key that can't be read ({error})")) from error
+    return [key]
 
 
-def _host_key(connection: Mapping[str, Any]) -> tuple[list[asyncssh.SSHKey], list[Any], list[Any]] | None:
+def _opens_without_password(text: str) -> bool:
+    try:
+        asyncssh.import_private_key(text)
+    except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError):
+        return False
+    return True
+
+
+def _host_key(connection: Mapping[str, Any]) -> asyncssh.SSHKey | None:
     """The one host key to trust; ``None``, which trusts any, if the connection has none."""
     text = connection.get("hostKey")
     if text is None:
         return None
+    words = str(text).split()
+    failure = "failed to parse host key: ssh: no key found"
+    if len(words) < 2:
+        raise PluginError(failure)
+    failure += "; last parsing error for ignored line: "
     try:
-        return [asyncssh.import_public_key(text)], [], []
+        key = asyncssh.import_public_key(text)
+        key.pyca_key  # noqa: B018 - a point that isn't on its curve shows only here
     except asyncssh.KeyImportError as error:
-        raise PluginError("failed to parse host key: ssh: no key found") from error
+        raise PluginError(failure + _parsing_error(words)) from error
+    except ValueError as error:
+        raise PluginError(failure + "ssh: invalid curve point") from error
+    return key
+
+
+def _parsing_error(words: list[str]) -> str:
+    """What Go says of the last place in which it looked for a key's base64: after the first word, or the second.
+
+    Source: parseAuthorizedKey in keys.go, CorruptInputError in encoding/base64.
+    """
+    encoded = words[2] if len(words) > 2 else words[1]
+    for number, character in enumerate(encoded):
+        if character not in BASE64:
+            return f"illegal base64 data at input byte {number}"
+    if len(encoded) % 4:
+        return f"illegal base64 data at input byte {len(encoded) - len(encoded) % 4}"
+    return "ssh: short read"
 
 
 async def _connect(
@@ -191,16 +277,72 @@ async def _connect(
     host, port = connection["host"], int(connection.get("port", 22))
     try:
         return await asyncssh.connect(host, port, options=options, tunnel=bastion or ())
-    except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
-        raise _DialError(f"ssh: handshake failed: ssh: host key mismatch ({error.reason})") from error
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise _DialError("ssh: handshake failed: ssh: host key mismatch") from error
+    except asyncssh.KeyExchangeFailed as error:
+        ours, theirs = _host_key(connection), await _offered_host_keys(host, port)
+        if ours is None or bastion or ours.algorithm.decode() in theirs:
+            raise PluginError(UNKNOWN.format(error)) from error
+        raise _DialError(
+            "ssh: handshake failed: ssh: no common algorithm for host key;"
+            f" we offered: [{ours.algorithm.decode()}], peer offered: [{' '.join(theirs)}]"
+        ) from error
     except asyncssh.PermissionDenied as error:
-        raise _DialError(f"ssh: handshake failed: ssh: unable to authenticate ({error.reason})") from error
+        given = {"publickey": options.client_keys, "password": options.password}
+        methods = " ".join(["none", *(method for method, means in given.items() if means)])
+        raise _DialError(
+            f"ssh: handshake failed: ssh: unable to authenticate, attempted methods [{methods}], no supported methods"
+            " remain"
+        ) from error
     except socket.gaierror as error:
-        raise _DialError(f"dial tcp: lookup {host}: no such host") from error
+        raise _DialError(f"dial tcp: lookup {host} on {_name_server()}: no such host") from error
     except TimeoutError as error:
-        raise _DialError(f"dial tcp {host}:{port}: i/o timeout") from error
+        raise _DialError(f"dial tcp {await _endpoint(host, port)}: i/o timeout") from error
+    except asyncssh.ConnectionLost as error:
+        raise _DialError("ssh: handshake failed: EOF") from error
+    except asyncssh.ChannelOpenError as error:
+        raise _DialError(f"ssh: rejected: connect failed ({error.reason})") from error
     except OSError as error:
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise _DialError(f"dial tcp {host}:{port}: connect: {reason}") from error
+        if not error.errno:
+            raise PluginError(UNKNOWN.format(error)) from error
+        reason = os.strerror(error.errno).lower()
+        raise _DialError(f"dial tcp {await _endpoint(host, port)}: connect: {reason}") from error
+    except asyncssh.DisconnectError as error:
+        raise _DialError(f"ssh: handshake failed: ssh: disconnect, reason {error.code}: {error.reason}") from error
     except asyncssh.Error as error:
-        raise _DialError(f"ssh: handshake failed: {error.reason}") from error
+        raise PluginError(UNKNOWN.format(error)) from error
+
+
+async def _offered_host_keys(host: str, port: int) -> list[str]:
+    """The host key algorithms that a server offers: a list in the first packet that it sends.
+
+    Source: https://www.rfc-editor.org/rfc/rfc4253#section-7.1
+    """
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(b"SSH-2.0-Go\r\n")
+        while not (await reader.readline()).startswith(b"SSH-"):
+            pass
+        packet = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+    finally:
+        writer.close()
+    at = 1 + 1 + 16  # the padding's length, the message's number, and its cookie
+    at += 4 + int.from_bytes(packet[at : at + 4], "big")  # the list of key exchanges
+    length = int.from_bytes(packet[at : at + 4], "big")
+    return packet[at + 4 : at + 4 + length].decode().split(",")
+
+
+async def _endpoint(host: str, port: int) -> str:
+    """The first address of ``host`` with its port, as Go's net shows it."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    address = found[0][4][0]
+    return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
+
+
+def _name_server() -> str:
+    """Who was asked for a name, as Go's resolver says it: the first name server of the system."""
+    path = Path("/etc/resolv.conf")
+    lines = path.read_text().splitlines() if path.exists() else []
+    servers = [line.split()[1] for line in lines if line.startswith("nameserver ")]
+    server = servers[0] if servers else "127.0.0.1"
+    return f"[{server}]:53" if ":" in server else f"{server}:53"
