@@ -3,8 +3,8 @@
 Every step that the stack has run on a host is called again as the state has it, but with ``check`` instead of
 ``apply``: the same script tells whether the host is as the step left it, and changes nothing. Datadog is asked for the
 stack's downtimes: the provider takes a cancelled one for one that is there, and is told to ignore schedules. With
-``--repair`` what is not as it was is noted in ``watchpost:repairs``: the next ``pulumi up`` runs these steps again, with
-what follows from them, and makes these downtimes anew. Everything else that was changed in Datadog is shown by
+``--repair`` what is not as it was is noted in ``watchpost:repairs``: the next ``pulumi up`` runs these steps again,
+with what follows from them, and makes these downtimes anew. Everything else that was changed in Datadog is shown by
 ``pulumi preview --refresh``.
 
 Source: https://docs.datadoghq.com/api/latest/downtimes/#get-a-downtime
@@ -50,11 +50,10 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Muting:
-    """A downtime as the state has it: its resource's name, its id, and the schedule that the program gave it."""
+    """A downtime as the state has it: its resource's name, which ends with its schedule, and its id."""
 
     name: str
     identifier: str
-    schedule: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +85,7 @@ def steps(deployment: Mapping[str, Any]) -> list[Step]:
 
 def mutings(deployment: Mapping[str, Any]) -> list[Muting]:
     """The downtimes of an exported deployment."""
-    return [
-        Muting(
-            name=_name(resource),
-            identifier=resource["id"],
-            schedule=plain(resource["inputs"].get("recurringSchedule") or {}),
-        )
-        for resource in _resources(deployment, DOWNTIME)
-    ]
+    return [Muting(name=_name(resource), identifier=resource["id"]) for resource in _resources(deployment, DOWNTIME)]
 
 
 def _resources(deployment: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
@@ -204,26 +196,30 @@ def unmuted(muting: Muting, attributes: Mapping[str, Any]) -> str | None:
         "ended": "the downtime has ended and mutes nothing any more",
         "gone": "the downtime is not in Datadog any more",
     }.get(str(attributes.get("status")))
-    if reason or not muting.schedule:
+    if reason:
         return reason
-    here, there = recurrences(muting.schedule), recurrences(attributes.get("schedule") or {})
-    if here == there:
+    # The state may have followed Datadog (`pulumi up --refresh`); the name says what the program made.
+    found = recurrences(attributes.get("schedule") or {})
+    if len(found) == 1 and muting.name.endswith(f"-{found[0]}"):
         return None
-    return f"the downtime's schedule was changed in Datadog: {_told(there)} instead of {_told(here)}"
+    return f"the downtime's schedule was changed in Datadog: it is {' and '.join(found) or 'over'} now"
 
 
-def recurrences(schedule: Mapping[str, Any]) -> set[tuple[str, str, str]]:
-    """When a schedule mutes again and again, as rule, local time and length; what happens once is over some day."""
-    zone = schedule.get("timezone", "")
-    return {
-        (each["rrule"], f"{str(each.get('start')).partition('T')[2]} {zone}", each["duration"])
+def recurrences(schedule: Mapping[str, Any]) -> list[str]:
+    """When a schedule mutes again and again, each as in a resource's name; what happens once is over some day.
+
+    >>> rule = "FREQ=WEEKLY;INTERVAL=1;BYDAY=SA,SU"
+    >>> each = {"rrule": rule, "start": "2027-01-02T00:00:00", "duration": "24h"}
+    >>> recurrences({"timezone": "Europe/Paris", "recurrences": [each]})
+    ['sa-su-0000-24h-Europe-Paris']
+    """
+    zone = str(schedule.get("timezone", "")).replace("/", "-")
+    return [
+        f"{each['rrule'].rpartition('=')[2].lower().replace(',', '-')}-"
+        f"{str(each.get('start'))[11:16].replace(':', '')}-{each['duration']}-{zone}"
         for each in schedule.get("recurrences") or []
         if "COUNT=" not in each["rrule"]
-    }
-
-
-def _told(found: Iterable[tuple[str, str, str]]) -> str:
-    return " and ".join(f"{rule} at {at} for {length}" for rule, at, length in sorted(found)) or "nothing"
+    ]
 
 
 def report(findings: Iterable[Finding]) -> str:

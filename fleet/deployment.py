@@ -77,7 +77,8 @@ def _operate(
         preview = stack.preview_destroy if goes else stack.preview
         preview(on_event=on_event, color="never")
     elif goes:
-        stack.destroy(on_event=on_event, continue_on_error=True, suppress_outputs=True, color="never")
+        # What somebody deleted in Datadog is an error to the provider, unless a refresh has seen it gone.
+        stack.destroy(on_event=on_event, refresh=True, continue_on_error=True, suppress_outputs=True, color="never")
         workspace.remove_stack(name)
     else:
         stack.up(on_event=on_event, continue_on_error=True, suppress_outputs=True, color="never")

@@ -196,6 +196,8 @@ def _stack(inventory: Inventory, source: Source, name: str, config: Mapping[str,
             config=_with_key_files(config),
             env_refs=_environment(source),
             prerequisites=None if name == first else [Prerequisite(name=first)],
+            # What is gone in Datadog would stop the stack's destruction.
+            refresh=name == first,
             workspace_template=_workspace() if mounted else None,
         ),
     )

@@ -103,7 +103,7 @@ def down() -> None:
         if stack.stack_file.exists():
             try:
                 stack.start()
-                stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name, show=True)
+                stack.destroy(show=True)
                 stack.pulumi("stack", "rm", "--yes", stack.name)
             except SandboxError as error:
                 failure = error

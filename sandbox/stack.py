@@ -139,6 +139,13 @@ class Stack:
         """The folder in which ``pulumi`` finds the project."""
         return self.folder / "project"
 
+    def destroy(
+        self, *words: str, check: bool = True, show: bool = False, environment: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run ``pulumi destroy`` as docs/operating.md says: refreshed first, so that what is gone stops nothing."""
+        command = ["destroy", "--yes", "--skip-preview", "--refresh", "--stack", self.name, *words]
+        return self.pulumi(*command, check=check, show=show, environment=environment)
+
     def python(self, *words: str, check: bool = True, cwd: Path = paths.ROOT) -> int:
         """Run this interpreter with the clone's modules and the account's keys, its output shown; its exit code.
 

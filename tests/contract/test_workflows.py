@@ -136,6 +136,13 @@ def test_destroy_wants_the_stacks_name(tmp_path: Path, typed: str, stack: str, c
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_gone_in_datadog_does_not_stop_the_destruction() -> None:
+    (command,) = (
+        step["run"] for step in steps(GITHUB / "workflows" / "destroy.yml") if "destroy" in step.get("run", "")
+    )
+    assert {"--refresh", "--continue-on-error", "--yes"} <= set(command.split())
+
+
 def test_pulumi_has_one_version_in_workflows_program_and_policy_pack() -> None:
     pins = {re.search(r"^pulumi==(\S+)$", (paths.ROOT / name).read_text(), re.MULTILINE) for name in REQUIREMENTS}
     versions = {pin[1] if pin else None for pin in pins}

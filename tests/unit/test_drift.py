@@ -1,0 +1,155 @@
+"""``components.drift``: what it makes of an exported state, and of what Datadog says of a stack's downtimes."""
+
+import doctest
+import json
+from datetime import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from datadog_api_client.exceptions import ApiException
+from datadog_api_client.v2.api import downtimes_api
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components import drift
+from components.downtimes import identity
+from components.drift import DriftError, Muting, ask, mutings, plain, recurrences, report, steps, unmuted
+from components.office_hours import OfficeHours
+from components.office_hours import recurrences as schedules
+from tests.unit.recorder import COMMAND, DOWNTIME, run_program
+
+NAME = "closed-office-nights-1a2b3c4d-mo-tu-we-th-fr-su-1900-14h-Europe-Paris"
+NIGHTS = {"rrule": "FREQ=WEEKLY;INTERVAL=1;BYDAY=MO,TU,WE,TH,FR,SU", "start": "2027-01-04T19:00:00", "duration": "14h"}
+ONCE = {"rrule": "FREQ=DAILY;INTERVAL=1;COUNT=1", "start": "2027-01-01T19:00:00", "duration": "3h"}
+SIGNATURE = "4dabf18193072939515e22adb298388d"
+
+
+def encrypted(value: Any) -> dict[str, Any]:
+    """A secret as ``pulumi stack export --show-secrets`` shows it."""
+    return {SIGNATURE: "1b47061264138c4ac30d75fd1eb44270", "plaintext": json.dumps(value)}
+
+
+def exported(*resources: dict[str, Any]) -> dict[str, Any]:
+    return {"deployment": {"resources": list(resources)}}
+
+
+def resource(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    return {"type": kind, "urn": f"urn:pulumi:dev::watchpost::{kind}::{name}", "id": name, "inputs": {}, **more}
+
+
+def test_the_examples_of_the_module_hold() -> None:
+    assert doctest.testmod(drift).failed == 0
+
+
+def test_secrets_inside_secrets_are_taken_off_as_the_real_plugin_keeps_them() -> None:
+    inside = {"host": "h", "privateKey": encrypted("key"), "proxy": {"password": encrypted("word")}}
+    inputs = {"connection": encrypted(inside), "create": "sudo -n bash apply", "stdin": encrypted("in")}
+    (step,) = steps(exported(resource(COMMAND, "vm-x", inputs=inputs)))
+    assert step.connection == {"host": "h", "privateKey": "key", "proxy": {"password": "word"}}
+    assert (step.name, step.command, step.stdin) == ("vm-x", "sudo -n bash check", "in")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text().filter(lambda key: key != "plaintext"), inner),
+    ),
+    st.integers(min_value=0, max_value=5),
+)
+def test_whatever_is_in_a_secret_comes_out_of_it(value: Any, times: int) -> None:
+    held = value
+    for _ in range(times):
+        held = encrypted({"a": [held]})
+    for _ in range(times):
+        value = {"a": [value]}
+    assert plain(held) == value
+
+
+def test_what_waits_to_be_deleted_is_not_looked_at() -> None:
+    state = exported(
+        resource(DOWNTIME, "old", delete=True), resource(DOWNTIME, "new"), resource(COMMAND, "x", delete=True)
+    )
+    assert mutings(state) == [Muting(name="new", identifier="new")]
+    assert steps(state) == []
+    assert mutings({"deployment": None}) == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"status": "active", "schedule": {"timezone": "Europe/Paris", "recurrences": [NIGHTS, ONCE]}}, None),
+        ({"status": "scheduled", "schedule": {"timezone": "Europe/Paris", "recurrences": [NIGHTS]}}, None),
+        ({"status": "canceled"}, "the downtime was cancelled in Datadog and mutes nothing any more"),
+        ({"status": "ended"}, "the downtime has ended and mutes nothing any more"),
+        ({"status": "gone"}, "the downtime is not in Datadog any more"),
+        (
+            {"status": "active", "schedule": {"timezone": "Asia/Tokyo", "recurrences": [NIGHTS]}},
+            "the downtime's schedule was changed in Datadog: it is mo-tu-we-th-fr-su-1900-14h-Asia-Tokyo now",
+        ),
+        (
+            {
+                "status": "active",
+                "schedule": {"timezone": "Europe/Paris", "recurrences": [{**NIGHTS, "duration": "4h"}]},
+            },
+            "the downtime's schedule was changed in Datadog: it is mo-tu-we-th-fr-su-1900-4h-Europe-Paris now",
+        ),
+        (
+            {"status": "active", "schedule": {"timezone": "Europe/Paris", "recurrences": [ONCE]}},
+            "the downtime's schedule was changed in Datadog: it is over now",
+        ),
+        (
+            {"status": "active", "schedule": {"start": "2027-01-01T00:00:00Z", "end": None}},
+            "the downtime's schedule was changed in Datadog: it is over now",
+        ),
+    ],
+)
+def test_a_downtime_that_does_not_mute_as_it_was_made_is_told(attributes: dict[str, Any], reason: str | None) -> None:
+    assert unmuted(Muting(name=NAME, identifier="id"), attributes) == reason
+
+
+def test_the_schedule_that_the_program_makes_is_no_drift() -> None:
+    (nights, closed) = run_program().of(DOWNTIME)
+    for made in (nights, closed):
+        assert (
+            unmuted(
+                Muting(name=made.name, identifier="id"),
+                {"status": "active", "schedule": made.inputs["recurringSchedule"]},
+            )
+            is None
+        )
+
+
+@pytest.mark.parametrize("days", [("MO",), ("MO", "WE", "FR"), ("SA", "SU"), ("MO", "TU", "WE", "TH", "FR")])
+def test_a_schedule_is_read_as_the_program_names_it(days: tuple[str, ...]) -> None:
+    hours = OfficeHours(timezone="America/New_York", start=time(8, 30), end=time(17, 45), days=days)
+    for recurrence in schedules(hours).values():
+        each = {"rrule": recurrence.rrule, "start": f"2027-01-04T{recurrence.start:%H:%M}:00", "duration": "1h"}
+        (name,) = recurrences({"timezone": hours.timezone, "recurrences": [each]})
+        expected = identity(recurrence).rsplit("-", 3)
+        assert name.rsplit("-", 3)[0] == expected[0]
+
+
+class Api:
+    """Answers for each downtime with what it is asked for, or refuses."""
+
+    def __init__(self, _: object) -> None: ...
+
+    def get_downtime(self, identifier: str) -> Any:
+        if identifier.isdigit():
+            raise ApiException(status=int(identifier), reason="No")
+        attributes = {"status": identifier, "schedule": {"timezone": "Europe/Paris", "recurrences": [NIGHTS]}}
+        return SimpleNamespace(data=SimpleNamespace(attributes=SimpleNamespace(to_dict=lambda: attributes)))
+
+
+def test_findings_of_downtimes_carry_the_key_of_their_repair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downtimes_api, "DowntimesApi", Api)
+    client: Any = None
+    found = ask(client, [Muting(name=NAME, identifier=status) for status in ("active", "canceled", "404")])
+    assert [finding.repair for finding in found] == ["closed-office-nights"] * 2
+    assert report(found).splitlines() == [
+        f"{NAME}: the downtime was cancelled in Datadog and mutes nothing any more",
+        f"{NAME}: the downtime is not in Datadog any more",
+    ]
+    with pytest.raises(DriftError, match=r"Datadog refused \(403 No\), see DD_API_KEY"):
+        ask(client, [Muting(name=NAME, identifier="403")])
