@@ -83,6 +83,13 @@ REFUSED = (
 )
 """The errors of a create after which Datadog holds nothing new."""
 
+KEPT = Words(
+    r"^(?:1 error occurred:\s+\* )?creating urn:",
+    "the thing was made and is in the state, though something after that failed",
+    "https://github.com/pulumi/pulumi-terraform-bridge/blob/v3.135.0/pkg/tfbridge/provider.go, Create",
+)
+"""The beginning of an error of a create after which the state knows of what was made."""
+
 DUPLICATE = Words(
     r"Duplicate of an existing monitor_id:\d+",
     "the monitor is there already: an earlier create, whose answer was lost, has made it",
@@ -120,4 +127,4 @@ def may_have_made(error: str) -> bool:
     """
     if re.search(DUPLICATE.pattern, error):
         return True
-    return not any(re.search(words.pattern, error) for words in REFUSED)
+    return not any(re.search(words.pattern, error) for words in (*REFUSED, KEPT))

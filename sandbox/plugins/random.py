@@ -26,7 +26,6 @@ from sandbox.plugins.serve import (
     Engine,
     PluginError,
     boxed,
-    changes,
     check_names,
     has_unknown,
     plain_map,
@@ -70,7 +69,7 @@ class RandomProvider(Provider):
         """Any change replaces."""
         old, new = plain_map(request.old_state), _complete(plain_map(request.new_inputs))
         changed = [name for name in sorted(PROPERTIES) if old.get(name) != new.get(name)]
-        return changes({name: (name in old, name in new, True) for name in changed})
+        return DiffResponse(changes=bool(changed), replaces=changed, diffs=changed)
 
     async def create(self, request: CreateRequest) -> CreateResponse:
         """Make the password, it and its hash being secret; or the string, which is none and its own id."""

@@ -25,7 +25,7 @@ from pulumi.provider.experimental.provider import (
     Provider,
 )
 from pulumi.provider.experimental.server import ProviderServicer
-from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2, provider_pb2_grpc, status_pb2
 from pulumi.runtime.rpc import UNKNOWN
 
 PROVIDERS = {
@@ -49,6 +49,23 @@ MESSAGE_LIMIT = 400 * 1024 * 1024
 
 class PluginError(Exception):
     """What the user is told; any other exception is a defect of the stand-in and is shown with its traceback."""
+
+
+class HalfDoneError(PluginError):
+    """A resource is there, but not as it should be: the engine keeps its id and outputs, and tries again next time."""
+
+    def __init__(self, reason: str, name: str, outputs: Mapping[str, PropertyValue]) -> None:
+        super().__init__(reason)
+        self.name, self.outputs = name, outputs
+
+    def details(self) -> bytes:
+        """What gRPC carries of it besides the sentence."""
+        status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(self))
+        properties = PropertyValue.marshal_map(dict(self.outputs))
+        status.details.add().Pack(
+            provider_pb2.ErrorResourceInitFailed(id=self.name, properties=properties, reasons=[str(self)])
+        )
+        return bytes(status.SerializeToString())
 
 
 class Engine:
@@ -153,7 +170,9 @@ def difference(
     )
 
 
-def changes(changed: Mapping[str, tuple[bool, bool, bool]], *, delete_before_replace: bool = False) -> DiffResponse:
+def changes(
+    changed: Mapping[str, tuple[bool, bool, bool]], *, delete_before_replace: bool = False, input_diff: bool = True
+) -> DiffResponse:
     """The answer for the given property paths, each with: was there, is there now, makes a replacement."""
     kinds = {
         (False, False): PropertyDiffKind.ADD,
@@ -168,7 +187,7 @@ def changes(changed: Mapping[str, tuple[bool, bool, bool]], *, delete_before_rep
         diffs=list(changed),
         delete_before_replace=delete_before_replace,
         detailed_diff={
-            name: PropertyDiff(kinds[was, replaces] if now else gone[replaces], input_diff=True)
+            name: PropertyDiff(kinds[was, replaces] if now else gone[replaces], input_diff=input_diff)
             for name, (was, now, replaces) in changed.items()
         },
     )
@@ -222,6 +241,8 @@ class _Between(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             try:
                 response = await task
                 _mark_all(response, SIGNATURE, ASSET)
+                if details.method.endswith("/Diff") and response.diffs and not response.detailedDiff:
+                    response.hasDetailedDiff = False  # the servicer says so in any case
                 return response
             except asyncio.CancelledError:
                 await context.abort(grpc.StatusCode.CANCELLED, "cancelled")
@@ -231,6 +252,8 @@ class _Between(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 # The servicer wraps whatever the provider raised into a text with a traceback.
                 if not isinstance(error.__context__, PluginError):
                     raise
+                if isinstance(error.__context__, HalfDoneError):
+                    context.set_trailing_metadata((("grpc-status-details-bin", error.__context__.details()),))
                 await context.abort(grpc.StatusCode.UNKNOWN, str(error.__context__))
             finally:
                 self._running.discard(task)

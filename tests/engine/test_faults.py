@@ -3,16 +3,20 @@
 Only the Datadog side of a stack is made here, which takes seconds.
 """
 
+import datetime
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import urllib3
 import yaml
 
 from sandbox import paths
+from sandbox.datadog import Account
 from sandbox.datadog.account import Fault
 from sandbox.stack import Stack
 from tests.engine.recovery import NONE, ONE_OF_EACH, content, recover
@@ -64,11 +68,12 @@ def test_what_passes_is_survived_within_one_run(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("path", "action", "made", "sentence"),
     [
-        (MONITOR, "cut", False, "Connection aborted"),
-        (DASHBOARD, "lost", True, "Connection aborted"),
-        (DOWNTIME, "lost", True, "Connection aborted"),
-        (DASHBOARD, "garbage", False, "the answer is not JSON: "),
-        (DOWNTIME, 403, False, "403 Forbidden"),
+        (MONITOR, "cut", False, 'error creating monitor (url.Error): Post "{url}/api/v1/monitor": EOF'),
+        (DASHBOARD, "lost", True, 'error creating resource (url.Error): Post "{url}/api/v1/dashboard": EOF'),
+        (DOWNTIME, "lost", True, 'error retrieving DowntimeSchedule: url.Error: Post "{url}/api/v2/downtime": EOF'),
+        (DASHBOARD, "garbage", False, "invalid character '<' looking for beginning of value"),
+        (DOWNTIME, 403, False, "error retrieving DowntimeSchedule: 403 Forbidden: "),
+        (EMBED, 403, False, "Error creating secure embed: API error (status 403): 403 Forbidden — "),
     ],
 )
 def test_a_create_that_fails_is_told_and_the_next_run_makes_one_of_each(
@@ -77,7 +82,7 @@ def test_a_create_that_fails_is_told_and_the_next_run_makes_one_of_each(
     account = empty.account
     account.fault("POST", path, action)
     failed = up(empty)
-    told(failed, sentence)
+    told(failed, sentence.format(url=account.url))
     assert (HINT in failed.text) == (action != 403), failed.text
     if HINT in failed.text:
         shown = recover(empty)
@@ -148,7 +153,7 @@ def test_an_update_that_fails_is_made_by_the_next_run(stack: Stack, action: Faul
     stack.configure(alertThreshold=int(threshold))
     stack.account.fault("PUT", f"{MONITOR}/*", action)
     failed = up(stack)
-    told(failed, "403 Forbidden" if action == 403 else "error updating")
+    told(failed, "403 Forbidden" if action == 403 else "error updating monitor (url.Error): Put ")
     assert HINT not in failed.text
     done = up(stack)
     assert done.code == 0, done.text
@@ -160,17 +165,89 @@ def test_a_destroy_that_fails_is_finished_by_the_next(stack: Stack) -> None:
     _whole(stack)
     stack.account.fault("DELETE", f"{MONITOR}/*", "lost")
     stack.account.fault("DELETE", f"{DASHBOARD}/*", 403)
-    for sentence in ("error deleting monitor from ", "403 Forbidden"):
-        done = stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name, check=False)
+    for sentence in ("error deleting monitor (url.Error): Delete ", "error deleting dashboard from /api/v1/dashboard/"):
+        done = stack.destroy(check=False)
         told(Update({}, done.stdout + done.stderr, done.returncode), sentence)
     destroy(stack)
     assert content(stack.account) == NONE
 
 
-def test_a_datadog_that_is_down_is_told(stack: Stack) -> None:
+@pytest.mark.parametrize("gone", ["monitor", "dashboard", "downtime", "embed"])
+def test_a_destroy_ends_though_somebody_was_faster(stack: Stack, gone: str) -> None:
+    _whole(stack)
+    delete(stack.account, *things(stack.account, gone))
+    destroy(stack)
+    assert content(stack.account) == NONE
+
+
+@pytest.mark.parametrize("gone", ["monitor", "dashboard", "embed"])
+def test_an_update_with_a_refresh_makes_anew_what_somebody_deleted(stack: Stack, gone: str) -> None:
+    _whole(stack)
+    delete(stack.account, *things(stack.account, gone))
+    done = up(stack, "--refresh")
+    assert done.code == 0, done.text
+    assert content(stack.account) == ONE_OF_EACH
+    assert up(stack, "--refresh", "--expect-no-changes").code == 0
+
+
+def test_a_downtime_that_was_cancelled_is_named_and_made_anew(stack: Stack) -> None:
+    _whole(stack)
+    assert drift(stack).stdout.endswith("2 downtimes are as the stack left them\n")
+    first, _ = things(stack.account, "downtime")
+    delete(stack.account, first)
+    looked = drift(stack, "--repair")
+    assert looked.returncode == 1, looked.stderr
+    named = [line for line in looked.stdout.splitlines() if line.startswith("closed-office-")]
+    assert len(named) == 1
+    assert named[0].endswith(": the downtime was cancelled in Datadog and mutes nothing any more")
+    done = up(stack)
+    assert done.code == 0, done.text
+    assert content(stack.account) == ONE_OF_EACH
+    assert drift(stack).returncode == 0
+    assert up(stack, "--refresh", "--expect-no-changes").code == 0
+
+
+def test_a_schedule_that_somebody_changed_is_named_and_made_anew(stack: Stack) -> None:
+    _whole(stack)
+    downtime = next(each for each in stack.account.downtimes() if "closed-days" in each["attributes"]["message"])
+    start = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=9)).strftime("%Y-%m-%dT%H:%M:%S")
+    recurrence = {"rrule": "FREQ=WEEKLY;INTERVAL=1;BYDAY=WE", "start": start, "duration": "1h"}
+    schedule = {"timezone": "Europe/Paris", "recurrences": [recurrence]}
+    data = {"id": downtime["id"], "type": "downtime", "attributes": {"schedule": schedule}}
+    stack.account.travel(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1))
+    try:
+        changed = call(stack.account, "PATCH", f"{DOWNTIME}/{downtime['id']}", {"data": data})
+    finally:
+        stack.account.travel(None)
+    assert changed == 200
+    assert up(stack, "--refresh").code == 0  # which takes it for what it was
+    looked = drift(stack, "--repair", "--only", "datadog")
+    assert "the downtime's schedule was changed in Datadog: it is we-" in looked.stdout, looked.stdout + looked.stderr
+    assert up(stack).code == 0
+    assert drift(stack).returncode == 0
+
+
+@pytest.mark.parametrize("action", ["cut", 401])
+def test_an_account_that_does_not_let_in_is_told_before_anything_is_made(empty: Stack, action: Fault) -> None:
+    empty.account.fault("GET", "/api/v1/validate", action, times=10)
+    done = up(empty)
+    empty.account.clear_faults()
+    url = empty.account.url
+    ended = "it ends the connection without an answer; check datadog:apiUrl"
+    said = {
+        "cut": f"Datadog's API at {url} can't be reached: {ended}",
+        401: f"DD_API_KEY is refused by {url} (401 Unauthorized): it was revoked, or is of another site's account",
+    }
+    told(done, said[action])
+    assert not done.names("create") - {"watchpost-dev"}
+
+
+def test_a_datadog_that_goes_down_is_told(stack: Stack) -> None:
+    _whole(stack)
     stack.account.fault("GET", "/api/v1/validate", "cut", times=10)
-    told(up(stack), "error validating credentials from ")
+    done = stack.destroy(check=False)
     stack.account.clear_faults()
+    told(Update({}, done.stdout + done.stderr, done.returncode), f'Get "{stack.account.url}/api/v1/validate": EOF')
 
 
 def test_of_two_runs_at_once_one_is_refused_with_the_way_out(stack: Stack) -> None:
@@ -217,7 +294,44 @@ def _whole(stack: Stack) -> None:
 
 def destroy(stack: Stack) -> None:
     """Destroy the stack; it has to end well."""
-    stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
+    stack.destroy()
+
+
+def things(account: Account, kind: str) -> list[str]:
+    """The paths of all that the account holds of a kind."""
+    embeds = [
+        f"/api/v2/dashboard/{each['dashboard_id']}/shared/secure-embed/{each['token']}" for each in account.embeds()
+    ]
+    return {
+        "monitor": [f"{MONITOR}/{each['id']}" for each in account.monitors()],
+        "dashboard": [f"{DASHBOARD}/{each['id']}" for each in account.dashboards()],
+        "downtime": [f"{DOWNTIME}/{each['id']}" for each in account.downtimes()],
+        "embed": embeds,
+    }[kind]
+
+
+def call(account: Account, method: str, path: str, body: object = None) -> int:
+    """Do something in Datadog as somebody else would; the answer's status."""
+    headers = {"DD-API-KEY": account.api_key, "DD-APPLICATION-KEY": account.app_key}
+    return urllib3.request(method, f"{account.url}{path}", headers=headers, json=body).status
+
+
+def delete(account: Account, *paths: str) -> None:
+    """Delete things by hand."""
+    for path in paths:
+        assert call(account, "DELETE", path) in (200, 204)
+
+
+def drift(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Look for drift, as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "components.drift", "--stack", stack.name, *words],
+        env={**stack.environment(), "PYTHONPATH": str(paths.ROOT)},
+        cwd=stack.project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def told(done: Update, sentence: str) -> None:

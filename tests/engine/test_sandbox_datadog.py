@@ -17,8 +17,7 @@ from datadog_api_client.v2.api.downtimes_api import DowntimesApi
 
 from components import account as datadog_account
 from sandbox.datadog import API_KEY, APP_KEY, Account
-from sandbox.plugins.datadog.client import Client, MissingError
-from sandbox.plugins.serve import PluginError
+from sandbox.plugins.datadog.client import Client, StatusError, UnreadableError, UrlError
 
 Call = Callable[..., tuple[int, Any]]
 Json = dict[str, Any]
@@ -468,17 +467,15 @@ class TestFaults:
         assert [call("GET", "/api/v1/monitor")[0] for _ in range(3)] == [503, 503, 200]
 
     @pytest.mark.parametrize("action", ["cut", "lost"])
-    def test_a_broken_connection_is_one_sentence_for_the_plugin(
-        self, account: Account, action: Any, client: Client
-    ) -> None:
+    def test_a_broken_connection_is_told_as_go_tells_it(self, account: Account, action: Any, client: Client) -> None:
         account.fault("GET", "*", action)
-        with pytest.raises(PluginError, match=r"error getting it from http://.*Connection"):
-            client.call("error getting it", "GET", "/api/v1/monitor")
+        with pytest.raises(UrlError, match=r'^Get "http://.*/api/v1/monitor": EOF$'):
+            client.call("GET", "/api/v1/monitor")
 
-    def test_garbage_is_one_sentence_for_the_plugin(self, account: Account, client: Client) -> None:
+    def test_garbage_is_told_as_go_tells_it(self, account: Account, client: Client) -> None:
         account.fault("GET", "*", "garbage")
-        with pytest.raises(PluginError, match="not JSON"):
-            client.call("error getting it", "GET", "/api/v1/monitor")
+        with pytest.raises(UnreadableError, match=r"^invalid character '<' looking for beginning of value: <html>"):
+            client.call("GET", "/api/v1/monitor")
 
     @pytest.fixture
     def client(self, account: Account) -> Iterator[Client]:
@@ -490,21 +487,21 @@ class TestFaults:
     @pytest.mark.parametrize("status", [429, 500, 502])
     def test_the_plugin_tries_four_times(self, account: Account, client: Client, status: int) -> None:
         account.fault("POST", "*", status, times=3)
-        assert client.call("error validating it", "POST", "/api/v1/monitor/validate", MONITOR) == {}
+        assert client.call("POST", "/api/v1/monitor/validate", MONITOR) == {}
         account.fault("POST", "*", status, times=4)
-        with pytest.raises(PluginError, match=str(status)):
-            client.call("error validating it", "POST", "/api/v1/monitor/validate", MONITOR)
+        with pytest.raises(StatusError, match=str(status)):
+            client.call("POST", "/api/v1/monitor/validate", MONITOR)
 
     def test_the_plugin_waits_as_long_as_datadog_says(self, account: Account, client: Client) -> None:
         account.fault("GET", "*", 429, headers={"X-RateLimit-Reset": "1"})
         began = time.monotonic()
-        client.call("error", "GET", "/api/v1/monitor")
+        client.call("GET", "/api/v1/monitor")
         assert 1 <= time.monotonic() - began < 3
 
     def test_a_refusal_is_not_tried_again(self, account: Account, client: Client) -> None:
         before = len(account.requests())
-        with pytest.raises(MissingError, match="404 Not Found"):
-            client.call("error getting monitor", "GET", "/api/v1/monitor/1")
+        with pytest.raises(StatusError, match="404 Not Found"):
+            client.call("GET", "/api/v1/monitor/1")
         assert len(account.requests()) == before + 1
 
 

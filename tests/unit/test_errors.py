@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import errors
-from components.errors import CUT_OFF, DUPLICATE, REFUSED, Words, may_have_made, was_cut_off
+from components.errors import CUT_OFF, DUPLICATE, KEPT, REFUSED, Words, may_have_made, was_cut_off
 
 BROKEN_OFF = {
     "wait: remote command exited without exit status or exit signal": 0,
@@ -101,7 +101,7 @@ def test_the_examples_of_the_module_hold() -> None:
 def test_every_row_has_an_example_and_a_source() -> None:
     assert set(BROKEN_OFF.values()) == set(range(len(CUT_OFF)))
     assert set(NOT_MADE.values()) == set(range(len(REFUSED)))
-    for row in (*CUT_OFF, *REFUSED, DUPLICATE):
+    for row in (*CUT_OFF, *REFUSED, KEPT, DUPLICATE):
         assert row.source.startswith("https://")
         assert row.meaning
 
@@ -139,6 +139,13 @@ def test_what_datadog_refused_is_not_in_doubt(error: str, row: int) -> None:
     for text in (error, doubled(error)):
         assert fitting(REFUSED, text) == [row]
         assert not may_have_made(text)
+
+
+def test_what_the_state_knows_of_is_not_in_doubt() -> None:
+    urn = "urn:pulumi:dev::watchpost::x$datadog:index/dashboardJson:DashboardJson::y"
+    error = f"creating {urn}: {doubled('403 Forbidden')}"
+    assert not may_have_made(error)
+    assert not may_have_made(doubled(error))
 
 
 @pytest.mark.parametrize("error", IN_DOUBT)

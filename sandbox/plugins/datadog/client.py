@@ -1,8 +1,14 @@
-"""Datadog's HTTP API as the real plugin uses it: keys, retries, and errors in one sentence."""
+"""Datadog's HTTP API as the real plugin uses it: keys, retries, and what it says when there is no good answer.
+
+Source: https://github.com/DataDog/datadog-api-client-go/blob/v2.64.0/api/datadog/client.go (CallAPI)
+"""
 
 import json
+import os
+import socket
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import urllib3
 from datadog_api_client.rest import ClientRetry
@@ -12,13 +18,54 @@ from sandbox.plugins.serve import PluginError
 RETRIED = frozenset({429, *range(500, 600)})
 """The statuses that are tried again, whatever the method."""
 
+DIAL_SECONDS = 30
+"""How long a connection may take to come about; an answer may take for ever."""
 
-class MissingError(Exception):
-    """Datadog has no such thing (any more)."""
+
+class DatadogError(Exception):
+    """There is no good answer; ``path`` is what was asked, where there was any answer at all."""
+
+    path: str | None = None
+    status: int | None = None
+
+    @property
+    def short(self) -> str:
+        """What it is in short, as Go's error says it."""
+        return str(self)
+
+
+class StatusError(DatadogError):
+    """An answer that is no success: ``403 Forbidden`` and its body."""
+
+    def __init__(self, path: str, status: int, reason: str, body: str) -> None:
+        super().__init__(f"{status} {reason}: {body}")
+        self.path, self.status, self._short, self.body = path, status, f"{status} {reason}", body
+
+    @property
+    def short(self) -> str:
+        return self._short
+
+
+class UnreadableError(DatadogError):
+    """An answer that is not JSON."""
+
+    def __init__(self, path: str, content: bytes) -> None:
+        text = content.decode(errors="replace")
+        self._short = _go_json_error(text)
+        super().__init__(f"{self._short}: {text}")
+        self.path = path
+
+    @property
+    def short(self) -> str:
+        return self._short
+
+
+class UrlError(DatadogError):
+    """No answer: Go's ``url.Error``."""
 
 
 class _Backoff(ClientRetry):
-    """As the real plugin: 429 waits for ``X-RateLimit-Reset`` or ``Retry-After``, else ``multiplier * base ** n``."""
+    """As the real plugin: 429 waits for ``X-RateLimit-Reset``, all else for ``base * multiplier ** n``."""
 
     base = 2.0
     multiplier = 2.0
@@ -29,14 +76,11 @@ class _Backoff(ClientRetry):
         return following
 
     def get_backoff_time(self) -> float:
-        return float(self.multiplier * self.base ** (len(self.history) - 1))
+        return float(self.base * self.multiplier ** (len(self.history) - 1))
 
     def get_retry_after(self, response: Any) -> float | None:
-        for header in ("X-RateLimit-Reset", "Retry-After"):
-            if header in response.headers:
-                seconds: float = self.parse_retry_after(response.headers[header])
-                return seconds
-        return None
+        reset = response.headers.get("X-RateLimit-Reset", "") if response.status == 429 else ""
+        return float(reset) if reset.isdigit() else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,36 +93,68 @@ class Client:
     retries: int = 3
     base: float = 2.0
     multiplier: float = 2.0
-    timeout: float = 60.0
-    """Seconds that one request may take."""
     pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(maxsize=16))
 
-    def call(self, doing: str, method: str, path: str, body: Any = None) -> Any:
-        """The parsed answer, None if it is empty; ``doing`` begins the sentence of an error ("error creating monitor").
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The parsed answer, None if it is empty.
 
         Raises:
-            MissingError: a 404.
-            PluginError: anything else that is no success.
+            DatadogError: there is no good one.
         """
         url = self.url.rstrip("/") + path
+        headers = {"DD-API-KEY": self.api_key, "DD-APPLICATION-KEY": self.app_key, "Accept": "application/json"}
+        asked = f'{method.capitalize()} "{url}": '
+        for name, value in headers.items():
+            if any(ord(character) < 32 or ord(character) == 127 for character in value):
+                canonical = "-".join(part.capitalize() for part in name.split("-"))
+                raise UrlError(f'{asked}net/http: invalid header field value for "{canonical}"')
         retry = _Backoff(
             total=self.retries, connect=0, read=0, other=0, status_forcelist=RETRIED, raise_on_status=False
         )
         retry.base, retry.multiplier = self.base, self.multiplier
-        headers = {"DD-API-KEY": self.api_key, "DD-APPLICATION-KEY": self.app_key, "Accept": "application/json"}
+        timeout = urllib3.Timeout(connect=DIAL_SECONDS, read=None)
         try:
             response = self.pool.request(
-                method, url, headers=headers, json=body, retries=retry, timeout=self.timeout, redirect=False
+                method, url, headers=headers, json=body, retries=retry, timeout=timeout, redirect=False
             )
         except urllib3.exceptions.HTTPError as error:
-            cause = getattr(error, "reason", None) or error
-            raise PluginError(f"{doing} from {url}: {cause}") from error
-        if response.status == 404:
-            raise MissingError(f"{doing} from {url}: 404 Not Found: {response.data.decode(errors='replace')}")
+            raise UrlError(asked + _go_network_error(getattr(error, "reason", None) or error, url)) from error
+        shown = path.partition("?")[0]
         if response.status >= 300:
             text = response.data.decode(errors="replace")
-            raise PluginError(f"{doing} from {url}: {response.status} {response.reason}: {text}")
+            raise StatusError(shown, response.status, str(response.reason), text)
         try:
             return json.loads(response.data) if response.data else None
         except ValueError as error:
-            raise PluginError(f"{doing} from {url}: the answer is not JSON: {response.data[:60]!r}") from error
+            raise UnreadableError(shown, response.data) from error
+
+
+def _go_network_error(error: BaseException, url: str) -> str:
+    """Why there was no answer, in Go's words.
+
+    Raises:
+        PluginError: this stand-in doesn't know them.
+    """
+    parts = urlsplit(url)
+    address = f"{parts.hostname}:{parts.port or {'http': 80, 'https': 443}[parts.scheme]}"
+    causes: list[BaseException] = []
+    pending: BaseException | None = error
+    while pending is not None and pending not in causes:
+        causes.append(pending)
+        pending = pending.__cause__ or pending.__context__
+    if name := next((cause for cause in causes if isinstance(cause, socket.gaierror)), None):
+        raise PluginError(f"this stand-in doesn't know what the real plugin says of a name: {name}")
+    if refused := next((cause for cause in causes if isinstance(cause, ConnectionRefusedError)), None):
+        return f"dial tcp {address}: connect: {os.strerror(refused.errno or 0).lower()}"
+    if any(isinstance(cause, ConnectionResetError | urllib3.exceptions.ProtocolError) for cause in causes):
+        return "EOF"
+    if any(type(cause) is urllib3.exceptions.ConnectTimeoutError for cause in causes):
+        return f"dial tcp {address}: i/o timeout"
+    raise PluginError(f"this stand-in doesn't know what the real plugin says of: {error}")
+
+
+def _go_json_error(text: str) -> str:
+    """What encoding/json says of a text that doesn't begin as JSON does."""
+    if not text.strip():
+        return "unexpected end of JSON input"
+    return f"invalid character '{text.strip()[0]}' looking for beginning of value"

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.plugins.datadog.client import Client
-from sandbox.plugins.datadog.kind import Kind, Properties, Shape
+from sandbox.plugins.datadog.client import Client, DatadogError, UnreadableError
+from sandbox.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, Shape, ToldError
 
 COMPUTED = ("id", "author_handle", "author_name", "created_at", "modified_at", "url")
 """What Datadog adds to a dashboard; a difference there is none."""
@@ -49,7 +49,6 @@ def normal(text: str) -> str:
 class DashboardJson(Kind):
     """A dashboard as its JSON."""
 
-    title = "dashboard"
     shape: ClassVar[dict[str, Shape]] = {"dashboard": str, "dashboardLists": [int], "url": str}
     required = frozenset({"dashboard"})
 
@@ -92,17 +91,44 @@ class DashboardJson(Kind):
         }
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
-        answer = client.call("error creating resource", "POST", PATH, _parsed(inputs["dashboard"]))
-        return answer["id"], self._state(answer, inputs)
+        body = _parsed(inputs["dashboard"])
+        body.pop("is_read_only", None)  # the API takes it no more
+        answer = self._ask(client, "error creating resource", "POST", PATH, body)
+        name, outputs = answer["id"], self._state(answer, inputs)
+        try:
+            client.call("GET", f"{PATH}/{name}")  # the real plugin waits until it is there
+        except DatadogError as error:
+            raise HalfMadeError(error.short, name, outputs | {"url": None, "id": name}) from error
+        return name, outputs
+
+    def _ask(self, client: Client, doing: str, method: str, path: str, body: Any = None) -> Any:
+        """As :meth:`ask`; of an answer that is not JSON the real plugin says no more than that."""
+        try:
+            return self.ask(client, doing, method, path, body)
+        except ToldError as error:
+            if isinstance(error.__cause__, UnreadableError):
+                raise ToldError(error.__cause__.short) from error
+            raise
 
     def read(self, client: Client, name: str, old: Properties) -> Properties:
-        return self._state(client.call("error getting dashboard", "GET", f"{PATH}/{name}"), old)
+        try:
+            return self._state(client.call("GET", f"{PATH}/{name}"), old)
+        except DatadogError as error:
+            if error.status == 404:
+                raise MissingError from error
+            raise ToldError(error.short) from error
 
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
-        del old
-        answer = client.call("error updating dashboard", "PUT", f"{PATH}/{name}", _parsed(inputs["dashboard"]))
+        body = _parsed(inputs["dashboard"])
+        body.pop("is_read_only", None)
+        try:
+            answer = self._ask(client, "error updating dashboard", "PUT", f"{PATH}/{name}", body)
+        except ToldError as error:
+            # As if it were done, but for what Datadog would have told: the next run tries it again all the same.
+            planned = self.plan(inputs, old) | {"url": old.get("url"), "id": name}
+            raise HalfMadeError(error.summary, name, planned) from error
         return self._state(answer, inputs)
 
     def delete(self, client: Client, name: str, old: Properties) -> None:
         del old
-        client.call("error deleting dashboard", "DELETE", f"{PATH}/{name}")
+        self.ask(client, "error deleting dashboard", "DELETE", f"{PATH}/{name}")

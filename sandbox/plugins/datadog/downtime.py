@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.plugins.datadog.client import Client, MissingError
-from sandbox.plugins.datadog.kind import Kind, Properties, Shape
-from sandbox.plugins.serve import PluginError
+from sandbox.plugins.datadog.client import Client, DatadogError
+from sandbox.plugins.datadog.kind import Kind, MissingError, Properties, Shape, ToldError
 
 PATH = "/api/v2/downtime"
+DOING = "error retrieving DowntimeSchedule"
+"""What the real plugin says of a create and an update too."""
 NAMES = {
     "displayTimezone": "display_timezone",
     "message": "message",
@@ -26,7 +27,7 @@ COMPUTED = ("displayTimezone", "muteFirstRecoveryNotification", "notifyEndStates
 class DowntimeSchedule(Kind):
     """A downtime, once or recurring."""
 
-    title = "downtime"
+    framework = True
     shape: ClassVar[dict[str, Shape]] = {
         "displayTimezone": str,
         "message": str,
@@ -46,12 +47,17 @@ class DowntimeSchedule(Kind):
             yield "monitorIdentifier", "exactly one of monitorId and monitorTags must be set"
         if ("oneTimeSchedule" in inputs) == ("recurringSchedule" in inputs):
             yield "recurringSchedule", "exactly one of oneTimeSchedule and recurringSchedule must be set"
-        recurring = inputs.get("recurringSchedule", UNKNOWN)
-        if recurring != UNKNOWN and not recurring.get("recurrences"):
-            yield "recurringSchedule.recurrences", "Must provide one or more recurrence definitions"
 
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
         old = old or {}
+        planned = self._planned(inputs, old)
+        if any(not self.same(name, old, planned) for name in self.shape):
+            # To the real plugin, any change leaves open what Datadog decides.
+            planned = self._planned(inputs, {})
+        return planned
+
+    @staticmethod
+    def _planned(inputs: Properties, old: Properties) -> Properties:
         planned = {name: value for name, value in copy.deepcopy(inputs).items() if value is not None}
         for name in COMPUTED:
             planned.setdefault(name, old.get(name, UNKNOWN))
@@ -113,7 +119,7 @@ class DowntimeSchedule(Kind):
     def _state(self, answer: Any) -> Properties:
         attributes = answer["data"]["attributes"]
         if "notify_end_states" not in attributes or "notify_end_types" not in attributes:
-            raise PluginError("error reading downtime: unexpected unknown property value")
+            raise ToldError("unexpected unknown property value")
         outputs = {name: attributes[key] for name, key in NAMES.items() if attributes.get(key) is not None}
         identifier, schedule = attributes["monitor_identifier"], attributes["schedule"]
         if "monitor_id" in identifier:
@@ -134,21 +140,35 @@ class DowntimeSchedule(Kind):
         return outputs
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
-        answer = client.call("error creating downtime", "POST", PATH, self._body(inputs, update=False))
+        self._check(inputs)
+        answer = self.ask(client, DOING, "POST", PATH, self._body(inputs, update=False))
         return answer["data"]["id"], self._state(answer)
 
     def read(self, client: Client, name: str, old: Properties) -> Properties:
+        """What is there; to the real plugin a cancelled one is, for as long as Datadog remembers it."""
         del old
-        answer = client.call("error retrieving DowntimeSchedule", "GET", f"{PATH}/{name}")
-        if answer["data"]["attributes"].get("status") == "canceled":
-            raise MissingError(f"downtime {name} is canceled")
-        return self._state(answer)
+        try:
+            return self._state(self.ask(client, DOING, "GET", f"{PATH}/{name}"))
+        except ToldError as error:
+            if isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404:
+                raise MissingError from error
+            raise
 
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
         del old
+        self._check(inputs)
         body = self._body(inputs, update=True)
-        return self._state(client.call("error updating downtime", "PATCH", f"{PATH}/{name}", body))
+        return self._state(self.ask(client, DOING, "PATCH", f"{PATH}/{name}", body))
+
+    @staticmethod
+    def _check(inputs: Properties) -> None:
+        if "recurringSchedule" in inputs and not inputs["recurringSchedule"].get("recurrences"):
+            raise ToldError("Must provide one or more recurrence definitions", "")
 
     def delete(self, client: Client, name: str, old: Properties) -> None:
         del old
-        client.call("error deleting downtime_schedule", "DELETE", f"{PATH}/{name}")
+        try:
+            self.ask(client, "error deleting downtime_schedule", "DELETE", f"{PATH}/{name}")
+        except ToldError as error:
+            if not (isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404):
+                raise

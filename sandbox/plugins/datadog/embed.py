@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.plugins.datadog.client import Client
-from sandbox.plugins.datadog.kind import Kind, Properties, Shape, snake
+from sandbox.plugins.datadog.client import Client, DatadogError, StatusError, UnreadableError
+from sandbox.plugins.datadog.kind import Kind, MissingError, Properties, Shape, ToldError, snake
 
 LEFT_OUT: Properties = {
     "globalTimeLiveSpan": "1h",
@@ -28,7 +28,7 @@ VARIABLE: dict[str, Shape] = {
 class SecureEmbedDashboard(Kind):
     """A dashboard shared in a page of one's own; the credential is known from its creation only."""
 
-    title = "secure embed"
+    framework = True
     shape: ClassVar[dict[str, Shape]] = {
         "dashboardId": str,
         "title": str,
@@ -41,11 +41,14 @@ class SecureEmbedDashboard(Kind):
     }
     required = frozenset({"dashboardId", "title"})
     replaced_by = frozenset({"dashboardId"})
+    computed = frozenset({"url"})
     secret = frozenset({"credential"})
 
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
-        computed = {name: (old or {}).get(name, UNKNOWN) for name in ("credential", "token", "url")}
-        planned = LEFT_OUT | inputs | computed
+        old = old or {}
+        planned = LEFT_OUT | inputs | {name: old.get(name, UNKNOWN) for name in ("credential", "token")}
+        same = all(planned[name] == old.get(name) for name in self.shape)
+        planned["url"] = old.get("url", UNKNOWN) if same else UNKNOWN  # to the real plugin any change may move it
         if planned["selectableTemplateVars"] != UNKNOWN:
             planned["selectableTemplateVars"] = [self._variable(given) for given in planned["selectableTemplateVars"]]
         return planned
@@ -98,22 +101,43 @@ class SecureEmbedDashboard(Kind):
         dashboard, _, token = name.partition(":")
         return f"/api/v2/dashboard/{dashboard}/shared/secure-embed/{token}"
 
+    def _changing(self, client: Client, doing: str, method: str, path: str, body: Any) -> Any:
+        """The answer to a create or an update, whose errors this type tells in its own way."""
+        summary = f"Error {doing}ing secure embed"
+        try:
+            return client.call(method, path, body)
+        except StatusError as error:
+            raise ToldError(summary, f"API error (status {error.status}): {error.short} — {error.body}") from error
+        except UnreadableError as error:
+            raise ToldError(f"Error parsing {doing}e response", error.short) from error
+        except DatadogError as error:
+            raise ToldError(summary, f"API error (status 0): {error}") from error
+
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
         dashboard = inputs["dashboardId"]
         path = f"/api/v2/dashboard/{dashboard}/shared/secure-embed"
-        answer = client.call("Error creating secure embed", "POST", path, self._body(inputs, "secure_embed_request"))
+        answer = self._changing(client, "creat", "POST", path, self._body(inputs, "secure_embed_request"))
         outputs = self._state(answer, dashboard, {})
         return f"{dashboard}:{outputs['token']}", outputs
 
     def read(self, client: Client, name: str, old: Properties) -> Properties:
-        answer = client.call("Error reading secure embed", "GET", self._path(name))
+        try:
+            answer = client.call("GET", self._path(name))
+        except DatadogError as error:
+            if error.status == 404:
+                raise MissingError from error
+            raise ToldError("Error reading secure embed", error.short) from error
         return self._state(answer, name.partition(":")[0], old)
 
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
         body = self._body(inputs, "secure_embed_update_request")
-        answer = client.call("Error updating secure embed", "PATCH", self._path(name), body)
+        answer = self._changing(client, "updat", "PATCH", self._path(name), body)
         return self._state(answer, inputs["dashboardId"], old)
 
     def delete(self, client: Client, name: str, old: Properties) -> None:
         del old
-        client.call("Error deleting secure embed", "DELETE", self._path(name))
+        try:
+            client.call("DELETE", self._path(name))
+        except DatadogError as error:
+            if error.status != 404:
+                raise ToldError("Error deleting secure embed", error.short) from error

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.plugins.datadog.client import Client
+from sandbox.plugins.datadog.client import Client, DatadogError, UrlError
 
 Properties = dict[str, Any]
 """A resource's inputs or outputs in Pulumi's names, as plain Python; what is not known yet is `UNKNOWN`."""
@@ -49,11 +49,33 @@ def snake(value: Any) -> Any:
             return value
 
 
-class Kind(ABC):
-    """A resource type: its inputs, and how it is created, read, changed and deleted."""
+class MissingError(Exception):
+    """Datadog has no such thing (any more)."""
 
-    title: str
-    """As in errors."""
+
+class ToldError(Exception):
+    """A diagnostic of the real plugin: its summary and, in the newer half, its detail."""
+
+    def __init__(self, summary: str, detail: str = "") -> None:
+        super().__init__(summary, detail)
+        self.summary, self.detail = summary, detail
+
+
+class HalfMadeError(ToldError):
+    """It is there, but something after that failed; ``name`` and ``outputs`` are what the state keeps."""
+
+    def __init__(self, summary: str, name: str, outputs: Properties) -> None:
+        super().__init__(summary)
+        self.name, self.outputs = name, outputs
+
+
+class Kind(ABC):
+    """A resource type: its inputs, and how it is created, read, changed and deleted.
+
+    The real plugin has two halves, which tell, plan and compare differently: ``framework`` says which one it is of.
+    """
+
+    framework: bool = False
     shape: ClassVar[dict[str, Shape]]
     """The inputs."""
     required: frozenset[str]
@@ -61,6 +83,10 @@ class Kind(ABC):
     """Inputs that are added when they are left out."""
     replaced_by: frozenset[str] = frozenset()
     """The properties whose change makes a new resource."""
+    computed: frozenset[str] = frozenset()
+    """Outputs that a change may move, and that a diff then names."""
+    read_back: frozenset[str] = frozenset()
+    """Inputs that a refresh takes from Datadog's answer even where they mean the same."""
     secret: frozenset[str] = frozenset()
     """The outputs that are always secret."""
 
@@ -68,6 +94,26 @@ class Kind(ABC):
         """What is wrong with inputs of the right shape, by property."""
         del inputs
         return iter(())
+
+    def ask(self, client: Client, doing: str, method: str, path: str, body: Any = None) -> Any:
+        """The answer to a request; ``doing`` begins the sentence of an error ("error creating monitor").
+
+        Source: TranslateClientError and FrameworkErrorDiag in
+        https://github.com/DataDog/terraform-provider-datadog/blob/v4.19.0/datadog/internal/utils/utils.go
+
+        Raises:
+            ToldError: there is no good answer.
+        """
+        try:
+            return client.call(method, path, body)
+        except UrlError as error:
+            if self.framework:
+                raise ToldError(doing, f"url.Error: {error} ") from error
+            raise ToldError(f"{doing} (url.Error): {error}") from error
+        except DatadogError as error:
+            if self.framework:
+                raise ToldError(doing, str(error)) from error
+            raise ToldError(f"{doing} from {error.path}: {error}") from error
 
     @abstractmethod
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
@@ -102,5 +148,5 @@ class Kind(ABC):
         """Delete it.
 
         Raises:
-            MissingError: it is gone already.
+            ToldError: Datadog refused; that it is gone already is no success to the real plugin's older half.
         """

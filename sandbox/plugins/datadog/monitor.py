@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.plugins.datadog.client import Client
-from sandbox.plugins.datadog.kind import Kind, Properties, Shape, snake
+from sandbox.plugins.datadog.client import Client, DatadogError
+from sandbox.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, Shape, ToldError, snake
 from sandbox.plugins.serve import has_unknown
 
 THRESHOLDS = {
@@ -73,7 +73,6 @@ def _plain_number(text: str) -> float:
 class Monitor(Kind):
     """A monitor; checked by Datadog at each preview."""
 
-    title = "monitor"
     shape: ClassVar[dict[str, Shape]] = {
         **{name: bool for name, (_, default) in OPTIONS.items() if default is None or isinstance(default, bool)},
         **{name: int for name, (_, default) in OPTIONS.items() if type(default) is int},
@@ -97,8 +96,9 @@ class Monitor(Kind):
         "validate": bool,
     }
     required = frozenset({"message", "name", "query", "type"})
-    defaults: ClassVar[Properties] = {"draftStatus": "published", "includeTags": True}
+    defaults: ClassVar[Properties] = {"draftStatus": "published", "includeTags": True, "requireFullWindow": True}
     replaced_by = frozenset({"type"})
+    read_back = frozenset({"tags", "type"})
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
         for name, value in (inputs.get("monitorThresholds") or {}).items():
@@ -134,6 +134,8 @@ class Monitor(Kind):
             planned[name] = str(inputs.get(name, "")).strip()
         if old is not None:
             planned |= {name: old.get(name) for name in COMPUTED if name not in inputs}
+            if {planned["type"], old.get("type")} <= METRIC_TYPES:
+                planned["type"] = old["type"]
         return planned
 
     @staticmethod
@@ -207,8 +209,6 @@ class Monitor(Kind):
             "variables": None,
             **{name: kept.get(name) for name in ("forceDelete", "ignoreTagKeys", "validate")},
         }
-        if {outputs["type"], kept.get("type")} <= METRIC_TYPES:
-            outputs["type"] = kept["type"]
         if thresholds:
             outputs["monitorThresholds"] = {
                 name: ""
@@ -226,23 +226,42 @@ class Monitor(Kind):
         return outputs
 
     def validate(self, client: Client, inputs: Properties, name: str | None) -> None:
-        if inputs.get("validate") is False or has_unknown(inputs):
+        if inputs.get("validate") is False or UNKNOWN in (inputs.get("query"), inputs.get("type")):
             return
         path = f"{PATH}/{name}/validate" if name else f"{PATH}/validate"
-        client.call("error validating monitor", "POST", path, self._body(inputs))
+        self.ask(client, "error validating monitor", "POST", path, self._body(known(inputs)))
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
-        answer = client.call("error creating monitor", "POST", PATH, self._body(inputs))
+        answer = self.ask(client, "error creating monitor", "POST", PATH, self._body(inputs))
         return str(answer["id"]), self._state(answer, inputs)
 
     def read(self, client: Client, name: str, old: Properties) -> Properties:
-        return self._state(client.call("error getting monitor", "GET", f"{PATH}/{name}?with_assets=true"), old)
+        try:
+            return self._state(self.ask(client, "error getting monitor", "GET", f"{PATH}/{name}?with_assets=true"), old)
+        except ToldError as error:
+            if isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404:
+                raise MissingError from error
+            raise
 
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
-        del old
         body = self._body(inputs) | {"id": int(name)}
-        return self._state(client.call("error updating monitor", "PUT", f"{PATH}/{name}", body), inputs)
+        try:
+            answer = self.ask(client, "error updating monitor", "PUT", f"{PATH}/{name}", body)
+        except ToldError as error:
+            # As if it were done: the next run tries it again all the same.
+            raise HalfMadeError(error.summary, name, self.plan(inputs, old) | {"id": name}) from error
+        return self._state(answer, inputs)
 
     def delete(self, client: Client, name: str, old: Properties) -> None:
         force = "?force=true" if old.get("forceDelete") else ""
-        client.call("error deleting monitor", "DELETE", f"{PATH}/{name}{force}")
+        self.ask(client, "error deleting monitor", "DELETE", f"{PATH}/{name}{force}")
+
+
+def known(inputs: Properties) -> Properties:
+    """Inputs as the real plugin checks them in a preview: of what is not known yet, nothing; a text is empty."""
+    empty: Properties = {"message": "", "name": ""}
+    return {
+        name: empty.get(name) if has_unknown(value) else value
+        for name, value in inputs.items()
+        if not has_unknown(value) or name in empty
+    }

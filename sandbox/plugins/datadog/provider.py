@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from pulumi.provider.experimental.property_value import PropertyValue
 from pulumi.provider.experimental.provider import (
@@ -24,13 +25,22 @@ from pulumi.provider.experimental.provider import (
     UpdateResponse,
 )
 
-from sandbox.plugins.datadog.client import Client, MissingError
+from sandbox.plugins.datadog.client import Client, DatadogError
 from sandbox.plugins.datadog.dashboard import DashboardJson
 from sandbox.plugins.datadog.downtime import DowntimeSchedule
 from sandbox.plugins.datadog.embed import SecureEmbedDashboard
-from sandbox.plugins.datadog.kind import Kind, Properties, misfits
+from sandbox.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, ToldError, misfits
 from sandbox.plugins.datadog.monitor import Monitor
-from sandbox.plugins.serve import Engine, PluginError, boxed, changes, check_names, has_unknown, plain_map
+from sandbox.plugins.serve import (
+    Engine,
+    HalfDoneError,
+    PluginError,
+    boxed,
+    changes,
+    check_names,
+    has_unknown,
+    plain_map,
+)
 
 KINDS: dict[str, Kind] = {
     "datadog:index/dashboardJson:DashboardJson": DashboardJson(),
@@ -40,11 +50,14 @@ KINDS: dict[str, Kind] = {
 }
 
 ENVIRONMENT = {
-    "apiKey": ("DATADOG_API_KEY", "DD_API_KEY"),
-    "appKey": ("DATADOG_APP_KEY", "DD_APP_KEY"),
-    "apiUrl": ("DATADOG_HOST", "DD_HOST"),
+    "apiKey": ("DD_API_KEY", "DATADOG_API_KEY"),
+    "appKey": ("DD_APP_KEY", "DATADOG_APP_KEY"),
+    "apiUrl": ("DD_HOST", "DATADOG_HOST"),
 }
-"""Where a setting is looked for that the configuration leaves out."""
+"""Where a setting is looked for that the configuration leaves out, in this order.
+
+Source: https://github.com/DataDog/terraform-provider-datadog/blob/v4.19.0/datadog/internal/utils/utils.go
+"""
 
 SETTINGS = {
     *ENVIRONMENT,
@@ -59,13 +72,29 @@ ENGINES_OWN = {"version", "pluginDownloadURL"}
 """What the engine adds to a provider's inputs."""
 
 DEFAULT_URL = "https://api.datadoghq.com"
-NO_KEYS = "api_key and app_key must be set unless validate = false"
+NO_KEYS = "api_key and app_key, bearer_token, or orgUUID must be set unless validate = false"
 BAD_KEYS = (
     "Invalid or missing credentials provided to the Datadog Provider. "
     "Please confirm your API and APP keys are valid and are for the correct region, see "
     "https://www.terraform.io/docs/providers/datadog/ for more information on providing credentials for the Datadog "
     "Provider"
 )
+
+DEFAULTS = "__defaults"
+"""The key under which the real plugin's older half notes which inputs it added, in each object."""
+
+LOGGED = "  sdk-v2/provider2.go:571: sdk.helper_schema: {}: provider=datadog@5.17.0"
+"""How the older half's errors appear a first time. Source: pulumi-terraform-bridge v3.135.0, internal/logging"""
+
+
+def one(text: str) -> str:
+    """An error of the older half. Source: https://github.com/hashicorp/go-multierror format.go"""
+    return f"1 error occurred:\n\t* {text}\n\n"
+
+
+def two(first: str, second: str) -> str:
+    """An error of both halves."""
+    return f"2 errors occurred:\n\t* {one(first)}\n\t* {second}\n\n"
 
 
 def _kind(urn: str) -> Kind:
@@ -83,6 +112,41 @@ def _outputs(kind: Kind, outputs: Properties, inputs: Mapping[str, PropertyValue
     return {name: boxed(value, secret=name in secret) for name, value in outputs.items()}
 
 
+def _with_defaults(value: Any, added: list[str]) -> Any:
+    """Inputs as the older half gives them back: every object says which entries it ``added``."""
+    if isinstance(value, Mapping):
+        return {DEFAULTS: added, **{name: _with_defaults(entry, []) for name, entry in value.items()}}
+    return [_with_defaults(entry, []) for entry in value] if isinstance(value, list) else value
+
+
+def _plain(values: Mapping[str, PropertyValue]) -> Properties:
+    """Properties as plain Python, without what the real plugin notes for itself."""
+    found: Properties = _without_notes(plain_map(values))
+    return found
+
+
+def _without_notes(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_notes(entry) for name, entry in value.items() if name != DEFAULTS}
+    return [_without_notes(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _leaves(path: str, old: Any, new: Any) -> dict[str, tuple[bool, bool]]:
+    """Where two values of a property differ, as the older half names it, each with: was there, is there now."""
+    found: dict[str, tuple[bool, bool]] = {}
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in sorted(old.keys() | new.keys()):
+            found |= _leaves(f"{path}.{name}", old.get(name), new.get(name))
+        return found
+    if isinstance(old, list) and isinstance(new, list):
+        for number in range(max(len(old), len(new))):
+            pair = [values[number] if number < len(values) else None for values in (old, new)]
+            found |= _leaves(f"{path}[{number}]", *pair)
+        return found
+    was, now = old is not None, new not in (None, "")
+    return {} if old == new or not (was or now) else {path: (was, now)}
+
+
 def _pruned(value: Any) -> Any:
     """An output as an input: without what is empty, as a program would leave it out."""
     if isinstance(value, Mapping):
@@ -94,7 +158,7 @@ class Datadog(Provider):
     """The stand-in datadog plugin."""
 
     def __init__(self, engine: Engine) -> None:
-        del engine
+        self._engine = engine
         self._client: Client | None = None
 
     async def check_config(self, request: CheckRequest) -> CheckResponse:
@@ -110,7 +174,12 @@ class Datadog(Provider):
         if not has_unknown(settings):
             validate = str(settings.get("validate", True)).lower() != "false"
             if validate and not (settings.get("apiKey") and settings.get("appKey")):
-                raise PluginError(NO_KEYS)
+                await self._engine.log("", f"[ERROR] : {NO_KEYS}", severity="error")
+                raise PluginError(two(NO_KEYS, f"{NO_KEYS}: "))
+            if (url := settings.get("apiUrl")) and not (urlsplit(url).scheme and urlsplit(url).netloc):
+                said = f"API URL '{url}' missing protocol or host"
+                await self._engine.log("", f"[ERROR] {said}: invalid API URL", severity="error")
+                raise PluginError(two(f"missing protocol or host : {url}", f"invalid API URL: {said}"))
             self._client = _client(settings)
             if validate:
                 await asyncio.to_thread(_validate_keys, self._client)
@@ -124,7 +193,7 @@ class Datadog(Provider):
     async def check(self, request: CheckRequest) -> CheckResponse:
         kind = _kind(request.urn)
         given = {name: value for name, value in request.new_inputs.items() if value.value is not None}
-        inputs = plain_map(given)
+        inputs = _plain(given)
         missing = [
             CheckFailure(name, f"Missing required property '{name}'") for name in sorted(kind.required - set(inputs))
         ]
@@ -132,49 +201,84 @@ class Datadog(Provider):
         if not (missing or wrong):
             wrong = [CheckFailure(path, reason) for path, reason in kind.problems(inputs)]
         added = {name: boxed(value) for name, value in kind.defaults.items() if name not in given}
-        return CheckResponse(given | added, missing + wrong)
+        checked = {name: value for name, value in given.items() if name != DEFAULTS} | added
+        if not kind.framework:
+            checked = {name: self._noted(value) for name, value in checked.items()}
+            checked[DEFAULTS] = boxed(sorted(added))
+        return CheckResponse(checked, missing + wrong)
 
-    async def _validate(self, kind: Kind, inputs: Properties, name: str | None) -> None:
-        if self._client is None:
-            return
+    @staticmethod
+    def _noted(value: PropertyValue) -> PropertyValue:
+        """An input with the notes of the older half, if there is an object in it that is no secret."""
+        if not isinstance(value.value, Mapping) or value.contains_secret() or has_unknown(value):
+            return value
+        return boxed(_with_defaults(plain_map(value.value), []))
+
+    async def _tell(self, kind: Kind, urn: str, error: ToldError) -> str:
+        """Log an error as the real plugin does, and give what it answers besides."""
+        if kind.framework:
+            await self._engine.log(urn, f"[ERROR] {error.detail}: {error.summary}", severity="error")
+            return f"{error.summary}: {error.detail}"
+        await self._engine.log(urn, LOGGED.format(error.summary), severity="error")
+        return one(error.summary)
+
+    async def _do(self, kind: Kind, urn: str, doing: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Ask Datadog something; ``doing`` is what the older half puts before an error.
+
+        Raises:
+            PluginError: in the real plugin's words.
+        """
         try:
-            await asyncio.to_thread(kind.validate, self._client, inputs, name)
-        except MissingError as error:
-            raise PluginError(str(error)) from error
+            return await asyncio.to_thread(function, *arguments)
+        except HalfMadeError as error:
+            verb = doing or "creating"
+            reason = f"{verb} {urn}: {await self._tell(kind, urn, error)}"
+            raise HalfDoneError(reason, error.name, _outputs(kind, error.outputs, {})) from error
+        except ToldError as error:
+            said = await self._tell(kind, urn, error)
+            raise PluginError(f"{doing} {urn}: {said}" if doing and not kind.framework else said) from error
+
+    async def _validate(self, kind: Kind, urn: str, inputs: Properties, name: str | None) -> None:
+        if self._client is not None:
+            await self._do(kind, urn, "diffing", kind.validate, self._client, inputs, name)
 
     async def diff(self, request: DiffRequest) -> DiffResponse:
-        kind, old, inputs = _kind(request.urn), plain_map(request.old_state), plain_map(request.new_inputs)
+        kind, old, inputs = _kind(request.urn), _plain(request.old_state), _plain(request.new_inputs)
         planned = kind.plan(inputs, old)
-        changed = {
-            name: (old.get(name) is not None, planned.get(name) is not None, name in kind.replaced_by)
-            for name in sorted(kind.shape)
-            if not kind.same(name, old, planned)
+        names = [name for name in sorted({*kind.shape, *kind.computed}) if not kind.same(name, old, planned)]
+        replaces = [name for name in names if name in kind.replaced_by]
+        await self._validate(kind, request.urn, inputs, None if replaces else request.resource_id)
+        if kind.framework:
+            return DiffResponse(changes=bool(names), replaces=replaces, diffs=names)
+        leaves = {
+            path: (*there, name in replaces)
+            for name in names
+            for path, there in (_leaves(name, old.get(name), planned.get(name)) or {name: (True, True)}).items()
         }
-        replaces = any(replaces for _, _, replaces in changed.values())
-        await self._validate(kind, inputs, None if replaces else request.resource_id)
-        return changes(changed)
+        answer = changes(leaves, input_diff=False)
+        answer.diffs, answer.replaces, answer.stables = names, replaces, sorted(kind.replaced_by - {*replaces})
+        return answer
 
     async def create(self, request: CreateRequest) -> CreateResponse:
-        kind, inputs = _kind(request.urn), plain_map(request.properties)
-        await self._validate(kind, inputs, None)
+        kind, inputs = _kind(request.urn), _plain(request.properties)
+        await self._validate(kind, request.urn, inputs, None)
         if request.preview:
             return CreateResponse(None, _outputs(kind, kind.plan(inputs, None), request.properties))
-        try:
-            name, outputs = await asyncio.to_thread(kind.create, self._connected(), inputs)
-        except MissingError as error:
-            raise PluginError(str(error)) from error
+        name, outputs = await self._do(kind, request.urn, "", kind.create, self._connected(), inputs)
         return CreateResponse(name, _outputs(kind, outputs | {"id": name}, request.properties))
 
     async def read(self, request: ReadRequest) -> ReadResponse:
-        kind, old, given = _kind(request.urn), plain_map(request.properties), plain_map(request.inputs)
+        kind, old, given = _kind(request.urn), _plain(request.properties), _plain(request.inputs)
         try:
-            outputs = await asyncio.to_thread(kind.read, self._connected(), request.resource_id, old)
+            outputs = await self._do(
+                kind, request.urn, "refreshing", kind.read, self._connected(), request.resource_id, old
+            )
         except MissingError:
             return ReadResponse(None)
         kept = dict(request.inputs)
         if given:  # a refresh: an input stays as it was written, unless Datadog has something else now
             planned = kind.plan(given, outputs)
-            moved = {name for name in given if not kind.same(name, outputs, planned)}
+            moved = {name for name in given if not kind.same(name, outputs, planned) or name in kind.read_back}
         else:  # an import
             moved = {name for name in kind.shape if outputs.get(name) not in (None, "", [], {})}
         fresh = _outputs(kind, {name: _pruned(outputs.get(name)) for name in moved}, request.inputs)
@@ -182,24 +286,19 @@ class Datadog(Provider):
         return ReadResponse(request.resource_id, _outputs(kind, outputs | {"id": request.resource_id}, kept), inputs)
 
     async def update(self, request: UpdateRequest) -> UpdateResponse:
-        kind, inputs, old = _kind(request.urn), plain_map(request.news), plain_map(request.olds)
+        kind, inputs, old = _kind(request.urn), _plain(request.news), _plain(request.olds)
         if request.preview:
             return UpdateResponse(_outputs(kind, kind.plan(inputs, old) | {"id": request.resource_id}, request.news))
-        await self._validate(kind, inputs, request.resource_id)
-        try:
-            outputs = await asyncio.to_thread(kind.update, self._connected(), request.resource_id, inputs, old)
-        except MissingError as error:
-            raise PluginError(
-                f"{error}: run `pulumi refresh`, since Datadog has no such {kind.title} any more"
-            ) from error
+        await self._validate(kind, request.urn, inputs, request.resource_id)
+        arguments = (self._connected(), request.resource_id, inputs, old)
+        outputs = await self._do(kind, request.urn, "updating", kind.update, *arguments)
         return UpdateResponse(_outputs(kind, outputs | {"id": request.resource_id}, request.news))
 
     async def delete(self, request: DeleteRequest) -> None:
+        """Delete it. That it is gone already is an error to the older half, as docs/operating.md says."""
         kind = _kind(request.urn)
-        try:
-            await asyncio.to_thread(kind.delete, self._connected(), request.resource_id, plain_map(request.properties))
-        except MissingError:
-            return  # what is gone needs no deleting
+        arguments = (self._connected(), request.resource_id, _plain(request.properties))
+        await self._do(kind, request.urn, "deleting", kind.delete, *arguments)
 
 
 def _client(settings: Properties) -> Client:
@@ -211,18 +310,13 @@ def _client(settings: Properties) -> Client:
         retries=int(settings.get("httpClientRetryMaxRetries", 3)) if enabled else 0,
         base=float(settings.get("httpClientRetryBackoffBase", 2)),
         multiplier=float(settings.get("httpClientRetryBackoffMultiplier", 2)),
-        timeout=float(settings.get("httpClientRetryTimeout", 60)),
     )
 
 
 def _validate_keys(client: Client) -> None:
     try:
-        answer = client.call("error validating credentials", "GET", "/api/v1/validate")
-    except PluginError as error:
-        if ": 401 " in str(error) or ": 403 " in str(error):
-            raise PluginError(BAD_KEYS) from error
-        raise
-    except MissingError as error:
-        raise PluginError(f"{error}: is apiUrl that of Datadog's API?") from error
+        answer = client.call("GET", "/api/v1/validate")
+    except DatadogError as error:
+        raise PluginError(one(error.short)) from error
     if not (isinstance(answer, dict) and answer.get("valid")):
-        raise PluginError(BAD_KEYS)
+        raise PluginError(one(BAD_KEYS))

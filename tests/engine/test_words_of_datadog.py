@@ -1,0 +1,378 @@
+"""What the Datadog plugin says, keeps and compares, real or stand-in: whichever the engine would run.
+
+Sources: terraform-provider-datadog v4.19.0 (datadog/resource_datadog_monitor.go, resource_datadog_dashboard_json.go,
+fwprovider/resource_datadog_downtime_schedule.go, resource_datadog_secure_embed_dashboard.go, internal/utils/utils.go);
+datadog-api-client-go v2.64.0 (api/datadog/client.go); pulumi-terraform-bridge v3.135.0 (pkg/tfbridge/provider.go,
+pkg/pf/tfbridge/provider_diagnostics.go); and what the plugin built from these was seen to answer.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from sandbox.datadog import API_KEY, APP_KEY, Account
+from sandbox.datadog.account import Fault
+from tests.engine.plugin import UNKNOWN, Plugin, PluginFailedError, plugin, secret, urn
+
+MONITOR = "watchpost:datadog:MetricMonitor$datadog:index/monitor:Monitor"
+DASHBOARD = "watchpost:datadog:Timeboards$datadog:index/dashboardJson:DashboardJson"
+DOWNTIME = "watchpost:datadog:OfficeHoursDowntimes$datadog:index/downtimeSchedule:DowntimeSchedule"
+EMBED = "watchpost:datadog:SharedDashboard$datadog:index/secureEmbedDashboard:SecureEmbedDashboard"
+
+QUERY = "avg(last_5m):avg:my_metric{*} by {host} > 800"
+A_MONITOR: dict[str, Any] = {
+    "name": "m", "type": "metric alert", "query": QUERY, "message": "text", "tags": ["b:2", "a:1"],
+    "monitorThresholds": {"critical": "800", "warning": "500"}, "notifyNoData": True, "noDataTimeframe": 10,
+}  # fmt: skip
+WIDGET = {"definition": {"type": "note", "content": "text"}}
+A_DASHBOARD = {"dashboard": json.dumps({"title": "t", "layout_type": "ordered", "widgets": [WIDGET]})}
+WEEKLY = {"rrule": "FREQ=WEEKLY;INTERVAL=1;BYDAY=MO", "duration": "14h", "start": "2090-01-02T19:00:00"}
+
+REFUSED = '{"errors": ["ordered fault"]}'
+GARBAGE = "invalid character '<' looking for beginning of value"
+
+
+def doubled(text: str) -> str:
+    """An error of the plugin's older half, as it answers it."""
+    return f"1 error occurred:\n\t* {text}\n\n"
+
+
+def logged(text: str) -> str:
+    """The same, as it logs it."""
+    return f"  sdk-v2/provider2.go:571: sdk.helper_schema: {text}: provider=datadog@5.17.0"
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    account = Account.start(tmp_path_factory.mktemp("datadog"))
+    try:
+        yield account
+    finally:
+        account.stop()
+
+
+@pytest.fixture(scope="module")
+def datadog(account: Account) -> Iterator[Plugin]:
+    with plugin("datadog") as running:
+        running.configure(apiKey=API_KEY, appKey=APP_KEY, apiUrl=account.url)
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _no_fault_is_left(account: Account, datadog: Plugin) -> Iterator[None]:
+    datadog.log()
+    yield
+    account.clear_faults()
+
+
+class Thing:
+    """Something that was made, with all that the engine keeps of it."""
+
+    def __init__(self, datadog: Plugin, kind: str, inputs: dict[str, Any]) -> None:
+        self.plugin, self.kind = datadog, kind
+        self.inputs, _ = datadog.check(kind, inputs)
+        self.id, self.state = datadog.create(kind, inputs)
+
+    def update(self, **changes: Any) -> dict[str, Any]:
+        return self.plugin.update(self.kind, self.id, self.state, {**self.inputs, **changes}, self.inputs)
+
+    def diff(self, **changes: Any) -> Any:
+        inputs, _ = self.plugin.check(self.kind, {**self.inputs, **changes})
+        return self.plugin.diff(self.kind, self.id, self.state, inputs, self.inputs)
+
+    def read(self) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        return self.plugin.read(self.kind, self.id, self.state, self.inputs)
+
+    def delete(self) -> None:
+        self.plugin.delete(self.kind, self.id, self.state, self.inputs)
+
+
+@pytest.fixture(scope="module")
+def monitor(datadog: Plugin) -> Thing:
+    return Thing(datadog, MONITOR, {**A_MONITOR, "name": "the monitor"})
+
+
+@pytest.fixture(scope="module")
+def dashboard(datadog: Plugin) -> Thing:
+    return Thing(datadog, DASHBOARD, A_DASHBOARD)
+
+
+@pytest.fixture(scope="module")
+def downtime(datadog: Plugin, monitor: Thing) -> Thing:
+    return Thing(datadog, DOWNTIME, a_downtime(monitor))
+
+
+@pytest.fixture(scope="module")
+def embed(datadog: Plugin, dashboard: Thing) -> Thing:
+    return Thing(datadog, EMBED, {"dashboardId": dashboard.id, "title": "shared"})
+
+
+def a_downtime(monitor: Thing) -> dict[str, Any]:
+    return {
+        "monitorIdentifier": {"monitorId": int(monitor.id)}, "scope": "*", "message": "text",
+        "displayTimezone": "Europe/Paris", "recurringSchedule": {"timezone": "Europe/Paris", "recurrences": [WEEKLY]},
+    }  # fmt: skip
+
+
+def failure(function: Callable[[], object]) -> PluginFailedError:
+    with pytest.raises(PluginFailedError) as caught:
+        function()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (403, "403 Forbidden"),
+        (404, "404 Not Found"),
+        ("cut", 'Get "{url}/api/v1/validate": EOF'),
+        ("garbage", GARBAGE),
+    ],
+)
+def test_keys_that_are_refused_and_an_api_that_does_not_answer(account: Account, fault: Fault, said: str) -> None:
+    account.fault("GET", "/api/v1/validate", fault, times=9)
+    with plugin("datadog") as fresh:
+        error = failure(lambda: fresh.configure(apiKey=API_KEY, appKey=APP_KEY, apiUrl=account.url))
+    assert error.text == doubled(said.format(url=account.url))
+
+
+def test_settings_that_can_be_none(account: Account) -> None:
+    with plugin("datadog") as fresh:
+        error = failure(lambda: fresh.configure(apiKey=API_KEY, appKey=APP_KEY, apiUrl="http://127.0.0.1:1"))
+    refused = "dial tcp 127.0.0.1:1: connect: connection refused"
+    assert error.text == doubled(f'Get "http://127.0.0.1:1/api/v1/validate": {refused}')
+    with plugin("datadog") as fresh:
+        error = failure(lambda: fresh.configure(apiKey=f"{API_KEY}\n", appKey=APP_KEY, apiUrl=account.url))
+    invalid = 'net/http: invalid header field value for "Dd-Api-Key"'
+    assert error.text == doubled(f'Get "{account.url}/api/v1/validate": {invalid}')
+    with plugin(
+        "datadog", dict.fromkeys(("DD_API_KEY", "DD_APP_KEY", "DATADOG_API_KEY", "DATADOG_APP_KEY"), "")
+    ) as fresh:
+        error = failure(lambda: fresh.configure(apiUrl=account.url))
+    missing = "api_key and app_key, bearer_token, or orgUUID must be set unless validate = false"
+    assert error.text == f"2 errors occurred:\n\t* {doubled(missing)}\n\t* {missing}: \n\n"
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_the_environment_is_looked_into_in_this_order(account: Account, second: bool) -> None:
+    good, bad = {"API_KEY": API_KEY, "APP_KEY": APP_KEY, "HOST": account.url}, {"API_KEY": "fake-other"}
+    first, other = ({}, good) if second else (good, bad)
+    variables = {f"DD_{key}": first.get(key, "") for key in good} | {
+        f"DATADOG_{key}": other.get(key, "") for key in good
+    }
+    with plugin("datadog", variables) as fresh:
+        fresh.configure()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (403, f"error creating monitor from /api/v1/monitor: 403 Forbidden: {REFUSED}"),
+        ("cut", 'error creating monitor (url.Error): Post "{url}/api/v1/monitor": EOF'),
+        ("garbage", f"error creating monitor from /api/v1/monitor: {GARBAGE}: <html>not JSON, as ordered</html>"),
+    ],
+)
+def test_a_monitor_that_is_not_made(datadog: Plugin, account: Account, fault: Fault, said: str) -> None:
+    said = said.replace("{url}", account.url)
+    account.fault("POST", "/api/v1/monitor", fault)
+    error = failure(lambda: datadog.create(MONITOR, A_MONITOR))
+    assert (error.text, error.reasons) == (doubled(said), ())
+    assert datadog.log() == [logged(said)]
+
+
+def test_four_requests_and_no_more_of_one_that_is_told_to_wait(datadog: Plugin, account: Account) -> None:
+    account.fault("POST", "/api/v1/monitor", 429, headers={"X-RateLimit-Reset": "0"}, times=9)
+    before = len(account.requests())
+    error = failure(lambda: datadog.create(MONITOR, A_MONITOR))
+    assert error.text == doubled(f"error creating monitor from /api/v1/monitor: 429 Too Many Requests: {REFUSED}")
+    posts = [request for request in account.requests()[before:] if request["path"] == "/api/v1/monitor"]
+    assert len(posts) == 4
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_a_monitor_that_does_not_do_is_told_before_it_is_made(datadog: Plugin, account: Account, preview: bool) -> None:
+    account.fault("POST", "/api/v1/monitor/validate", 400)
+    said = f"error validating monitor from /api/v1/monitor/validate: 400 Bad Request: {REFUSED}"
+    error = failure(lambda: datadog.create(MONITOR, A_MONITOR, preview=preview))
+    assert error.text == f"diffing {urn(MONITOR)}: {doubled(said)}"
+    assert datadog.log() == [logged(said)]
+
+
+def test_what_is_not_known_yet_is_empty_where_a_preview_checks_the_monitor(datadog: Plugin, account: Account) -> None:
+    datadog.create(MONITOR, {**A_MONITOR, "message": UNKNOWN, "tags": ["a:1", UNKNOWN]}, preview=True)
+    body = account.requests()[-1]["body"]
+    assert (body["message"], body["tags"], body["name"]) == ("", [], "m")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (403, f"error creating resource from /api/v1/dashboard: 403 Forbidden: {REFUSED}"),
+        ("cut", 'error creating resource (url.Error): Post "{url}/api/v1/dashboard": EOF'),
+        ("garbage", GARBAGE),
+    ],
+)
+def test_a_dashboard_that_is_not_made(datadog: Plugin, account: Account, fault: Fault, said: str) -> None:
+    said = said.replace("{url}", account.url)
+    account.fault("POST", "/api/v1/dashboard", fault)
+    error = failure(lambda: datadog.create(DASHBOARD, A_DASHBOARD))
+    assert (error.text, error.reasons) == (doubled(said), ())
+    assert datadog.log() == [logged(said)]
+
+
+def test_a_dashboard_that_is_made_but_cannot_be_seen_is_kept(datadog: Plugin, account: Account) -> None:
+    account.fault("GET", "/api/v1/dashboard/*", 403)
+    error = failure(lambda: datadog.create(DASHBOARD, A_DASHBOARD))
+    assert error.text == f"creating {urn(DASHBOARD)}: {doubled('403 Forbidden')}"
+    assert error.reasons == (error.text,)
+    assert error.state["id"] == account.dashboards()[-1]["id"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "detail"),
+    [
+        (403, f"403 Forbidden: {REFUSED}"),
+        ("cut", 'url.Error: Post "{url}/api/v2/downtime": EOF '),
+        ("garbage", f"{GARBAGE}: <html>not JSON, as ordered</html>"),
+    ],
+)
+def test_a_downtime_that_is_not_made(
+    datadog: Plugin, account: Account, monitor: Thing, fault: Fault, detail: str
+) -> None:
+    detail = detail.replace("{url}", account.url)
+    account.fault("POST", "/api/v2/downtime", fault)
+    error = failure(lambda: datadog.create(DOWNTIME, a_downtime(monitor)))
+    assert error.text == f"error retrieving DowntimeSchedule: {detail}"
+    assert datadog.log() == [f"[ERROR] {detail}: error retrieving DowntimeSchedule"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "summary", "detail"),
+    [
+        (403, "Error creating secure embed", f"API error (status 403): 403 Forbidden — {REFUSED}"),
+        ("cut", "Error creating secure embed", 'API error (status 0): Post "{url}": EOF'),
+        ("garbage", "Error parsing create response", GARBAGE),
+    ],
+)
+def test_an_embed_that_is_not_made(
+    datadog: Plugin, account: Account, dashboard: Thing, fault: Fault, summary: str, detail: str
+) -> None:
+    path = f"/api/v2/dashboard/{dashboard.id}/shared/secure-embed"
+    detail = detail.replace("{url}", f"{account.url}{path}")
+    account.fault("POST", path, fault)
+    error = failure(lambda: datadog.create(EMBED, {"dashboardId": dashboard.id, "title": "shared"}))
+    assert error.text == f"{summary}: {detail}"
+    assert datadog.log() == [f"[ERROR] {detail}: {summary}"]
+
+
+def test_an_update_of_the_older_half_that_fails_is_kept_as_if_it_were_done(
+    account: Account, monitor: Thing, dashboard: Thing
+) -> None:
+    account.fault("PUT", "/api/v1/*", 403, times=2)
+    error = failure(lambda: monitor.update(message="other"))
+    said = f"error updating monitor from /api/v1/monitor/{monitor.id}: 403 Forbidden: {REFUSED}"
+    assert error.text == f"updating {urn(MONITOR)}: {doubled(said)}"
+    assert error.reasons == (error.text,)
+    assert error.state["message"] == "other"
+    error = failure(lambda: dashboard.update(dashboard=A_DASHBOARD["dashboard"].replace('"t"', '"u"')))
+    said = f"error updating dashboard from /api/v1/dashboard/{dashboard.id}: 403 Forbidden: {REFUSED}"
+    assert error.text == f"updating {urn(DASHBOARD)}: {doubled(said)}"
+    assert json.loads(error.state["dashboard"])["title"] == "u"
+
+
+def test_an_update_of_the_newer_half_that_fails_is_not(account: Account, downtime: Thing, embed: Thing) -> None:
+    account.fault("PATCH", "/api/v2/*", 403, times=2)
+    error = failure(lambda: downtime.update(message="other"))
+    assert (error.text, error.reasons) == (f"error retrieving DowntimeSchedule: 403 Forbidden: {REFUSED}", ())
+    error = failure(lambda: embed.update(title="other"))
+    said = f"API error (status 403): 403 Forbidden — {REFUSED}"
+    assert (error.text, error.reasons) == (f"Error updating secure embed: {said}", ())
+
+
+def test_a_monitor_reads_back_as_a_query_alert_and_its_inputs_follow(monitor: Thing) -> None:
+    assert monitor.state["type"] == "query alert"
+    assert monitor.state["tags"] == ["a:1", "b:2"]
+    name, state, inputs = monitor.read()
+    assert (name, state["type"], inputs["type"], inputs["tags"]) == (
+        monitor.id,
+        "query alert",
+        "query alert",
+        ["a:1", "b:2"],
+    )
+    assert inputs["message"] == "text"
+
+
+def test_the_older_half_notes_in_its_inputs_what_it_added(monitor: Thing, dashboard: Thing, downtime: Thing) -> None:
+    assert monitor.inputs["__defaults"] == ["draftStatus", "includeTags", "requireFullWindow"]
+    assert monitor.inputs["monitorThresholds"]["__defaults"] == []
+    assert dashboard.inputs["__defaults"] == []
+    assert "__defaults" not in downtime.inputs
+
+
+def test_an_embed_s_credential_is_a_secret(embed: Thing) -> None:
+    assert embed.state["credential"] == secret(embed.state["credential"]["value"])
+
+
+@pytest.mark.parametrize("fixture", ["monitor", "dashboard", "downtime", "embed"])
+def test_nothing_changed_is_no_difference(request: pytest.FixtureRequest, fixture: str) -> None:
+    thing: Thing = request.getfixturevalue(fixture)
+    assert thing.diff().changes == 1  # none
+
+
+def test_a_difference_of_the_older_half_names_the_entry(monitor: Thing, dashboard: Thing) -> None:
+    answer = monitor.diff(monitorThresholds={"critical": "800", "warning": "400"})
+    assert (list(answer.diffs), list(answer.detailedDiff)) == (["monitorThresholds"], ["monitorThresholds.warning"])
+    assert not answer.detailedDiff["monitorThresholds.warning"].inputDiff
+    assert list(monitor.diff(type="event-v2 alert").replaces) == ["type"]
+    answer = dashboard.diff(dashboard=A_DASHBOARD["dashboard"].replace('"t"', '"u"'))
+    assert list(answer.detailedDiff) == ["dashboard"]
+
+
+def test_a_difference_of_the_newer_half_names_what_datadog_decides_besides(downtime: Thing, embed: Thing) -> None:
+    answer = downtime.diff(message="other")
+    decided = ["muteFirstRecoveryNotification", "notifyEndStates", "notifyEndTypes"]
+    assert (list(answer.diffs), list(answer.detailedDiff)) == (["message", *decided], [])
+    assert list(embed.diff(title="other").diffs) == ["title", "url"]
+    answer = embed.diff(dashboardId="abc-def-ghi")
+    assert (list(answer.diffs), list(answer.replaces)) == (["dashboardId", "url"], ["dashboardId"])
+
+
+def test_a_delete_that_is_refused(account: Account, monitor: Thing, downtime: Thing, embed: Thing) -> None:
+    account.fault("DELETE", "*", 403, times=3)
+    said = f"error deleting monitor from /api/v1/monitor/{monitor.id}: 403 Forbidden: {REFUSED}"
+    assert failure(monitor.delete).text == f"deleting {urn(MONITOR)}: {doubled(said)}"
+    assert failure(downtime.delete).text == f"error deleting downtime_schedule: 403 Forbidden: {REFUSED}"
+    assert failure(embed.delete).text == "Error deleting secure embed: 403 Forbidden"
+
+
+def test_what_is_gone_is_an_error_to_the_older_half_and_none_to_the_newer(
+    monitor: Thing, dashboard: Thing, downtime: Thing, embed: Thing
+) -> None:
+    """The last of the tests: it takes away what they share."""
+    for thing in (downtime, embed):
+        thing.delete()
+        thing.delete()
+    assert downtime.read()[0] == downtime.id  # cancelled, but readable
+    assert embed.read()[0] == ""
+    missing = '404 Not Found: {"errors": ["Downtime not found"]}'
+    assert failure(lambda: downtime.update(message="other")).text.startswith(
+        ("error retrieving DowntimeSchedule: 400 Bad Request: ", f"error retrieving DowntimeSchedule: {missing}")
+    )
+    for thing, kind, path, said in (
+        (monitor, "monitor", f"/api/v1/monitor/{monitor.id}", "Monitor not found"),
+        (dashboard, "dashboard", f"/api/v1/dashboard/{dashboard.id}", f"Dashboard with ID {dashboard.id} not found"),
+    ):
+        thing.delete()
+        gone = f'404 Not Found: {{"errors": ["{said}"]}}'
+        error = failure(thing.delete)
+        assert error.text == f"deleting {urn(thing.kind)}: {doubled(f'error deleting {kind} from {path}: {gone}')}"
+        assert thing.read()[0] == ""
+    gone = f"/api/v1/monitor/{monitor.id}/validate: 404 Not Found: " + '{"errors": ["Monitor not found"]}'
+    assert failure(monitor.diff).text == f"diffing {urn(MONITOR)}: {doubled(f'error validating monitor from {gone}')}"
+    assert failure(lambda: dashboard.update(dashboard=A_DASHBOARD["dashboard"].replace('"t"', '"u"'))).reasons
+
+
+def test_a_type_that_there_is_not_is_an_error(datadog: Plugin) -> None:
+    failure(lambda: datadog.check("datadog:index/nonsense:Nonsense", {}))
