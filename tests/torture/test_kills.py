@@ -114,8 +114,8 @@ def _settings(dice: random.Random) -> dict[str, Any]:
 
 def command(stack: Stack, operation: str) -> list[str]:
     """The command of an operation."""
-    verb = "destroy" if operation == "destroy" else "up"
-    words = [verb, "--yes", "--skip-preview", "--stack", stack.name]
+    verbs = ["destroy", "--refresh"] if operation == "destroy" else ["up"]
+    words = [*verbs, "--yes", "--skip-preview", "--stack", stack.name]
     return ["pulumi", "--non-interactive", "-C", str(stack.folder / "project"), *words]
 
 
