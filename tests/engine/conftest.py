@@ -28,6 +28,15 @@ def _ended_in_order() -> None:
     signal.signal(signal.SIGHUP, _interrupt)
 
 
+@pytest.fixture(autouse=True)
+def _real_where_there_is_one(request: pytest.FixtureRequest) -> None:
+    """Skip a test that only a stand-in can pass, where the engine would run the real plugin."""
+    for marker in request.node.iter_markers("stand_in"):
+        (name,) = marker.args
+        if shutil.which(f"pulumi-resource-{name}"):
+            pytest.skip(f"the real plugin {name} is in use: {marker.kwargs['reason']}")
+
+
 @pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """A stack of the test module's own, with nothing up yet."""
