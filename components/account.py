@@ -43,13 +43,18 @@ class Keys:
         self.app_key_of_stack = _trimmed(config.get_secret("appKey"))
         self.api_url = (config.get("apiUrl") or of_environment("apiUrl")[1]).strip()
 
+    @property
+    def missing(self) -> list[str]:
+        """The keys that are nowhere, by the provider's names of them."""
+        return [name for name in ("apiKey", "appKey") if _key(name) is None]
+
     def faults(self, needed: Collection[str]) -> list[str]:
         """A sentence for each key of ``needed`` that is missing or can't be one, or an address that is none."""
         faults = [
             f"datadog:{name} is not set: `pulumi config set --secret datadog:{name}` asks for it,"
             f" or export {VARIABLES[name][0]} (keys are made at Organization Settings)"
-            for name in needed
-            if _key(name) is None
+            for name in self.missing
+            if name in needed
         ]
         faults += [fault for name in needed if (key := _key(name)) and (fault := key.fault)]
         parts = urlsplit(self.api_url)
