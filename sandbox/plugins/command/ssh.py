@@ -66,18 +66,24 @@ async def run(state: Mapping[str, Any], command: str, *, say: Say, warn: Say) ->
     output = Output(state.get("logging"), say)
     async with _connected(state["connection"], say) as client:
         variables = await _accepted(client, state.get("environment") or {}, previous_output(state), warn)
+        process, given, taken = None, (state.get("stdin") or "").encode(), True
         try:
             async with client.create_process(command, env=variables, encoding=None) as process:
                 try:
-                    process.stdin.write((state.get("stdin") or "").encode())
-                    process.stdin.write_eof()
+                    try:
+                        process.stdin.write(given)
+                        process.stdin.write_eof()
+                    except OSError:
+                        taken = not given  # it ended without reading, which its status tells
                     await output.gather(stdout=process.stdout, stderr=process.stderr)
                     await process.wait_closed()
                 except asyncio.CancelledError:
                     client.abort()  # else closing waits for the command's end
                     raise
         except (asyncssh.Error, OSError) as error:
-            raise output.failure(CUT_OFF, command) from error
+            if process is None or (process.exit_status is None and process.exit_signal is None):
+                raise output.failure(CUT_OFF, command) from error
+    assert process is not None
     if process.exit_signal is not None:
         name, _, message, _ = process.exit_signal
         said = f"Process exited with status {128 + SIGNALS.get(name, 0)} from signal {name}"
@@ -86,6 +92,8 @@ async def run(state: Mapping[str, Any], command: str, *, say: Say, warn: Say) ->
         raise output.failure(CUT_OFF, command)
     if process.exit_status:
         raise output.failure(f"Process exited with status {process.exit_status}", command)
+    if not taken:
+        raise output.failure("EOF", command)
     return output.stored()
 
 
@@ -279,14 +287,16 @@ async def _connect(
         return await asyncssh.connect(host, port, options=options, tunnel=bastion or ())
     except asyncssh.HostKeyNotVerifiable as error:
         raise _DialError("ssh: handshake failed: ssh: host key mismatch") from error
-    except asyncssh.KeyExchangeFailed as error:
-        ours, theirs = _host_key(connection), await _offered_host_keys(host, port)
-        if ours is None or bastion or ours.algorithm.decode() in theirs:
+    except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost) as error:
+        ours, theirs = _host_key(connection), [] if bastion else await _offered_host_keys(host, port)
+        if ours is not None and theirs and ours.algorithm.decode() not in theirs:
+            raise _DialError(
+                "ssh: handshake failed: ssh: no common algorithm for host key;"
+                f" we offered: [{ours.algorithm.decode()}], peer offered: [{' '.join(theirs)}]"
+            ) from error
+        if isinstance(error, asyncssh.KeyExchangeFailed):
             raise PluginError(UNKNOWN.format(error)) from error
-        raise _DialError(
-            "ssh: handshake failed: ssh: no common algorithm for host key;"
-            f" we offered: [{ours.algorithm.decode()}], peer offered: [{' '.join(theirs)}]"
-        ) from error
+        raise _DialError("ssh: handshake failed: EOF") from error
     except asyncssh.PermissionDenied as error:
         given = {"publickey": options.client_keys, "password": options.password}
         methods = " ".join(["none", *(method for method, means in given.items() if means)])
@@ -298,8 +308,6 @@ async def _connect(
         raise _DialError(f"dial tcp: lookup {host} on {_name_server()}: no such host") from error
     except TimeoutError as error:
         raise _DialError(f"dial tcp {await _endpoint(host, port)}: i/o timeout") from error
-    except asyncssh.ConnectionLost as error:
-        raise _DialError("ssh: handshake failed: EOF") from error
     except asyncssh.ChannelOpenError as error:
         raise _DialError(f"ssh: rejected: connect failed ({error.reason})") from error
     except OSError as error:
@@ -314,16 +322,21 @@ async def _connect(
 
 
 async def _offered_host_keys(host: str, port: int) -> list[str]:
-    """The host key algorithms that a server offers: a list in the first packet that it sends.
+    """The host key algorithms that a server offers, in the first packet that it sends; none if it sends none.
 
     Source: https://www.rfc-editor.org/rfc/rfc4253#section-7.1
     """
-    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return []
     try:
         writer.write(b"SSH-2.0-Go\r\n")
-        while not (await reader.readline()).startswith(b"SSH-"):
+        while (line := await reader.readline()) and not line.startswith(b"SSH-"):
             pass
         packet = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+    except (OSError, asyncio.IncompleteReadError):
+        return []
     finally:
         writer.close()
     at = 1 + 1 + 16  # the padding's length, the message's number, and its cookie
