@@ -56,7 +56,9 @@ def sent(
     finally:
         account.stop()
     return [
-        (MODELS.get(row["path"]) or MODELS[row["path"].rpartition("/")[2]], row["body"]) for row in account.requests()
+        (MODELS.get(row["path"]) or MODELS[row["path"].rpartition("/")[2]], row["body"])
+        for row in account.requests()
+        if row["method"] != "GET"
     ]
 
 
