@@ -110,7 +110,9 @@ read_old_note() {
 # A run that was killed may have been about to install an Agent that somebody installed by hand since.
 forget_what_is_not_ours() {
   if ours | grep -q '^installing datadog-agent ' && [ -e "$config/datadog.yaml" ] && ! configured_by_us; then
-    printf 'gone %s\n' datadog-agent datadog-signing-keys | add_facts
+    # Nothing of what was noted then is true of this one.
+    rm -f "$note"
+    begin_note
   fi
   settle >/dev/null
 }
@@ -249,7 +251,7 @@ put_back_marks() {
 
 # All that the step did, taken back.
 take_away() {
-  local enabled active kept_or_gone=gone
+  local enabled='' active=unknown kept_or_gone=gone
   forget_what_is_not_ours
   if ours | grep -q ' datadog-agent '; then
     # A purge takes the user whoever made it, and fails where there is none, or no `deluser`: here it does nothing.
@@ -267,9 +269,13 @@ take_away() {
   ! facts | grep -qx script || restore "$kept_or_gone"
   if [ "$kept_or_gone" = kept ]; then
     echo "kept the Agent, which was here before, with the configuration that it had"
-    read -r _ enabled active < <(facts | grep '^service ' | head -n 1) || true
+    ! facts | grep -q '^service ' || read -r _ enabled active < <(facts | grep '^service ' | head -n 1)
     [ "$enabled" != disabled ] || systemctl disable --quiet datadog-agent
-    if [ "$active" = active ]; then systemctl "$1" datadog-agent || true; else systemctl stop datadog-agent || true; fi
+    case $active in
+    active) systemctl "$1" datadog-agent || true ;;
+    unknown) systemctl try-restart datadog-agent || true ;;
+    *) systemctl stop datadog-agent || true ;;
+    esac
   elif facts | grep -qx 'absent-user dd-agent' && [ "$(package_state datadog-agent)" != config-files ]; then
     ! getent passwd dd-agent >/dev/null || userdel dd-agent
     ! getent group dd-agent >/dev/null || groupdel dd-agent

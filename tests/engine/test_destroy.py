@@ -58,8 +58,9 @@ def contents_of_the_database(machine: Machine) -> list[str]:
 
 
 def files(machine: Machine) -> set[str]:
-    """What is on the machine, but for the database's own files: those are compared by content."""
-    return {line for line in host_state(machine) if "/var/lib/mysql" not in line}
+    """What is on the machine, but for the database's own files, which are compared by content, and the Agent's logs."""
+    own = ("/var/lib/mysql", "/var/log/datadog/")
+    return {line for line in host_state(machine) if not any(place in line for place in own)}
 
 
 before: set[str] = set()
