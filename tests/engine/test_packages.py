@@ -99,6 +99,7 @@ def test_what_somebody_installed_marked_or_needs_stays_however_often_the_step_ra
     assert left_over(machine, bare) == []
 
 
+@pytest.mark.long
 def test_directories_and_users_go_only_where_packages_of_ours_made_them(machine: Machine) -> None:
     make = "mkdir -p /var/lib/of-ours; getent passwd of-ours >/dev/null || useradd --system of-ours"
     package(machine, "of-ours", postinst=make)
@@ -129,6 +130,7 @@ def test_a_package_that_apt_does_not_know_any_more_is_removed(machine: Machine, 
     assert left_over(machine, bare) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", [": >", "printf 'begun .\\ninstalled tr' >", "rm"])
 def test_what_a_damaged_note_does_not_tell_of_stays_and_is_named(machine: Machine, damage: str) -> None:
     went_well(step(machine, SCRIPT, "apply", {"packages": "tree"}))
@@ -140,6 +142,7 @@ def test_what_a_damaged_note_does_not_tell_of_stays_and_is_named(machine: Machin
     machine.run(f"{APT} purge tree; test ! -e /var/lib/watchpost")
 
 
+@pytest.mark.long
 def test_the_note_of_an_earlier_version_takes_nothing_of_others(machine: Machine, bare: set[str]) -> None:
     ours = "apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 install --no-install-recommends"
     kept = "/var/lib/watchpost/packages"
