@@ -30,7 +30,7 @@ value() {
 
 # Runs a client and keeps its first error in $error: "1045 (28000): Access denied for ...", without the statement that
 # it may quote. It keeps no other words: MariaDB's client repeats the statement, and both repeat an option file's lines.
-said() {
+tried() {
   local words status=0 form='^ERROR ([0-9]+ \([0-9A-Z]{5}\))( at line [0-9]+)?: '
   words=$("$@" 2>&1 >/dev/null) || status=$?
   error=$(printf '%s\n' "$words" | sed -n -E "s/$form/\1: /p" | sed 1q)
@@ -50,7 +50,7 @@ as_the_agent() {
 }
 
 can_read() {
-  said as_the_agent \
+  tried as_the_agent \
     "SHOW GLOBAL STATUS LIKE 'Uptime'; SHOW ENGINE INNODB STATUS; SELECT 1 FROM performance_schema.threads LIMIT 1"
 }
 
@@ -83,7 +83,7 @@ put_back() {
   # Where MariaDB checks passwords, it takes no hashes of them.
   strict=$(value strict_password_validation)
   [ "$strict" != ON ] || as_root --execute 'SET GLOBAL strict_password_validation = OFF'
-  said as_root < <(printf 'DROP USER IF EXISTS %s;\n%s\n' "$user" "$statements") || status=$?
+  tried as_root < <(printf 'DROP USER IF EXISTS %s;\n%s\n' "$user" "$statements") || status=$?
   [ "$strict" != ON ] || as_root --execute 'SET GLOBAL strict_password_validation = ON'
   return "$status"
 }
@@ -110,7 +110,7 @@ fail() {
 start() {
   local deadline=$((SECONDS + 60))
   systemctl start "$service" || fail "$service does not start on $host"
-  until said as_root --execute "SELECT 1"; do
+  until tried as_root --execute "SELECT 1"; do
     case $error in
     2002* | 2003* | 2006* | 2013* | 1040* | 1053*)
       [ $SECONDS -lt $deadline ] || fail "$service does not answer on $host after a minute: $error"
@@ -181,13 +181,13 @@ refusal() {
 # By standard input: a command line can be read by everybody on the machine. One statement holds the password, and of
 # its failure nothing but the error's number is told.
 make() {
-  said as_root < <(
+  tried as_root < <(
     printf "DROP USER IF EXISTS %s;\nCREATE USER %s IDENTIFIED BY '%s';\n" "$user" "$user" "$password"
   ) || { error=${error%%:*} && return 1; }
 }
 
 allow() {
-  said as_root < <(printf '%s\n' "$sql")
+  tried as_root < <(printf '%s\n' "$sql")
 }
 
 # Why the user can't read, once it is there.
@@ -201,7 +201,7 @@ obstacle() {
       return
     fi
     ;;
-  2003*) error="$error (bind_address is $(value bind_address))" ;;
+  2002* | 2003*) error="$error (bind_address is $(value bind_address))" ;;
   esac
   echo "$error"
 }
