@@ -24,8 +24,13 @@ as_root() {
     sql_log_bin = 0, sql_log_off = 1, long_query_time = 31536000" "$@"
 }
 
+# Reads as root; an error shows nowhere, since it may hold a line of root's option file.
+asked() {
+  as_root --raw --execute "$1" 2>/dev/null
+}
+
 value() {
-  as_root --execute "SHOW GLOBAL VARIABLES LIKE '$1'" | cut -f 2
+  asked "SHOW GLOBAL VARIABLES LIKE '$1'" | cut -f 2
 }
 
 # Runs a client and keeps its first error in $error: "1045 (28000): Access denied for ...", without the statement that
@@ -58,22 +63,23 @@ can_read() {
 has_its_privileges() {
   local limit
   limit=$(sed -n 's/.*MAX_USER_CONNECTIONS \([0-9]*\);/\1/p' <<<"$sql")
-  [ "$limit" = "$(as_root --execute \
+  [ "$limit" = "$(asked \
     "SELECT max_user_connections FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'")" ] || return 1
   # MariaDB shows the hash and the limit besides, and since 10.5 REPLICATION CLIENT under another name.
-  cmp --quiet <(sed -n 's/^\(GRANT .*\) TO .*;/\1/p' <<<"$sql") <(as_root --execute "SHOW GRANTS FOR $user" |
-    sed -E "s/ TO \`datadog\`@\`127.0.0.1\`( IDENTIFIED BY PASSWORD '[^']*')?( WITH MAX_USER_CONNECTIONS $limit)?//
-      s/BINLOG MONITOR/REPLICATION CLIENT/")
+  cmp --quiet <(sed -n 's/^\(GRANT .*\) TO .*;/\1/p' <<<"$sql") <(asked "SHOW GRANTS FOR $user" |
+    sed -E "s/ TO \`datadog\`@\`127.0.0.1\`( IDENTIFIED (BY PASSWORD|VIA \w+ USING) '[^']*')?//
+      s/ WITH MAX_USER_CONNECTIONS $limit$//; s/BINLOG MONITOR/REPLICATION CLIENT/")
 }
 
-# The statements that make the user as it is; none where there is none.
+# The statements that make the user as it is; none where there is none. Fails where the server doesn't tell.
 statements() {
   local found
-  found=$(as_root --execute "SELECT COUNT(*) FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'")
+  found=$(asked "SELECT COUNT(*) FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'") || return 1
   [ "$found" != 0 ] || return 0
   # MySQL's password hashes are binary unless told otherwise; MariaDB takes this for a comment.
-  as_root --raw --execute \
-    "/*!80017 SET print_identified_with_as_hex = ON */; SHOW CREATE USER $user; SHOW GRANTS FOR $user" | sed 's/$/;/'
+  found=$(asked "/*!80017 SET print_identified_with_as_hex = ON */; SHOW CREATE USER $user; SHOW GRANTS FOR $user") ||
+    return 1
+  printf '%s\n' "$found" | sed 's/$/;/'
 }
 
 # Makes the user as the statements of standard input have it: where these are none, there is none.
@@ -82,9 +88,9 @@ put_back() {
   statements=$(cat)
   # Where MariaDB checks passwords, it takes no hashes of them.
   strict=$(value strict_password_validation)
-  [ "$strict" != ON ] || as_root --execute 'SET GLOBAL strict_password_validation = OFF'
+  [ "$strict" != ON ] || asked 'SET GLOBAL strict_password_validation = OFF'
   tried as_root < <(printf 'DROP USER IF EXISTS %s;\n%s\n' "$user" "$statements") || status=$?
-  [ "$strict" != ON ] || as_root --execute 'SET GLOBAL strict_password_validation = ON'
+  [ "$strict" != ON ] || asked 'SET GLOBAL strict_password_validation = ON'
   return "$status"
 }
 
@@ -172,7 +178,7 @@ refusal() {
     ;;
   1290* | 1836*) echo "it is read-only (error ${error%%:*}): turn that off there while \`pulumi up\` runs" ;;
   1044* | 1045* | 1142* | 1227* | 1410*)
-    echo "its administrator $(as_root --execute 'SELECT CURRENT_USER()') lacks a privilege (error ${error%%:*})"
+    echo "its administrator $(asked 'SELECT CURRENT_USER()') lacks a privilege (error ${error%%:*})"
     ;;
   *) echo "error $error" ;;
   esac
@@ -195,7 +201,7 @@ obstacle() {
   case $error in
   1045*)
     # A login from 127.0.0.1 is one from localhost too, and MariaDB takes that user first.
-    if [ -n "$(as_root --execute "SELECT 1 FROM mysql.user WHERE User = 'datadog' AND Host = 'localhost'")" ]; then
+    if [ -n "$(asked "SELECT 1 FROM mysql.user WHERE User = 'datadog' AND Host = 'localhost'")" ]; then
       echo "the database takes its login for 'datadog'@'localhost', which was there before: drop that user or set" \
         "skip_name_resolve"
       return
@@ -233,7 +239,8 @@ apply)
   systemctl --quiet is-enabled "$service" || systemctl enable --quiet "$service" ||
     give_up "$service can't be enabled on $host"
   start
-  before=$(statements)
+  before=$(statements) ||
+    give_up "the database on $host doesn't tell how its user $user was made: run \`pulumi up\` again"
   [ -e "$kept" ] || write_note "$unit" < <(printf '%s\n' "$before")
   look_at_the_server
   # Not without need: where the server keeps a history of passwords, it refuses the one that the user has.
@@ -245,7 +252,7 @@ apply)
     [ -z "$why" ] || { printf '%s\n' "$before" | put_back || true; give_up "$why"; }
   fi
   trap - EXIT
-  version=$(as_root --execute 'SELECT VERSION()')
+  version=$(asked 'SELECT VERSION()')
   [ "$(value performance_schema)" = ON ] || version="$version, performance_schema is off"
   echo "$version"
   ;;

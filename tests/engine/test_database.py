@@ -3,6 +3,7 @@
 ``make test`` runs it on one of them, MySQL 9; the others take a minute each for their trees.
 """
 
+import contextlib
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -154,6 +155,17 @@ class Server:
         hexadecimal = "SET print_identified_with_as_hex = ON;" if self.flavor == "MySQL" else ""
         return self.sql(hexadecimal + "".join(shown))
 
+    @contextlib.contextmanager
+    def client_before(self, words: str) -> Iterator[None]:
+        """Have these words of a shell stand before the client's command."""
+        client = self.machine.run("command -v mariadb || command -v mysql").stdout.strip()
+        text = f'#!/bin/sh\n{words} exec {client}.real "$@"\n'
+        self.machine.run(f"mv {client} {client}.real && install -m 0755 /dev/stdin {client}", input=text)
+        try:
+            yield
+        finally:
+            self.machine.run(f"mv {client}.real {client}")
+
     def configured(self, lines: str) -> None:
         """Restart the server with these lines of configuration; none is as it was."""
         folder = "/etc/mysql/mysql.conf.d" if self.flavor == "MySQL" else "/etc/mysql/mariadb.conf.d"
@@ -302,15 +314,22 @@ def test_a_history_of_passwords_refuses_none_that_the_user_has(server: Server) -
 
 def test_a_statement_that_the_server_can_not_read_is_told_by_its_number(server: Server) -> None:
     before = server.users()
-    # Between the step and the real client, what the server doesn't know: it quotes the rest, with the password.
-    wrapper = "#!/bin/sh\nsed 's/^CREATE USER/CREATE USRE/' | exec $0.real \"$@\"\n"
-    client = server.machine.run("command -v mariadb || command -v mysql").stdout.strip()
-    server.machine.run(f"mv {client} {client}.real && install -m 0755 /dev/stdin {client}", input=wrapper)
-    server.refused(new_password(), "error 1064 (42000)")
-    server.machine.run(f"mv {client}.real {client}")
+    # What the server doesn't know: it quotes the rest of the statement, with the password.
+    with server.client_before("sed 's/^CREATE USER/CREATE USRE/' |"):
+        server.refused(new_password(), "error 1064 (42000)")
     assert server.users() == before
     server.refused(new_password(), "error 1064 (42000)", faulty=True)
     assert server.users() == before
+
+
+def test_a_user_that_can_not_be_noted_is_not_touched(server: Server) -> None:
+    server.sql(SOMEBODY_ELSES)
+    users = server.users()
+    with server.client_before('case "$*" in *"SHOW CREATE USER"*) exit 1 ;; esac;'):
+        server.refused(new_password(), "doesn't tell how its user")
+    assert server.machine.run("ls -A /var/lib/watchpost").stdout == ""
+    assert server.users() == users
+    server.sql("DROP USER 'datadog'@'127.0.0.1', 'datadog'@'10.%'; DROP DATABASE shop")
 
 
 def test_an_administrator_who_may_make_users_but_give_them_nothing_leaves_none(server: Server) -> None:
@@ -343,10 +362,10 @@ def test_root_with_a_password_needs_root_s_option_file(server: Server) -> None:
     assert server.step("check", new_password()).code == 1
     # A wrong line of it is repeated by the client, with what it holds.
     server.machine.run("install -m 0600 /dev/stdin /root/.my.cnf", input="[client]\npasswort=fake-Password-1\n")
-    done = server.step("apply", password)
-    assert done.code == 1
-    assert "/root/.my.cnf" in done.said
-    assert "fake-Password" not in done.said
+    for verb in ("apply", "check"):
+        done = server.step(verb, password)
+        assert done.code == 1
+        assert "fake-Password" not in done.said
     server.machine.run("install -m 0600 /dev/stdin /root/.my.cnf", input="[client]\npassword=fake-Password-1\n")
     server.sql(f"ALTER USER 'root'@'localhost' IDENTIFIED {by_socket}")
     server.machine.run("rm /root/.my.cnf")
