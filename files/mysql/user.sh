@@ -155,6 +155,7 @@ undo_first_run() {
   if [ ! -e "$kept" ] || put_back <"$kept"; then
     restore_unit "$([ -e "$kept" ] && echo "$kept" || echo "$kept.new")"
     rm -f "$kept" "$kept.new"
+    undone mysql-user
   fi
 }
 
