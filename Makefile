@@ -5,6 +5,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+# A command that make began ends with it, even if make is killed.
+RUN := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM)
 # Kept, but not among the sources: pytest would compile itself anew at every start.
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode
@@ -13,54 +15,54 @@ help:  ## Show the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 $(READY): requirements.txt requirements-dev.txt .ci/environment
-	@PYTHON=$(PYTHON) bash .ci/environment
+	@PYTHON=$(PYTHON) $(RUN) bash .ci/environment
 
 up: $(READY)  ## The whole: sandbox, stack, and a table of links and proofs
-	@$(BIN)/python -m sandbox up
+	@$(RUN) $(BIN)/python -m sandbox up
 
 down: $(READY)  ## Destroy the stack and stop the sandbox
-	@$(BIN)/python -m sandbox down
+	@$(RUN) $(BIN)/python -m sandbox down
 
 preview: $(READY)  ## What `make up` would change
-	@$(BIN)/python -m sandbox preview
+	@$(RUN) $(BIN)/python -m sandbox preview
 
 outputs: $(READY)  ## The outputs of the stack, as JSON
-	@$(BIN)/python -m sandbox outputs
+	@$(RUN) $(BIN)/python -m sandbox outputs
 
 drift: $(READY)  ## What was changed behind the stack's back
-	@$(BIN)/python -m sandbox drift
+	@$(RUN) $(BIN)/python -m sandbox drift
 
 snapshot: $(READY)  ## Send a snapshot of the my_metric graph to the recipients
-	@$(BIN)/python -m sandbox snapshot
+	@$(RUN) $(BIN)/python -m sandbox snapshot
 
 test: lint types unit contract engine-test  ## Everything that CI checks
 
 lint: $(READY)  ## Format and lint
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(RUN) $(BIN)/ruff format --check .
+	$(RUN) $(BIN)/ruff check .
 
 types: $(READY)  ## Strict types
-	$(BIN)/mypy
+	$(RUN) $(BIN)/mypy
 
 unit: $(READY)  ## The program under Pulumi's mocks: seconds
-	$(BIN)/python -m pytest tests/unit -q -n 2
+	$(RUN) $(BIN)/python -m pytest tests/unit -q -n 2
 
 contract: $(READY)  ## Against Datadog's own libraries
-	$(BIN)/python -m pytest tests/contract -q -n 2
+	$(RUN) $(BIN)/python -m pytest tests/contract -q -n 2
 
 engine-test: $(READY)  ## The real engine on the sandbox
-	@$(BIN)/python -m sandbox prepare
-	$(BIN)/python -m pytest tests/torture tests/engine -v -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+	@$(RUN) $(BIN)/python -m sandbox prepare
+	$(RUN) $(BIN)/python -m pytest tests/torture tests/engine -v -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 torture: export WATCHPOST_KILLS ?= 50
 torture: export WATCHPOST_SEED ?= $(shell date +%s)
 torture: $(READY)  ## The long tests; and killed at random points, WATCHPOST_KILLS times
-	$(BIN)/python -m pytest tests/engine -v -n 2 --dist loadfile -m long
-	$(BIN)/python -m pytest tests/torture -v -s
+	$(RUN) $(BIN)/python -m pytest tests/engine -v -n 2 --dist loadfile -m long
+	$(RUN) $(BIN)/python -m pytest tests/torture -v -s
 
 vagrant-test: $(READY)  ## A stack on a real Vagrant VM, emulated: half an hour
 	@$(BIN)/python -m sandbox prepare
 	$(BIN)/python -m pytest tests/vagrant -v -s -x
 
 bench: $(READY)  ## Timings, side by side
-	$(BIN)/python -m bench
+	$(RUN) $(BIN)/python -m bench

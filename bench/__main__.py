@@ -1,15 +1,14 @@
 """Runs the benchmark, or the parts of it that are named; prints tables and writes JSON beside them."""
 
 import importlib
-import signal
 import sys
-from types import FrameType
 
 import click
 
 from bench.report import machine
 from sandbox import paths
-from sandbox.progress import SandboxError
+from sandbox.progress import SandboxError, say
+from sandbox.runs import begin
 
 PARTS = ("unit", "preview", "noop", "settings", "up", "ansible", "hosts", "simulated", "fleet")
 
@@ -19,10 +18,7 @@ PARTS = ("unit", "preview", "noop", "settings", "up", "ansible", "hosts", "simul
 @click.option("--runs", default=5, show_default=True, help="How often each thing is measured.")
 def main(parts: tuple[str, ...], runs: int) -> None:
     """Measure."""
-    # SIGINT too: where it is ignored, as in a background job of a shell, the children would ignore it as well, and the
-    # engine, which ends its own by it, would wait 5 s for them.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    run = begin()
     (paths.local() / "bench").mkdir(exist_ok=True)
     try:
         for part in parts or PARTS:
@@ -31,11 +27,12 @@ def main(parts: tuple[str, ...], runs: int) -> None:
             click.echo(f"{report.markdown()}\nMeasured on {machine()}; every figure is in {file}.\n")
     except SandboxError as error:
         sys.exit(f"watchpost: {error}")
-
-
-def _interrupt(number: int, _: FrameType | None) -> None:
-    # One that is ended in order still removes its machines.
-    raise KeyboardInterrupt(f"signal {number}")
+    except KeyboardInterrupt:
+        say("interrupted: what was begun is ended")
+        sys.exit(130)
+    finally:
+        if run is not None:
+            run.end()
 
 
 if __name__ == "__main__":

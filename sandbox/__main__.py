@@ -1,16 +1,22 @@
 """What the Makefile runs: the `dev` stack on the sandbox, from nothing to a table of links and proofs, and back."""
+# ruff: noqa: E402
+
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # until something is begun, Ctrl-C has nothing to tell
 
 import contextlib
 import fcntl
 import json
+import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 import yaml
 
-from sandbox import engine, paths
+from sandbox import engine, paths, runs
 from sandbox.machine import host as this_host
 from sandbox.machine import tree
 from sandbox.progress import SandboxError, say
@@ -97,10 +103,10 @@ def snapshot() -> None:
 
 @commands.command()
 def down() -> None:
-    """Destroy the stack, remove it, and stop the sandbox."""
+    """Destroy the stack, remove it, and end all that this clone ever began; say what that was."""
     with alone() as stack:
         failure = None
-        if stack.stack_file.exists():
+        if stack.stack_file.exists() and stack.has_state:
             try:
                 stack.start()
                 stack.destroy(show=True)
@@ -108,10 +114,23 @@ def down() -> None:
             except SandboxError as error:
                 failure = error
                 say("the stack could not be destroyed in order; the sandbox is removed with everything in it")
+        ended = runs.end_all()
         stack.stop()
-        say("nothing is left running")
+        if not runs.nested():
+            _remove_leftovers()
+        for line in ended:
+            say(f"ended: {line}")
+        say("nothing is left running" if ended else "nothing was left running")
         if failure:
             raise failure
+
+
+def _remove_leftovers() -> None:
+    """Remove what tests and benchmarks leave in the sandbox's folder when they are killed, but not their results."""
+    shutil.rmtree(paths.local() / "tests", ignore_errors=True)
+    for folder in (paths.local() / "bench").glob("*/"):
+        if not folder.name.startswith("image-") or folder.suffix == ".part":
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def table(outputs: Mapping[str, Any]) -> str:
@@ -144,13 +163,32 @@ def _loads(loads: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"  load {endpoint}", f"{counts}, {latency}"
 
 
-def main() -> None:
-    """Run a command; what is wrong is said in a sentence, without a traceback."""
+def main(words: Sequence[str]) -> int:
+    """Run a command; what is wrong is said in a sentence, without a traceback. Returns the exit code.
+
+    What a command has begun stays when it is done, and ends with it when it is interrupted or killed.
+    """
+    run = runs.begin()
+    if run is not None:
+        run.keep_temporary_files()
+    code = 0
     try:
-        commands()
+        commands(words, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
     except SandboxError as error:
-        sys.exit(f"watchpost: {error}")
+        print(f"watchpost: {error}", file=sys.stderr)
+        code = 1
+    except (click.Abort, KeyboardInterrupt):
+        if run is not None:
+            run.end()
+        say("interrupted: what this command had begun is ended; `make up` goes on from here, `make down` removes all")
+        return 130
+    if run is not None:
+        run.end(keep=words[:1] != ["down"])
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

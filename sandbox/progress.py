@@ -1,14 +1,15 @@
 """Says what the sandbox is doing, with and without a terminal: one line when a long step starts, ticks, and ends."""
 
 import contextlib
-import subprocess
+import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sandbox import paths
+from sandbox import paths, signals
 
 HEARTBEAT = 15.0
 """Seconds between the lines that show that a long step is alive."""
@@ -20,7 +21,8 @@ class SandboxError(Exception):
 
 def say(text: str) -> None:
     """Print one line of progress on standard error, at once."""
-    print(f"▸ {text}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # a terminal that was closed
+        print(f"▸ {text}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -38,8 +40,9 @@ def step(title: str, *, log: Path | None = None) -> Iterator[None]:
     thread.start()
     try:
         yield
-    except BaseException:
-        say(f"{title}: failed after {time.monotonic() - started:.1f} s")
+    except BaseException as error:
+        how = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        say(f"{title}: {how} after {time.monotonic() - started:.1f} s")
         raise
     else:
         say(f"{title}: done in {time.monotonic() - started:.1f} s")
@@ -55,19 +58,18 @@ def run(
 
     Raises:
         SandboxError: the command failed; the message holds the log's place and its last lines.
+        KeyboardInterrupt: this process was asked to end, and so the command was.
     """
     log = paths.local() / "log" / f"{title.split(' (')[0].replace(' ', '-').replace('/', '-')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with step(title, log=log), log.open("w") as output:
         try:
-            code = subprocess.run(
+            code = signals.call(
                 [str(word) for word in command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=env,
+                stdout=output.fileno(),
+                stderr=output.fileno(),
+                env={**(os.environ if env is None else env), "TMPDIR": tempfile.gettempdir()},
                 cwd=cwd,
-                check=False,
             ).returncode
         except FileNotFoundError as error:
             raise SandboxError(f"{title}: {error.filename} is not installed") from error

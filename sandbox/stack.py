@@ -1,13 +1,12 @@
 """A stack of Watchpost on the sandbox: its account, its machines, its engine, and the ``pulumi`` that runs it."""
 
 import contextlib
+import gzip
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import yaml
 
 from components import templates
-from sandbox import engine, paths, plugins
+from sandbox import engine, paths, plugins, signals
 from sandbox.datadog import Account
 from sandbox.machine import Machine
 from sandbox.progress import SandboxError
@@ -66,9 +65,11 @@ class Stack:
         self._write_project(account)
         if self.name not in {stack["name"] for stack in json.loads(self.pulumi("stack", "ls", "--json").stdout)}:
             self.pulumi("stack", "init", self.name)
-        if any((self.folder / "state" / ".pulumi" / "locks").rglob("*.json")):
+        locked = any((self.folder / "state" / ".pulumi" / "locks").rglob("*.json"))
+        if locked:
             # One command at a time works on a sandbox, so this lock is one that a killed command left.
             self.pulumi("cancel", "--yes", self.name)
+        if locked or b'"pending_operations"' in self._state():
             self.pulumi("refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", self.name)
 
     def stop(self) -> None:
@@ -117,18 +118,11 @@ class Stack:
 
         Raises:
             SandboxError: it failed (with ``check``); its output is in the message, unless it was shown.
+            KeyboardInterrupt: this process was asked to end, and ``pulumi`` has ended in order.
         """
         command = ["pulumi", "--non-interactive", "-C", str(self.project), *words]
-        with _interrupts_left_to_the_child():
-            done = subprocess.run(
-                command,
-                env={**self.environment(), **(environment or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=None if show else subprocess.PIPE,
-                stderr=None if show else subprocess.PIPE,
-                text=True,
-                check=False,
-            )
+        pipe = None if show else subprocess.PIPE
+        done = signals.call(command, env={**self.environment(), **(environment or {})}, stdout=pipe, stderr=pipe)
         if check and done.returncode:
             output = "" if show else f":\n{done.stdout}{done.stderr}"
             raise SandboxError(f"`pulumi {' '.join(words)}` ended with exit code {done.returncode}{output}")
@@ -162,6 +156,19 @@ class Stack:
         if check and code:
             raise SandboxError(f"`python {' '.join(words)}` ended with exit code {code}")
         return code
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the engine holds a state of the stack, be it an empty one."""
+        return bool(self._state())
+
+    def _state(self) -> bytes:
+        """The state as the engine wrote it last; nothing if there is none."""
+        file = self.folder / "state" / ".pulumi" / "stacks" / "watchpost" / f"{self.name}.json"
+        compressed = file.with_suffix(".json.gz")
+        if compressed.exists():
+            return gzip.decompress(compressed.read_bytes())
+        return file.read_bytes() if file.exists() else b""
 
     def outputs(self) -> dict[str, Any]:
         """The outputs of the stack, secrets included: there are none of value here."""
@@ -208,20 +215,6 @@ class Stack:
             "watchpost:hosts": {name: _host(machine) for name, machine in self.machines.items()},
         }
         self.stack_file.write_text(templates.yaml_text(document))
-
-
-@contextlib.contextmanager
-def _interrupts_left_to_the_child() -> Iterator[None]:
-    """Ctrl-C reaches ``pulumi`` by itself, which then stops in order: this process only has to wait for it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # A handler, unlike SIG_IGN, is not inherited by the child.
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _host(machine: Machine) -> dict[str, object]:

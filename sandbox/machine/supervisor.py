@@ -141,19 +141,25 @@ def _add_forward(port: int) -> bool:
         return "return" in json.loads(api.makefile().read())
 
 
+def beside(name: str) -> Path:
+    """A control group beside this process's own, which is the supervisor's below the machine's."""
+    own = next(line for line in _lines("/proc/self/cgroup") if line.startswith("0::"))
+    return Path(f"/sys/fs/cgroup{own.removeprefix('0::')}").with_name(name)
+
+
 def boot(name: str, identifier: str) -> int:
     """Boot the machine and wait for it to end; its exit code."""
     # As a virtual machine would: its /tmp on disk, its network its own to change.
     environment = {**os.environ, "SYSTEMD_NSPAWN_TMPFS_TMP": "0", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}
     join = 'echo 0 >"$0/cgroup.procs"; exec "$@"'
-    group = f"/sys/fs/cgroup/{identifier}/machine"
-    Path(group).mkdir(exist_ok=True)
+    group = beside("machine")
+    group.mkdir(exist_ok=True)
     return subprocess.run(
         [
             "sh",
             "-c",
             join,
-            group,
+            str(group),
             "systemd-nspawn",
             "--boot",
             "--quiet",

@@ -1,10 +1,8 @@
 """Stacks on the sandbox for the engine tests; what one leaves behind, the next run removes."""
 
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
@@ -15,17 +13,6 @@ from sandbox.stack import Stack
 def pytest_configure(config: pytest.Config) -> None:
     """Let pulumi-command warn of a resource of its own that nothing here uses."""
     config.addinivalue_line("filterwarnings", "ignore:This resource is deprecated:DeprecationWarning:pulumi_command")
-
-
-def _interrupt(number: int, _: FrameType | None) -> None:
-    # A test run that is ended in order still removes its machines.
-    raise KeyboardInterrupt(f"signal {number}")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _ended_in_order() -> None:
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
 
 
 @pytest.fixture(autouse=True)

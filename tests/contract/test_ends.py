@@ -1,0 +1,313 @@
+"""What a test run, the benchmark or a command begins ends with it, however it ends, and `make down` ends all else."""
+
+import contextlib
+import os
+import pty
+import select
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sandbox import paths, signals
+from sandbox.machine import cgroup
+
+from .processes import wait_until
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0 or "cgroup2" not in Path("/proc/mounts").read_text(),
+    reason="runs are control groups, which need Linux and root",
+)
+
+BEGINS = """
+import subprocess, sys, time
+from pathlib import Path
+
+from sandbox import paths, plugins, runs, signals
+from sandbox.datadog import Account
+
+def begin():
+    folder = paths.local()
+    home = folder / "pulumi-home"
+    home.mkdir()
+    Account.start(folder / "datadog")
+    plugins.start_pool(home)
+    subprocess.run(["setsid", "--fork", "sh", "-c", "trap '' INT TERM HUP; sleep 500; sleep 500"], check=True)
+    (folder / "begun").touch()
+
+"""
+"""Begins what outlives its parent by itself: an account, a pool of plugins, and a program that is deaf to signals."""
+
+A_TEST = "def test_that_goes_on():\n    begin()\n    time.sleep(500)\n"
+A_COMMAND = """
+runs.begin().keep_temporary_files()
+try:
+    begin()
+    subprocess.run(["sleep", "500"])
+except KeyboardInterrupt as error:
+    sys.exit(f"interrupted by {error}")
+"""
+A_COMMAND_THAT_KEEPS = """
+run = runs.begin()
+begin()
+run.end(keep=True)
+"""
+
+
+@dataclass
+class Terminal:
+    """A program in a terminal of its own: its first process is ``process``, and Ctrl-C reaches all of them."""
+
+    process: int
+    side: int
+    said: bytearray = field(default_factory=bytearray)
+
+    def press(self, key: bytes) -> None:
+        """Type something."""
+        os.write(self.side, key)
+
+    def close(self) -> None:
+        """Close the window."""
+        if self.side >= 0:
+            os.close(self.side)
+            self.side = -1
+
+    def wait(self) -> int:
+        """Read what it says until it has ended; its exit code, negative for a signal."""
+        while self.side >= 0 and (not ended(self.process) or select.select([self.side], [], [], 0)[0]):
+            if select.select([self.side], [], [], 0.02)[0]:
+                try:
+                    self.said += os.read(self.side, 4096)
+                except OSError:  # nobody is at the other side any more
+                    break
+        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+
+
+@dataclass
+class Begun:
+    """A sandbox's folder, where programs are begun that name it in their environment or command line."""
+
+    folder: Path
+    clone: Path = paths.ROOT
+    terminals: list[Terminal] = field(default_factory=list)
+
+    @property
+    def sandbox(self) -> Path:
+        """The folder that ``WATCHPOST_SANDBOX`` names."""
+        return self.folder / "sandbox"
+
+    def start(self, *command: str | Path, ready: bool = True, everything: bool = False) -> Terminal:
+        """Start a program in a terminal; with ``ready`` it has begun all that it begins.
+
+        With ``everything`` no sandbox is named.
+        """
+        process, side = pty.fork()
+        if process == 0:
+            os.chdir(self.clone)
+            os.environ |= {"WATCHPOST_SANDBOX": str(self.sandbox), "TMPDIR": str(self.folder), "PYTHONPATH": "."}
+            if everything:
+                del os.environ["WATCHPOST_SANDBOX"]
+            os.execvp(str(command[0]), [str(word) for word in command])  # noqa: S606
+        terminal = Terminal(process, side)
+        self.terminals.append(terminal)
+        if ready:
+            wait_until(lambda: (self.sandbox / "begun").exists() or ended(process), "everything is begun", 120)
+            assert (self.sandbox / "begun").exists(), os.read(side, 4096)
+        return terminal
+
+    def left(self) -> list[str]:
+        """The processes, mounts, control groups and temporary files that tell of the folder."""
+        inner = [group for group in cgroup.groups() if group != cgroup.own() and group.is_relative_to(cgroup.own())]
+        return [*processes(self.folder).values(), *map(str, inner), *map(str, self.folder.glob("watchpost-*"))]
+
+    def expect_nothing_left(self) -> None:
+        """Wait until nothing is left."""
+        wait_until(lambda: not self.left(), f"nothing is left: {self.left()}", 30)
+
+
+def processes(folder: Path) -> dict[int, str]:
+    """The processes that have a folder in their command line, environment or mounts, each with its command line."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            texts = [(process / name).read_bytes() for name in ("cmdline", "environ", "mountinfo")]
+            if texts[0] and any(f"{folder}/".encode() in text for text in texts):
+                found[int(process.name)] = texts[0].replace(b"\0", b" ").decode()
+    return found
+
+
+def ended(process: int) -> bool:
+    """Whether a child has ended; it stays to be waited for."""
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Iterator[Begun]:
+    """A folder to begin things in; whatever the test finds, nothing of it stays."""
+    (tmp_path / "begun").mkdir()
+    begun = Begun(tmp_path / "begun")
+    yield begun
+    for terminal in begun.terminals:
+        terminal.close()
+    while left := processes(tmp_path):
+        for process in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+    for group in cgroup.groups():
+        if group.is_relative_to(cgroup.own()):
+            cgroup.prune(group)
+
+
+def by_make(begun: Begun, target: str, program: str, *words: str) -> Terminal:
+    """A target of the Makefile in a terminal, with a program of this test in the place of what it would run."""
+    bin_folder = begun.folder / "bin"
+    bin_folder.mkdir(parents=True)
+    script = bin_folder / "python"
+    source = begun.folder / "test_program.py"
+    source.write_text(BEGINS + program)
+    script.write_text(f"#!/bin/sh\nexec {sys.executable} {' '.join([*words, str(source)])}\n")
+    script.chmod(0o755)
+    (begun.folder / "ready").touch()
+    return begun.start("make", f"BIN={bin_folder}", f"READY={begun.folder / 'ready'}", target)
+
+
+def descendant(process: int, *words: str) -> int:
+    """The first process below another, or itself, whose command line has these words."""
+    waiting = [process]
+    while waiting:
+        found = waiting.pop(0)
+        if all(word.encode() in Path(f"/proc/{found}/cmdline").read_bytes() for word in words):
+            return found
+        for task in Path(f"/proc/{found}/task").iterdir():
+            waiting += map(int, (task / "children").read_text().split())
+    raise AssertionError(f"no process has {words}")
+
+
+def a_test(begun: Begun) -> Terminal:
+    return by_make(begun, "unit", A_TEST, "-m", "pytest", "-c", "pyproject.toml", "-p", "tests.conftest", "-n", "1")
+
+
+def a_command(begun: Begun, program: str = A_COMMAND) -> Terminal:
+    return by_make(begun, "bench", program)
+
+
+def ctrl_c(terminal: Terminal) -> None:
+    terminal.press(b"\x03")
+
+
+def ctrl_c_twice(terminal: Terminal) -> None:
+    terminal.press(b"\x03")
+    time.sleep(signals.ONE_REQUEST + 0.2)
+    terminal.press(b"\x03")
+
+
+def window_closed(terminal: Terminal) -> None:
+    terminal.close()
+
+
+def make_alone(number: int) -> Callable[[Terminal], None]:
+    return lambda terminal: os.kill(terminal.process, number)
+
+
+def program_alone(number: int) -> Callable[[Terminal], None]:
+    return lambda terminal: os.kill(descendant(terminal.process, "python", "test_program.py"), number)
+
+
+WAYS = {
+    "Ctrl-C": ctrl_c,
+    "Ctrl-C twice": ctrl_c_twice,
+    "the window is closed": window_closed,
+    "a cancelled job": make_alone(signal.SIGTERM),
+    "make is killed": make_alone(signal.SIGKILL),
+    "the program is killed": program_alone(signal.SIGKILL),
+    "the program is interrupted": program_alone(signal.SIGINT),
+    "the program is asked to end": program_alone(signal.SIGTERM),
+}
+
+
+@pytest.mark.parametrize("way", list(WAYS)[:6])
+def test_nothing_is_left_of_tests(begun: Begun, way: str) -> None:
+    left_nothing(begun, a_test(begun), way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_is_left_of_a_command(begun: Begun, way: str) -> None:
+    left_nothing(begun, a_command(begun), way)
+
+
+def left_nothing(begun: Begun, terminal: Terminal, way: str) -> None:
+    """End it in a way: that is no success, it is told in a few lines, and nothing is left."""
+    assert len(begun.left()) > 4
+    WAYS[way](terminal)
+    assert terminal.wait() != 0
+    said = terminal.said.decode()
+    assert "Traceback" not in said
+    assert "SIGINT" in said or way != "Ctrl-C", said
+    begun.expect_nothing_left()
+
+
+def test_what_a_worker_began_ends_with_it_while_the_tests_go_on(begun: Begun) -> None:
+    terminal = a_test(begun)
+    worker = descendant(terminal.process, "python", "import sys;exec(eval(sys.stdin.readline()))")
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: not any("sandbox.datadog" in line for line in begun.left()), "the account ends")
+    ctrl_c(terminal)
+    assert terminal.wait() != 0
+    begun.expect_nothing_left()
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """Another clone, for `make down` ends whatever its own ever began."""
+    clone = tmp_path / "clone"
+    for part in (".ci", "components", "sandbox", "tests"):
+        shutil.copytree(paths.ROOT / part, clone / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (*paths.ROOT.glob("Pulumi*.yaml"), *paths.ROOT.glob("requirements*.txt")):
+        shutil.copy(file, clone)
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(paths.ROOT / name, clone)
+    return clone
+
+
+def down(begun: Begun, *, everything: bool = False) -> str:
+    """What ``python -m sandbox down`` says; with ``everything`` it is not told of which sandbox."""
+    terminal = begun.start(sys.executable, "-m", "sandbox", "down", ready=False, everything=everything)
+    assert terminal.wait() == 0, terminal.said
+    return terminal.said.decode()
+
+
+def test_make_down_ends_all_that_its_clone_began_and_tells_it(begun: Begun, copied: Path, tmp_path: Path) -> None:
+    kept, running = (Begun(tmp_path / name, copied) for name in ("kept", "running"))
+    for one in (begun, kept):
+        assert a_command(one, A_COMMAND_THAT_KEEPS).wait() == 0
+    a_test(running)
+    of_another = begun.left()
+    assert "sandbox.datadog" in str(kept.left())
+    said = down(running, everything=True)
+    for one in (kept, running):
+        assert f"ended: the stand-in Datadog in {one.sandbox / 'datadog'}" in said
+        assert f"ended: the pool of stand-in plugins for {one.sandbox / 'pulumi-home'}" in said
+        wait_until(lambda folder=one.folder: not processes(folder), "all is ended")  # type: ignore[misc]
+    assert "-m pytest" in said
+    assert "nothing is left running" in said
+    assert str(begun.sandbox) not in said
+    assert begun.left() == of_another
+    assert down(running, everything=True).endswith("▸ nothing was left running\r\n")
+
+
+def test_make_down_for_one_sandbox_leaves_another_of_the_clone_alone(begun: Begun, copied: Path) -> None:
+    one, other = (Begun(begun.folder.with_name(name), copied) for name in ("one", "other"))
+    for each in (one, other):
+        assert a_command(each, A_COMMAND_THAT_KEEPS).wait() == 0
+    left = processes(other.folder)
+    assert str(other.folder) not in down(one)
+    assert not processes(one.folder)
+    assert processes(other.folder) == left
