@@ -41,8 +41,10 @@ def own(process: int | str = "self") -> Path:
 
 
 def of_clone() -> Path:
-    """The group of this clone."""
-    return hierarchy() / f"{PREFIX}clone-{hashlib.sha256(str(paths.ROOT).encode()).hexdigest()[:12]}"
+    """The group of this clone; within a group of another clone, if that has begun this process: it ends with it."""
+    name = f"{PREFIX}clone-{hashlib.sha256(str(paths.ROOT).encode()).hexdigest()[:12]}"
+    around = [group for group in (own(), *own().parents) if group.name.startswith(PREFIX)]
+    return next((group for group in around if group.name == name), (around or [hierarchy()])[0] / name)
 
 
 def here() -> Path:
