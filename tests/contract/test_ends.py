@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import pty
-import select
 import shutil
 import signal
 import sys
@@ -18,6 +16,7 @@ from sandbox import paths, signals
 from sandbox.machine import cgroup
 
 from .processes import wait_until
+from .terminals import Terminal, ended, opened, processes
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or "cgroup2" not in Path("/proc/mounts").read_text(),
@@ -60,35 +59,6 @@ run.end(keep=True)
 
 
 @dataclass
-class Terminal:
-    """A program in a terminal of its own: its first process is ``process``, and Ctrl-C reaches all of them."""
-
-    process: int
-    side: int
-    said: bytearray = field(default_factory=bytearray)
-
-    def press(self, key: bytes) -> None:
-        """Type something."""
-        os.write(self.side, key)
-
-    def close(self) -> None:
-        """Close the window."""
-        if self.side >= 0:
-            os.close(self.side)
-            self.side = -1
-
-    def wait(self) -> int:
-        """Read what it says until it has ended; its exit code, negative for a signal."""
-        while self.side >= 0 and (not ended(self.process) or select.select([self.side], [], [], 0)[0]):
-            if select.select([self.side], [], [], 0.02)[0]:
-                try:
-                    self.said += os.read(self.side, 4096)
-                except OSError:  # nobody is at the other side any more
-                    break
-        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
-
-
-@dataclass
 class Begun:
     """A sandbox's folder, where programs are begun that name it in their environment or command line."""
 
@@ -106,18 +76,12 @@ class Begun:
 
         With ``everything`` no sandbox is named.
         """
-        process, side = pty.fork()
-        if process == 0:
-            os.chdir(self.clone)
-            os.environ |= {"WATCHPOST_SANDBOX": str(self.sandbox), "TMPDIR": str(self.folder), "PYTHONPATH": "."}
-            if everything:
-                del os.environ["WATCHPOST_SANDBOX"]
-            os.execvp(str(command[0]), [str(word) for word in command])  # noqa: S606
-        terminal = Terminal(process, side)
+        sandbox = {} if everything else {"WATCHPOST_SANDBOX": str(self.sandbox)}
+        terminal = opened(command, self.clone, {**sandbox, "TMPDIR": str(self.folder), "PYTHONPATH": "."})
         self.terminals.append(terminal)
         if ready:
-            wait_until(lambda: (self.sandbox / "begun").exists() or ended(process), "everything is begun", 120)
-            assert (self.sandbox / "begun").exists(), os.read(side, 4096)
+            wait_until(lambda: (self.sandbox / "begun").exists() or ended(terminal.process), "everything is begun", 120)
+            assert (self.sandbox / "begun").exists(), os.read(terminal.side, 4096)
         return terminal
 
     def left(self) -> list[str]:
@@ -128,22 +92,6 @@ class Begun:
     def expect_nothing_left(self) -> None:
         """Wait until nothing is left."""
         wait_until(lambda: not self.left(), f"nothing is left: {self.left()}", 30)
-
-
-def processes(folder: Path) -> dict[int, str]:
-    """The processes that have a folder in their command line, environment or mounts, each with its command line."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            texts = [(process / name).read_bytes() for name in ("cmdline", "environ", "mountinfo")]
-            if texts[0] and any(f"{folder}/".encode() in text for text in texts):
-                found[int(process.name)] = texts[0].replace(b"\0", b" ").decode()
-    return found
-
-
-def ended(process: int) -> bool:
-    """Whether a child has ended; it stays to be waited for."""
-    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 @pytest.fixture
@@ -232,7 +180,9 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", list(WAYS)[:-1])
+@pytest.mark.parametrize(
+    "way", ["Ctrl-C", "Ctrl-C twice", "the window is closed", "make is killed", "the program is killed"]
+)
 def test_nothing_is_left_of_tests(begun: Begun, way: str) -> None:
     left_nothing(begun, a_test(begun), way)
 
@@ -284,30 +234,28 @@ def down(begun: Begun, *, everything: bool = False) -> str:
 
 
 def test_make_down_ends_all_that_its_clone_began_and_tells_it(begun: Begun, copied: Path, tmp_path: Path) -> None:
-    kept, running = (Begun(tmp_path / name, copied) for name in ("kept", "running"))
-    for one in (begun, kept):
-        assert a_command(one, A_COMMAND_THAT_KEEPS).wait() == 0
-    a_test(running)
-    of_another = processes(begun.folder)
-    assert "sandbox.datadog" in str(kept.left())
-    said = down(running, everything=True)
-    for one in (kept, running):
-        assert f"ended: the stand-in Datadog in {one.sandbox / 'datadog'}" in said
-        assert f"ended: the pool of stand-in plugins for {one.sandbox / 'pulumi-home'}" in said
-        wait_until(lambda folder=one.folder: not processes(folder), "all is ended")  # type: ignore[misc]
-    assert "-m pytest" in said
-    assert "nothing is left running" in said
-    assert str(begun.sandbox) not in said
-    assert processes(begun.folder) == of_another
-    assert not [group for group in cgroup.own().iterdir() if group.name.startswith(f"{cgroup.PREFIX}clone")]
-    assert down(running, everything=True).endswith("▸ nothing was left running\r\n")
-
-
-def test_make_down_for_one_sandbox_leaves_another_of_the_clone_alone(begun: Begun, copied: Path) -> None:
-    one, other = (Begun(begun.folder.with_name(name), copied) for name in ("one", "other"))
-    for each in (one, other):
+    one, other, running = (Begun(tmp_path / name, copied) for name in ("one", "other", "running"))
+    for each in (begun, one, other):
         assert a_command(each, A_COMMAND_THAT_KEEPS).wait() == 0
-    left = processes(other.folder)
-    assert str(other.folder) not in down(one)
-    assert not processes(one.folder)
-    assert processes(other.folder) == left
+    a_test(running)
+    of_another_clone, of_another_sandbox = processes(begun.folder), processes(other.folder)
+    assert "sandbox.datadog" in str(of_another_sandbox)
+    said = down(one)
+    assert_told(said, one)
+    assert str(other.folder) not in said
+    assert processes(other.folder) == of_another_sandbox
+    said = down(one, everything=True)
+    assert_told(said, other)
+    assert_told(said, running)
+    assert "-m pytest" in said
+    assert processes(begun.folder) == of_another_clone
+    assert not [group for group in cgroup.own().iterdir() if group.name.startswith(f"{cgroup.PREFIX}clone")]
+    assert down(one, everything=True).endswith("▸ nothing was left running\r\n")
+
+
+def assert_told(said: str, begun: Begun) -> None:
+    """What was begun is ended, and ``make down`` said so."""
+    assert f"ended: the stand-in Datadog in {begun.sandbox / 'datadog'}" in said
+    assert f"ended: the pool of stand-in plugins for {begun.sandbox / 'pulumi-home'}" in said
+    assert said.endswith("▸ nothing is left running\r\n")
+    wait_until(lambda: not processes(begun.folder), "all is ended")
