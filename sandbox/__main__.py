@@ -135,7 +135,7 @@ def _remove_leftovers() -> None:
 
 def table(outputs: Mapping[str, Any]) -> str:
     """The outputs of a stack for people: a line for each link, then the proofs of each host."""
-    hosts = outputs["hosts"]
+    hosts = outputs.get("hosts", {})  # which `part` may have left out
     rows = [row for key, value in outputs.items() if key != "hosts" for row in _rows(key, value)]
     for name, host in hosts.items():
         rows += [("", ""), (f"host {name}", host["page"]), ("  ssh", host["ssh"])]
