@@ -61,8 +61,8 @@ torture: $(READY)  ## The long tests; and killed at random points, WATCHPOST_KIL
 	$(RUN) $(BIN)/python -m pytest tests/torture -v -s
 
 vagrant-test: $(READY)  ## A stack on a real Vagrant VM, emulated: half an hour
-	@$(BIN)/python -m sandbox prepare
-	$(BIN)/python -m pytest tests/vagrant -v -s -x
+	@$(RUN) $(BIN)/python -m sandbox prepare
+	$(RUN) $(BIN)/python -m pytest tests/vagrant -v -s -x
 
 bench: $(READY)  ## Timings, side by side
 	$(RUN) $(BIN)/python -m bench

@@ -40,15 +40,11 @@ def command(stack: Stack, name: str) -> Terminal:
     return opened(["sh", "-c", f"{' '.join(words)}; exit"], paths.ROOT, {"WATCHPOST_SANDBOX": str(stack.folder)})
 
 
-def ctrl_c(terminal: Terminal) -> None:
-    terminal.press(b"\x03")
-
-
 def cancelled_job(terminal: Terminal) -> None:
     os.kill(terminal.process, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("way", [ctrl_c, Terminal.close, cancelled_job])
+@pytest.mark.parametrize("way", [Terminal.close, cancelled_job])
 def test_an_interrupted_up_leaves_nothing_running_and_the_next_goes_on(
     stack: Stack, way: Callable[[Terminal], None]
 ) -> None:
