@@ -53,8 +53,8 @@ def test_an_interrupted_up_leaves_nothing_running_and_the_next_goes_on(
     assert stack.machines["vm"].running()
     way(interrupted)
     assert interrupted.wait() != 0
-    wait_until(lambda: not processes(stack.folder), "all is ended", 60)
-    assert not cgroup.path(stack.machines["vm"].id).exists()
+    group = cgroup.path(stack.machines["vm"].id)
+    wait_until(lambda: not processes(stack.folder) and not group.exists(), "all is ended and removed", 60)
     assert not list((stack.folder / "state" / ".pulumi" / "locks").rglob("*.json")), "the engine did not end in order"
 
     again = command(stack, "up")
