@@ -74,7 +74,7 @@ class DatadogAgent(pulumi.ComponentResource):
                 **({} if args.version else {"exact": "no"}),
             },
             depends_on=[args.host.ready],
-        )
+        ).resource
         content = pulumi.Output.from_input(args.api_key).apply(lambda api_key: datadog_yaml(args, api_key))
         self.files = [
             self.file(f"{name}-datadog.yaml", "datadog.yaml", content, parent=self),
@@ -131,8 +131,9 @@ class AgentService(pulumi.ComponentResource):
             depends_on=[args.agent.installed, *(file.resource for file in files)],
             undo=False,
             then=[args.arrival.hook(host.name)] if args.arrival else [],
+            reports=[],
         )
-        said = self.restarted.stdout
+        said = self.restarted.result
         self.version = args.arrival.awaited(host.name, said) if args.arrival else said
         self.register_outputs({"version": self.version})
 

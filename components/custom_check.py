@@ -1,6 +1,5 @@
 """The custom Agent check that submits ``my_metric``."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +79,7 @@ class CustomCheck(pulumi.ComponentResource):
             stdin=fingerprints(self.files),
             depends_on=[file.resource for file in self.files],
             undo=False,
+            reports=["value", "tags", "interval_s"],
         )
-        self.sample = proof.stdout.apply(json.loads)
+        self.sample = proof.result
         self.register_outputs({"sample": self.sample})

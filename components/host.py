@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ class Host(pulumi.ComponentResource):
     ready: pulumi.Resource
     """What everything on the machine depends on."""
 
+    machine: pulumi.Output[str]
+    """Which machine it is, whatever it is called: no other one has this text."""
+
     ssh: pulumi.Output[str]
     """The command that logs in."""
 
@@ -80,23 +83,22 @@ class Host(pulumi.ComponentResource):
                     f" Set it with: pulumi config set --path 'watchpost:hosts.{name}.hostKey' KEY",
                     self,
                 )
-        self.shell = scripts.Shell(
+        owner = pulumi.Output.concat(args.mark, _waited_for(args.after), f"/{name}")
+        shell = scripts.Shell(
             connection=pulumi.Output.secret(connection),
+            owner=owner,
             sudo=machine.user != "root",
             undo=args.clean_on_destroy or vm is not None,
             on_error=pulumi.ErrorHook(f"{name}-cut-off", scripts.was_cut_off),
             vm=vm,
             repairs=args.repairs,
         )
-        booted = self.shell.run(
-            f"{name}-ready",
-            "host/ready.sh",
-            parent=self,
-            stdin=pulumi.Output.concat(args.mark, _waited_for(args.after), "/", name, "\n"),
-            as_root=False,
-        )
+        booted = shell.run(f"{name}-ready", "host/ready.sh", parent=self, as_root=False, reports=["machine"])
+        self.machine = booted.result.apply(lambda found: str(found["machine"]))
+        # Nothing else is even begun on a machine where the first step didn't get through.
+        self.shell = replace(shell, owner=pulumi.Output.concat(owner, _waited_for(self.machine)))
         # One package install for all: dpkg has one lock, so several would only wait for each other.
-        self.ready = self.shell.run(
+        packages = self.shell.run(
             f"{name}-packages",
             "host/packages.sh",
             parent=self,
@@ -105,8 +107,9 @@ class Host(pulumi.ComponentResource):
                 "directories": " ".join(args.directories),
                 "users": " ".join(args.users),
             },
-            depends_on=[booted],
+            depends_on=[booted.resource],
         )
+        self.ready = packages.resource
         self.register_outputs({"ssh": self.ssh})
 
 

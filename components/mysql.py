@@ -1,6 +1,5 @@
 """MySQL, or MariaDB where the distribution has that, with the Agent's integration."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +68,7 @@ class MySql(pulumi.ComponentResource):
             variables={"sql": templates.text("mysql/user.sql")},
             stdin=password.result.apply(lambda secret: f"{secret}\n"),
             depends_on=[host.ready],
+            reports=[],
         )
         content = password.result.apply(lambda secret: templates.yaml_file("mysql/conf.yaml", {"password": secret}))
         self.config = args.agent.file(f"{name}-conf.yaml", "conf.d/mysql.d/conf.yaml", content, parent=self)
@@ -78,9 +78,10 @@ class MySql(pulumi.ComponentResource):
             parent=self,
             variables={"check": "mysql", "metric": USER_TIME, "twice": "yes"},
             stdin=fingerprints([self.config]),
-            depends_on=[user, self.config.resource],
+            depends_on=[user.resource, self.config.resource],
             undo=False,
+            reports=["value", "tags"],
         )
-        self.version = user.stdout
-        self.user_time = proof.stdout.apply(json.loads)
+        self.version = user.result
+        self.user_time = proof.result
         self.register_outputs({"version": self.version, "user_time": self.user_time})

@@ -3,16 +3,19 @@
 A script is one idempotent step. It is called with ``apply`` when its resource is created or updated, with ``remove``
 when it is deleted, and by :mod:`components.drift` with ``check``, which changes nothing and fails where the host is not
 as the step left it. Its plain arguments are variables, its secrets stand on standard input. It reaches the host as the
-text of the command, so that a preview shows every change of it, and every change runs it again.
+text of the command, so that a preview shows every change of it, and every change runs it again. Any login shell may
+stand in between, and may print what it likes: a step's result is what its own report says.
 
 Source: https://www.pulumi.com/registry/packages/command/api-docs/remote/command/
 """
 
 import hashlib
+import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 from pulumi_command import local, remote
@@ -26,9 +29,35 @@ INCLUDE = re.compile(r"^\. files/(\S+)\n", re.MULTILINE)
 """A line of a script in whose place another one of ``files/`` stands: the host has none of them."""
 
 
+BEGIN, END = "host/step.sh", "finish"
+"""What stands before and behind each script."""
+
+REPORT = re.compile(r"^=watchpost= (.*)$", re.MULTILINE)
+"""The line that a step prints when it is through, whatever its login says around it: its result as JSON."""
+
+CSH = (
+    """test -z "$shell" || eval 'exec env WATCHPOST=`base64 -w0 /proc/$$/cmdline` bash -c '"'"'"""
+    """mapfile -d "" -t words < <(base64 -d <<<"$WATCHPOST"); unset WATCHPOST; exec bash -c "${words[2]}"'"'"\n"""
+)
+"""Hands the whole command to bash where the login shell is of csh's family, the one that has a variable ``shell``.
+
+Those read a command line by line and can't have a quoted text of several; all others go on to the next line.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step on a machine: its resource, and what it reported, plain JSON, at its end."""
+
+    resource: remote.Command
+    result: pulumi.Output[Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shell:
     """Where scripts run: the connection to a machine, and what becomes of their work on ``pulumi destroy``.
+
+    ``owner`` is what has claimed the machine: a step on one that isn't this owner's does nothing.
 
     ``vm`` is the resource of a VM that the stack owns: when that goes, nothing on it needs undoing. ``repairs`` are
     steps to run again, by name, each with a text that differs from the last time. ``on_error`` is asked whether a step
@@ -36,6 +65,7 @@ class Shell:
     """
 
     connection: pulumi.Input[remote.ConnectionArgs]
+    owner: pulumi.Input[str]
     sudo: bool
     undo: bool
     on_error: pulumi.ErrorHook
@@ -54,32 +84,43 @@ class Shell:
         as_root: bool = True,
         undo: bool = True,
         then: Sequence[pulumi.ResourceHook] = (),
-    ) -> remote.Command:
+        reports: Sequence[str] | None = None,
+    ) -> Step:
         """A step on the machine: ``script`` is its path under ``files/``; ``then`` is called each time it has run.
 
-        One that leaves nothing behind has nothing to ``undo``: its script isn't kept for that, and not called.
+        One that leaves nothing behind has nothing to ``undo``: its script isn't kept for that, and not called. What it
+        ``reports`` is an object with these keys, or with none of them a text.
         """
         variables = {**(variables or {}), **({"again": self.repairs[name]} if name in self.repairs else {})}
         sudo = self.sudo and as_root
-        return remote.Command(
-            name,
-            connection=self.connection,
-            create=command_line(script, "apply", variables, sudo=sudo),
-            delete=command_line(script, "remove", variables, sudo=sudo) if undo else None,
-            stdin=stdin,
-            add_previous_output_in_env=False,
-            opts=pulumi.ResourceOptions(
-                parent=parent,
-                depends_on=list(depends_on),
-                deleted_with=self.vm,
-                # An option, unlike an input, can be changed without the machine: also when that is gone.
-                retain_on_delete=not self.undo,
-                additional_secret_outputs=["connection"],
-                hooks=pulumi.ResourceHookBinding(
-                    on_error=[self.on_error], after_create=list(then), after_update=list(then)
+
+        def command(name: str, *, undo: bool) -> remote.Command:
+            return remote.Command(
+                name,
+                connection=self.connection,
+                create=command_line(script, "apply", variables, sudo=sudo),
+                delete=command_line(script, "remove", variables, sudo=sudo) if undo else None,
+                stdin=pulumi.Output.concat(self.owner, "\n", stdin or ""),
+                add_previous_output_in_env=False,
+                opts=pulumi.ResourceOptions(
+                    parent=parent,
+                    depends_on=list(depends_on),
+                    deleted_with=self.vm,
+                    # An option, unlike an input, can be changed without the machine: also when that is gone.
+                    retain_on_delete=not self.undo,
+                    additional_secret_outputs=["connection"],
+                    hooks=pulumi.ResourceHookBinding(
+                        on_error=[self.on_error], after_create=list(then), after_update=list(then)
+                    ),
                 ),
-            ),
+            )
+
+        resource = command(name, undo=undo)
+        # What is removed with the other resource must not be removed with this one too.
+        result = resource.stdout.apply(
+            lambda text: _result(name, text, reports, lambda other: command(other, undo=False))
         )
+        return Step(resource=resource, result=result)
 
     def file(
         self,
@@ -96,7 +137,7 @@ class Shell:
         variables = {"path": path, "owner": owner, "mode": mode}
         resource = self.run(
             name, "host/file.sh", parent=parent, variables=variables, stdin=content, depends_on=depends_on
-        )
+        ).resource
         return RemoteFile(path=path, content=content, resource=resource, again=self.repairs.get(name, ""))
 
 
@@ -124,6 +165,39 @@ def fingerprints(files: Sequence[RemoteFile]) -> pulumi.Output[str]:
     )
 
 
+def reported(stdout: object, keys: Sequence[str] | None = None) -> list[Any]:
+    """What a step that ran to its end reported, the only entry; none where it didn't, or where that is damaged.
+
+    ``keys`` are what an object must have; with none of them it has to be a text.
+    """
+    lines = REPORT.findall(stdout) if isinstance(stdout, str) else []
+    try:
+        found = [json.loads(line) for line in lines[-1:]]
+    except ValueError:
+        return []
+    if keys is None:
+        return found
+    return [x for x in found if (isinstance(x, dict) and set(keys) <= set(x) if keys else isinstance(x, str))]
+
+
+def _result(name: str, stdout: object, keys: Sequence[str] | None, again: Callable[[str], remote.Command]) -> Any:
+    """The step's result; where the state holds none, that of the same step run ``again`` under another name."""
+    if found := reported(stdout, keys):
+        return found[0]
+    pulumi.log.warn(f"the state holds no report of {name}: the step is run again")
+
+    def second(stdout: object) -> Any:
+        if found := reported(stdout, keys):
+            return found[0]
+        said = f"said only {str(stdout).strip()[-200:]!r}" if stdout else "said nothing"
+        raise pulumi.RunError(
+            f"{name} did not run: what answered at its host {said}. Another command stands in the way of it: look for"
+            " `command=` in authorized_keys, ForceCommand in sshd_config, and the login shell of the host's `user`"
+        )
+
+    return again(f"{name}-again").stdout.apply(second)
+
+
 def was_cut_off(arguments: pulumi.ErrorHookArgs) -> bool:
     """Whether a step that failed is run again: one that broke off, as when its host reboots or the connection is lost.
 
@@ -141,10 +215,18 @@ def was_cut_off(arguments: pulumi.ErrorHookArgs) -> bool:
 
 def command_line(script: str, verb: str, variables: Mapping[str, str | int], *, sudo: bool) -> str:
     """The shell command that runs ``script``, free of secrets; standard input stays the script's own."""
-    assignments = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items()]
+    assignments = [f"{name}={_word(str(value))}" for name, value in variables.items()]
     words = [*(["sudo", "-n"] if sudo else []), *(["env", *assignments] if assignments else []), "bash", "-c"]
-    text = INCLUDE.sub(lambda line: templates.text(line[1]), templates.text(script)).rstrip("\n")
-    return f"{' '.join(words)} \"$(cat <<'WATCHPOST'\n{text}\nWATCHPOST\n)\" files/{script} {verb}"
+    text = "\n".join(templates.text(part).rstrip("\n") for part in (BEGIN, script))
+    text = INCLUDE.sub(lambda line: templates.text(line[1]), f"{text}\n{END}")
+    return f"{CSH}{' '.join(words)} {_word(text)} files/{script} {verb}"
+
+
+def _word(text: str) -> str:
+    """``text`` as one word of any shell: in quotes, except for what csh or fish would take for something there."""
+    if text and shlex.quote(text) == text:
+        return text
+    return "'" + re.sub(r"['\\!]", r"'\\\g<0>'", text) + "'"
 
 
 def local_script(

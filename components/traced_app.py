@@ -1,6 +1,5 @@
 """The Flask app under ``ddtrace-run``, and the load that makes something to see of it."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +96,7 @@ class TracedApp(pulumi.ComponentResource):
                 "tags": f"service:{args.service},env:{args.env},version:{args.version},deployed_by:watchpost",
             },
             stdin=fingerprints(self.files),
-            depends_on=[environment, code.resource, unit.resource, args.agent.restarted],
+            depends_on=[environment.resource, code.resource, unit.resource, args.agent.restarted.resource],
         )
         url = {"url": args.trace_url} if args.trace_url else {}
         proof = shell.run(
@@ -106,10 +105,11 @@ class TracedApp(pulumi.ComponentResource):
             parent=self,
             variables={"port": PORT, "endpoints": " ".join(ENDPOINTS), **url},
             stdin=fingerprints(self.files),
-            depends_on=[self.started],
+            depends_on=[self.started.resource],
             undo=False,
+            reports=["traces", "tracer"],
         )
-        self.traces = proof.stdout.apply(json.loads)
+        self.traces = proof.result
         self.register_outputs({"traces": self.traces})
 
 
@@ -142,10 +142,11 @@ class LoadGenerator(pulumi.ComponentResource):
                 "concurrency": args.concurrency,
             },
             stdin=fingerprints(args.app.files),
-            depends_on=[args.app.started],
+            depends_on=[args.app.started.resource],
             undo=False,
+            reports=ENDPOINTS,
         )
-        self.report = run.stdout.apply(json.loads)
+        self.report = run.result
         self.register_outputs({"report": self.report})
 
 

@@ -15,7 +15,7 @@ options=(--json)
 output=$(sudo -n -u dd-agent -- datadog-agent check "$check" "${options[@]}") ||
   give_up "'datadog-agent check $check' failed: $output"
 # A check that raises does not make the command fail: the error stands in what it prints, after its log lines.
-python3 -c '
+sample=$(python3 -c '
 import json, re, sys
 
 check, metric = sys.argv[1:]
@@ -30,4 +30,5 @@ if errors or not found:
     sys.exit(f"watchpost: the check {check} did not submit {metric}: {errors or runs}")
 interval = (runs[-1]["runner"].get("Interval") or 0) / 1e9
 print(json.dumps({"value": found[-1]["points"][-1][1], "tags": found[-1]["tags"], "interval_s": interval}))
-' "$check" "$metric" <<<"$output"
+' "$check" "$metric" <<<"$output")
+report "$sample"

@@ -94,4 +94,5 @@ done
 # shellcheck disable=SC2086 # names, with blanks between
 failed=$(unloadable $checks)
 [ -z "$failed" ] || fail "the Agent can't load the check ${failed//$'\n'/, }"
-datadog-agent version
+version=$(datadog-agent version)
+report "$(json_text "$version")"

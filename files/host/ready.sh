@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Waits until a machine has booted and can be worked on, and claims it; says what is wrong with one that can't.
-# Standard input: the stack and host that it is to belong to, one word.
+# Standard input: who claims it, as for every step.
+# shellcheck disable=SC2154 # claim and claimant are step.sh's
 set -eu
-claim=/var/lib/watchpost/owner
 PRETTY_NAME=$(uname -sr)
 # shellcheck source=/dev/null
 [ ! -e /etc/os-release ] || . /etc/os-release
@@ -17,19 +17,20 @@ as_root() {
 }
 
 if [ "$1" = remove ]; then
+  # A stack that was refused has nothing to remove, nor has another name of the same machine.
+  [ "$(cat "$claim" 2>/dev/null)" = "$claimant" ] || exit 0
   # All else of the stack has gone before, but for steps of a run that was killed, or that failed: the stack may not
   # know of them. What was done last is undone first.
   # shellcheck disable=SC2016
   as_root bash -c 'cd /var/lib/watchpost/undo 2>/dev/null || exit 0
-    for step in $(ls -t); do echo "undoing $step, which a run that was cut off has left" && bash "./$step" remove || failed=yes; done
+    for step in $(ls -t); do echo "undoing $step, which a run that was cut off has left" && bash "./$step" remove <<<"$0" || failed=yes; done
     rm -f /run/watchpost-*.log
-    [ -z "${failed:-}" ]' ||
+    [ -z "${failed:-}" ]' "$claimant" ||
     fail "what a run that was cut off has left on $(hostname) can't all be undone; /var/lib/watchpost/undo holds it"
   as_root rm -f "$claim"
   as_root rmdir --ignore-fail-on-non-empty /var/lib/watchpost 2>/dev/null || true
   exit 0
 fi
-read -r owner
 
 # Oldest first: DPkg::Lock::Timeout, the wheels of requirements.txt, ProtectProc= of the app's unit.
 # Sources: https://salsa.debian.org/apt-team/apt/-/blob/main/debian/changelog (1.9.11),
@@ -82,10 +83,18 @@ esac
 if [ "$1" = apply ]; then
   as_root install -d -m 0755 /var/lib/watchpost
   # shellcheck disable=SC2016
-  as_root bash -c 'set -C; echo "$0" >"$1"' "$owner" "$claim" 2>/dev/null || true
+  as_root bash -c 'set -C; echo "$0" >"$1"' "$claimant" "$claim" 2>/dev/null || true
 fi
 found=$(cat "$claim" 2>/dev/null || true)
+if [ "$1" = apply ] && [ "$found" != "$claimant" ] && [ "${found%/*}" = "${claimant%/*}" ]; then
+  echo "$(hostname) was ${found##*/} in this stack and is ${claimant##*/} now"
+  # shellcheck disable=SC2016
+  as_root bash -c 'echo "$0" >"$1.new" && mv "$1.new" "$1"' "$claimant" "$claim"
+  found=$claimant
+fi
 [ -n "$found" ] || fail "$(hostname) is not claimed by this stack any more: $claim is gone"
-[ "$found" = "$owner" ] ||
+[ "$found" = "$claimant" ] ||
   fail "$(hostname) belongs to another stack of Watchpost ($found): destroy that one, or if it is lost, run there: sudo rm $claim"
 echo "$(hostname) is ready: $PRETTY_NAME"
+# Of this boot, since copies of one image often have the same machine-id.
+report "{\"machine\": \"$(cat /proc/sys/kernel/random/boot_id)\"}"

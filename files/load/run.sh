@@ -32,7 +32,8 @@ for endpoint in $endpoints; do
 done
 [ $failed = 0 ] || exit 1
 
-python3 - "$reports" "$endpoints" <<'PYTHON'
+figures=$(
+  python3 - "$reports" "$endpoints" <<'PYTHON'
 import csv, json, math, pathlib, re, sys
 
 folder, endpoints = pathlib.Path(sys.argv[1]), sys.argv[2].split()
@@ -62,3 +63,5 @@ for number, endpoint in enumerate(endpoints):
     }
 print(json.dumps(report))
 PYTHON
+)
+report "$figures"

@@ -255,7 +255,7 @@ apply)
   trap - EXIT
   version=$(asked 'SELECT VERSION()')
   [ "$(value performance_schema)" = ON ] || version="$version, performance_schema is off"
-  echo "$version"
+  report "$(json_text "$version")"
   ;;
 remove)
   rm -f "$kept.new"

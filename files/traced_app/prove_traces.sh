@@ -10,13 +10,14 @@ set -eu
 # The Agent publishes these figures once a minute.
 deadline=$((SECONDS + 150))
 said=
-while [ $SECONDS -lt $deadline ]; do
+seen=no
+while [ $seen = no ] && [ $SECONDS -lt $deadline ]; do
   for endpoint in $endpoints; do
     # After a reboot, the app may still be starting.
     curl --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint" || true
   done
   sleep 1
-  if said=$(datadog-agent status --json 2>/dev/null | python3 -c '
+  said=$(datadog-agent status --json 2>/dev/null | python3 -c '
 import json, sys
 
 try:
@@ -35,10 +36,10 @@ if not any(writer.get("Payloads") for writer in writers):
     what = f"{where} refuses the traces of the Agent" if refused else f"the Agent can not send its traces to {where}"
     sys.exit(f"{what}: check watchpost:traceUrl (watchpost:site where it is empty) and datadog:apiKey")
 print(json.dumps({"traces": traces, "tracer": python[0]["TracerVersion"]}))
-' 2>&1); then
-    echo "$said"
-    exit 0
-  fi
+' 2>&1) && seen=yes
 done
-echo "watchpost: ${said##*$'\n'} (waited $SECONDS s; 'datadog-agent status' tells more)" >&2
-exit 1
+[ $seen = yes ] || {
+  echo "watchpost: ${said##*$'\n'} (waited $SECONDS s; 'datadog-agent status' tells more)" >&2
+  exit 1
+}
+report "$said"

@@ -70,7 +70,21 @@ def files(resources: Inputs) -> dict[str, str]:
     steps = [
         step for step in resources["command:remote:Command"] if step["create"].endswith(" files/host/file.sh apply")
     ]
-    return {str(re.search(r" path=(\S+) ", step["create"])[1]): step["stdin"] for step in steps}  # type: ignore[index]
+    return {
+        str(re.search(r" path=(\S+) ", step["create"])[1]): step["stdin"].partition("\n")[2]  # type: ignore[index]
+        for step in steps
+    }
+
+
+KEYS = ("machine", "value", "tags", "interval_s", "traces", "tracer", "/", "/api/apm", "/api/trace")
+"""What the steps report, all of them together."""
+
+
+def _reports(args: MockResourceArgs) -> str:
+    """What a step prints: a text of some, an object of the others."""
+    script = str(args.inputs.get("create", "")).split(" ")[-2:][0]
+    text = script in ("files/agent/service.sh", "files/mysql/user.sh")
+    return f"=watchpost= {json.dumps('1' if text else dict.fromkeys(KEYS, 1))}"
 
 
 class _Recorder(Mocks):
@@ -80,8 +94,8 @@ class _Recorder(Mocks):
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         self.inputs[args.typ].append(_whole(args.inputs))
         name = MONITOR_ID if args.typ.endswith(":Monitor") else args.name
-        # "1" is JSON too, for the steps whose output is parsed.
-        return name, {**args.inputs, "url": f"/dashboard/{args.name}", "stdout": "1", "result": "fake" + "0" * 28}
+        made = {"url": f"/dashboard/{args.name}", "stdout": _reports(args), "result": "fake" + "0" * 28}
+        return name, {**args.inputs, **made}
 
     def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         raise NotImplementedError(args.token)

@@ -84,7 +84,7 @@ def test_a_script_says_what_it_does_and_which_variables_it_takes(script: Path) -
 def test_scripts_get_the_variables_that_they_name(resources: dict[str, program.Inputs]) -> None:
     seen = set()
     for step in resources["defaults"]["command:remote:Command"]:
-        before, _, after = step["create"].partition('bash -c "$(cat <<')
+        before, after = re.split(r"(?:^| )bash -c '", step["create"].partition("\n")[2], maxsplit=1)
         script = ROOT / after.splitlines()[-1].split()[-2]
         given = {word.partition("=")[0] for word in shlex.split(before) if "=" in word}
         described = header(script).partition("Variables:")[2]

@@ -16,9 +16,12 @@ import asyncssh
 
 ANSWERS = {
     "files/agent/prove_check.sh": '{"value": 1, "tags": [], "interval_s": 45}',
+    "files/agent/service.sh": '"simulated"',
+    "files/mysql/user.sh": '"simulated"',
     "files/traced_app/prove_traces.sh": '{"traces": 3, "tracer": "simulated"}',
+    "files/load/run.sh": '{"/": {}, "/api/apm": {}, "/api/trace": {}}',
 }
-"""What the steps print whose output is read; the others say a word."""
+"""What the steps report whose result is read."""
 
 
 @dataclass
@@ -53,7 +56,9 @@ class Simulated:
         await process.stdin.read()
         script, verb = (process.command or "").split()[-2:]
         self.steps[process.get_extra_info("username")] += 1
-        process.stdout.write(ANSWERS.get(script, f"simulated {verb}"))
+        user = process.get_extra_info("username")
+        answer = f'{{"machine": "{user}"}}' if script == "files/host/ready.sh" else ANSWERS.get(script, "null")
+        process.stdout.write(f"simulated {verb}\n\n=watchpost= {answer}\n")
         process.exit(0)
 
     def entries(self, names: Iterable[str], folder: Path) -> dict[str, dict[str, object]]:

@@ -48,14 +48,17 @@ HOST = {
 }
 
 SAMPLE = {"value": 512, "tags": ["custom_check:my_metric"], "interval_s": 45.0}
-STDOUT = {
+REPORTS = {
     "files/agent/prove_check.sh": json.dumps(SAMPLE),
-    "files/agent/service.sh": "Agent 7.78.4",
-    "files/mysql/user.sh": "8.0.36",
+    "files/host/ready.sh": json.dumps({"machine": "boot"}),
+    "files/agent/service.sh": json.dumps("Agent 7.78.4"),
+    "files/mysql/user.sh": json.dumps("8.0.36"),
     "files/traced_app/prove_traces.sh": json.dumps({"traces": 3, "tracer": "4.16.0"}),
-    "files/load/run.sh": json.dumps({"/": {"requests": 5000, "errors": 0}}),
+    "files/load/run.sh": json.dumps(
+        {path: {"requests": 5000, "errors": 0} for path in ("/", "/api/apm", "/api/trace")}
+    ),
 }
-"""What the steps print, by script."""
+"""What the steps report, by script."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,16 @@ class Created:
         return {key: plain(value) for key, value in self.inputs.items()}
 
     @property
+    def stdin(self) -> str:
+        """The standard input of a step without marks, and without the owner in its first line."""
+        return str(self.plain["stdin"]).partition("\n")[2]
+
+    @property
+    def command(self) -> str:
+        """The command of a step, behind the line that hands it to bash."""
+        return str(self.plain["create"]).partition("\n")[2]
+
+    @property
     def script(self) -> str:
         """The script of a step: ``files/agent/install.sh``."""
         return str(self.plain.get("create", "")).rpartition(" ")[0].rpartition(" ")[2]
@@ -151,8 +164,10 @@ class Program:
 class _Engine:
     """The engine's side of a run: as the real one, it keeps secret what came in so or is declared so."""
 
-    def __init__(self, program: Program, stdout: Mapping[str, str], *, preview: bool) -> None:
-        self.program, self.stdout, self.preview = program, stdout, preview
+    def __init__(
+        self, program: Program, instead: Mapping[str, str | None], again: str | None, *, preview: bool
+    ) -> None:
+        self.program, self.instead, self.again, self.preview = program, instead, again, preview
 
     def GetDeploymentInfo(self, _: Any) -> Any:  # noqa: N802 - the engine's own names
         return resource_pb2.DeploymentInfo(
@@ -211,13 +226,23 @@ class _Engine:
         """A monitor has a number, everything else may have any text."""
         return "4711" if resource.type == MONITOR else f"{resource.name}-id"
 
+    def printed(self, resource: Created) -> str | None:
+        """What a step prints: its report, with the noise of a login; or what a test has it print instead."""
+        if self.again is not None and resource.name.endswith("-again"):
+            report: str | None = self.again
+        elif resource.script in self.instead:
+            return self.instead[resource.script]
+        else:
+            report = REPORTS.get(resource.script, "null")
+        return f"Welcome\n\n=watchpost= {report}\nBye\n"
+
     def made(self, resource: Created) -> dict[str, Any]:
         """What a resource knows once it is there."""
         match resource.type:
             case "command:remote:Command":
-                return {"stdout": self.stdout.get(resource.script, ""), "stderr": ""}
+                return {"stdout": self.printed(resource), "stderr": ""}
             case "command:local:Command":
-                return {"stdout": self.stdout["files/vagrant/vm.sh"], "stderr": ""}
+                return {"stdout": self.instead["files/vagrant/vm.sh"], "stderr": ""}
             case "random:index/randomPassword:RandomPassword":
                 return {"result": PASSWORD, "bcryptHash": "fake"}
             case "random:index/randomString:RandomString":
@@ -244,16 +269,19 @@ def run(
     config: Mapping[str, str] | None = None,
     secret_keys: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
-    stdout: Mapping[str, str] | None = None,
+    stdout: Mapping[str, str | None] | None = None,
+    again: str | None = None,
     preview: bool = False,
 ) -> Program:
     """Run ``body`` as a stack's program and wait until everything that it began is done.
+
+    ``stdout`` is what steps print instead of their reports, by script; ``again`` what one that is run again reports.
 
     Raises:
         Exception: whatever the program, or an ``apply`` in it, raises.
     """
     program = Program()
-    engine = _Engine(program, {**STDOUT, **(stdout or {})}, preview=preview)
+    engine = _Engine(program, stdout or {}, again, preview=preview)
 
     def start() -> None:
         body()
@@ -294,7 +322,7 @@ def run_program(
     *,
     environment: Mapping[str, str] | None = None,
     keys_in_stack: bool = True,
-    stdout: Mapping[str, str] | None = None,
+    stdout: Mapping[str, str | None] | None = None,
     preview: bool = False,
     **changes: Any,
 ) -> Program:

@@ -139,7 +139,7 @@ def test_the_ssh_command_is_what_a_person_types() -> None:
 def test_a_shell_without_undo_runs_nothing_on_delete() -> None:
     def body() -> None:
         again = pulumi.ErrorHook("cut-off", remote.was_cut_off)
-        shell = remote.Shell(connection={"host": "x"}, sudo=False, undo=False, on_error=again)  # type: ignore[arg-type]
+        shell = remote.Shell(connection={"host": "x"}, owner="me", sudo=False, undo=False, on_error=again)  # type: ignore[arg-type]
         parent = pulumi.ComponentResource("test:index:Parent", "parent")
         shell.run("step", "host/ready.sh", parent=parent)
         shell.file("file", "/etc/x", "content", parent=parent, mode="0600")
@@ -147,7 +147,7 @@ def test_a_shell_without_undo_runs_nothing_on_delete() -> None:
     program = run(body)
     assert program.commands["step"].request.retainOnDelete
     assert "env path=/etc/x owner=root:root mode=0600 bash -c " in program.commands["file"].plain["create"]
-    assert program.commands["file"].plain["stdin"] == "content"
+    assert program.commands["file"].stdin == "content"
     assert children(program, "parent") == {"step", "file"}
 
 
@@ -179,7 +179,7 @@ def test_an_agent_is_installed_and_configured_but_not_restarted() -> None:
     assert "env url=https://example.com/install.sh version=7.70.1 bash -c " in install
     datadog_yaml = program.commands["agent-datadog.yaml"].inputs["stdin"]
     assert datadog_yaml == Secret(
-        f"api_key: {API_KEY}\nsite: datadoghq.eu\nhostname: vm\nhostname_force_config_as_canonical: true\n"
+        f"{MARK}/vm\napi_key: {API_KEY}\nsite: datadoghq.eu\nhostname: vm\nhostname_force_config_as_canonical: true\n"
         "env: dev\ntags:\n- team:core\n"
         "apm_config:\n  enabled: true\n"
     )
@@ -192,14 +192,14 @@ def test_the_service_follows_every_file_and_names_every_check() -> None:
     restart = program.commands["service-restart"]
     assert "checks='cpu network one two' " in restart.plain["create"]
     assert isinstance(restart.inputs["stdin"], Secret)
-    paths = [line.split()[0] for line in restart.plain["stdin"].splitlines()]
+    paths = [line.split()[0] for line in restart.stdin.splitlines()]
     assert paths == ["/etc/datadog-agent/datadog.yaml", "/etc/datadog-agent/conf.d/network.d/conf.yaml"]
     assert program.outputs == {"version": "Agent 7.78.4"}
 
 
 def test_a_change_of_one_file_changes_what_follows_it() -> None:
     def fingerprint(site: str) -> str:
-        return str(run(lambda: service(agent(host(), site=site))).commands["service-restart"].plain["stdin"])
+        return str(run(lambda: service(agent(host(), site=site))).commands["service-restart"].stdin)
 
     one, other = fingerprint("datadoghq.eu").splitlines(), fingerprint("us5.datadoghq.com").splitlines()
     assert one[0] != other[0]
@@ -218,7 +218,7 @@ def test_the_database_password_is_made_once_and_goes_to_the_server_and_the_agent
     # The usual policies want some of each kind; the script puts it into SQL, where these need no quoting.
     assert (password["length"], password["overrideSpecial"]) == (32, "-_")
     assert all(password[f"min{kind}"] >= 2 for kind in ("Lower", "Upper", "Numeric", "Special"))
-    assert program.commands["db-user"].inputs["stdin"] == Secret(f"{PASSWORD}\n")
+    assert program.commands["db-user"].inputs["stdin"] == Secret(f"{MARK}/vm\n{PASSWORD}\n")
     conf = program.commands["db-conf.yaml"].inputs["stdin"]
     assert isinstance(conf, Secret)
     assert f"  password: {PASSWORD}\n" in conf.value
@@ -235,7 +235,7 @@ def test_a_check_is_code_and_yaml_proven_by_a_run() -> None:
     assert children(program, "check") == {"check-code", "check-conf.yaml", "check-proof"}
     for name, path in {"code": "checks.d/my_metric.py", "conf.yaml": "conf.d/my_metric.d/conf.yaml"}.items():
         assert f" path=/etc/datadog-agent/{path} " in program.commands[f"check-{name}"].plain["create"]
-    assert "min_collection_interval: 30\n" in program.commands["check-conf.yaml"].plain["stdin"]
+    assert "min_collection_interval: 30\n" in program.commands["check-conf.yaml"].stdin
     assert {"check-code", "check-conf.yaml"} <= program.before(program.commands["check-proof"])
     assert program.outputs == {"sample": SAMPLE}
 
@@ -256,7 +256,7 @@ def test_an_app_is_proven_after_it_has_started_with_the_agent_running() -> None:
 
 
 def test_only_another_requirement_builds_the_app_s_environment_anew() -> None:
-    stdin = run(lambda: app(host())).commands["app-environment"].plain["stdin"]
+    stdin = run(lambda: app(host())).commands["app-environment"].stdin
     assert [line.split()[0] for line in stdin.splitlines()] == ["/opt/watchpost-app/requirements.txt"]
 
 
@@ -273,12 +273,35 @@ def test_load_is_sent_once_the_app_answers() -> None:
     assert program.outputs["report"]["/"]["requests"] == 5000
 
 
-def test_a_proof_that_is_no_json_fails_the_update() -> None:
-    with pytest.raises(json.JSONDecodeError):
-        run(
-            lambda: CustomCheck("check", CustomCheckArgs(agent=agent(host()), metric=MY_METRIC)),
-            stdout={"files/agent/prove_check.sh": "no json"},
-        )
+DAMAGED = ("", "no report", "=watchpost= {", "=watchpost= {}", "=watchpost= [1]", "=watchpost=", None)
+"""What a login may have left in a state in place of what a step reported."""
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_a_step_whose_report_is_damaged_in_the_state_is_run_again(damaged: str | None) -> None:
+    program = run(body_of_a_check, stdout={"files/agent/prove_check.sh": damaged}, again=json.dumps(SAMPLE))
+    assert program.outputs == {"sample": SAMPLE}
+    assert program.warnings == ["the state holds no report of check-proof: the step is run again"]
+    again, first = program.commands["check-proof-again"], program.commands["check-proof"]
+    assert again.plain == first.plain
+    assert children(program, "check") >= {"check-proof", "check-proof-again"}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_a_step_that_reports_nothing_when_it_is_run_again_is_told_in_a_sentence(damaged: str | None) -> None:
+    with pytest.raises(pulumi.RunError, match=r"^check-proof did not run: .*ForceCommand in sshd_config"):
+        run(body_of_a_check, stdout={"files/agent/prove_check.sh": damaged})
+
+
+def test_what_is_run_again_is_not_undone_twice() -> None:
+    program = run(lambda: host(), stdout={"files/host/ready.sh": "noise"}, again='{"machine": "boot"}')
+    assert program.commands["vm-ready"].plain["delete"]
+    assert "delete" not in program.commands["vm-ready-again"].plain
+
+
+def body_of_a_check() -> None:
+    check = CustomCheck("check", CustomCheckArgs(agent=agent(host()), metric=MY_METRIC))
+    pulumi.export("sample", check.sample)
 
 
 def own() -> Mark:

@@ -32,7 +32,7 @@ def queries(document: object) -> Iterator[str]:
 
 
 def check_yaml(program: Program) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(program.commands["vm-my-metric-conf.yaml"].plain["stdin"])["instances"][0]
+    found: dict[str, Any] = yaml.safe_load(program.commands["vm-my-metric-conf.yaml"].stdin)["instances"][0]
     return found
 
 
@@ -66,7 +66,7 @@ def test_another_metric_leaves_nothing_of_the_old_one_but_the_check_s_own_name()
 
 
 def test_the_check_s_code_holds_none_of_what_its_yaml_holds(dev_stack: Program) -> None:
-    code = dev_stack.commands["vm-my-metric-code"].plain["stdin"]
+    code = dev_stack.commands["vm-my-metric-code"].stdin
     body = code.partition("class ")[2]
     for literal in ("my_metric", "custom_check", "1000", "45"):
         assert literal not in body
@@ -95,18 +95,18 @@ def test_window_and_silence_are_the_same_in_query_monitor_and_message() -> None:
 
 def test_the_environment_is_the_same_everywhere() -> None:
     program = run_program(env="stage")
-    agent = yaml.safe_load(program.commands["vm-agent-datadog.yaml"].plain["stdin"])
+    agent = yaml.safe_load(program.commands["vm-agent-datadog.yaml"].stdin)
     assert agent["env"] == "stage"
     assert "env:stage" in program.one(MONITOR).plain["query"]
     assert "env:stage" in program.one(MONITOR).plain["tags"]
-    assert "DD_ENV=stage" in program.commands["vm-app-unit"].plain["stdin"]
+    assert "DD_ENV=stage" in program.commands["vm-app-unit"].stdin
     assert ",env:stage," in program.commands["vm-app-service"].plain["create"]
     assert "?env=stage&" in program.outputs["service"]
     variables = dashboards(program)["watchpost-apm"]["template_variables"]
     assert next(variable for variable in variables if variable["name"] == "env")["defaults"] == ["stage"]
     assert not re.search(r"\bdev\b", in_datadog(program))
     steps = " ".join(
-        f"{step.plain['create'].partition(' bash -c ')[0]} {plain(step.inputs.get('stdin', ''))}"
+        f"{step.command.partition(' bash -c ')[0]} {plain(step.inputs.get('stdin', ''))}"
         for step in program.of(COMMAND)
     )
     assert not re.search(r"env[:=]dev\b|ENV=dev\b", steps)
@@ -114,7 +114,7 @@ def test_the_environment_is_the_same_everywhere() -> None:
 
 def test_the_service_is_the_same_in_app_dashboards_events_and_link() -> None:
     program = run_program(service="shop", version="2.3")
-    unit = program.commands["vm-app-unit"].plain["stdin"]
+    unit = program.commands["vm-app-unit"].stdin
     assert "DD_SERVICE=shop DD_ENV=dev DD_VERSION=2.3" in unit
     assert (
         "tags=service:shop,env:dev,version:2.3,deployed_by:watchpost"
@@ -141,7 +141,7 @@ def test_office_hours_are_the_same_in_schedule_and_message() -> None:
 
 def test_host_and_tags_are_what_the_agent_reports_as() -> None:
     program = run_program(tags=["team:core", "role:db"])
-    agent = yaml.safe_load(program.commands["vm-agent-datadog.yaml"].plain["stdin"])
+    agent = yaml.safe_load(program.commands["vm-agent-datadog.yaml"].stdin)
     assert agent["hostname"] == "vm"
     assert agent["tags"] == ["team:core", "role:db"]
     assert plain(program.outputs["hosts"])["vm"]["page"].endswith("hostname=vm")

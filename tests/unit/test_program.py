@@ -233,7 +233,7 @@ def test_every_link_the_api_and_the_agent_follow_the_site(site: str, pages: str,
     links = [outputs[name] for name in ("timeboard", "timeboardLast5Minutes", "apmDashboard", "monitor", "service")]
     for link in [*links, *outputs["downtimes"].values(), outputs["hosts"]["vm"]["page"]]:
         assert link.startswith(pages)
-    assert f"\nsite: {site}\n" in program.commands["vm-agent-datadog.yaml"].plain["stdin"]
+    assert f"\nsite: {site}\n" in program.commands["vm-agent-datadog.yaml"].stdin
     message = program.one(MONITOR).plain["message"]
     assert message.count("](https://") == message.count(f"]({pages}")
 
@@ -348,10 +348,8 @@ def test_downtimes_mail_nothing_of_the_monitor_at_night_nor_at_their_end(dev_sta
 
 def test_root_needs_no_sudo_and_others_use_it_for_all_but_the_gate(dev_stack: Program) -> None:
     root = run_program(hosts={"vm": {**HOST, "user": "root"}})
-    assert not any(command.plain["create"].startswith("sudo") for command in root.commands.values())
-    without = {
-        name for name, command in dev_stack.commands.items() if not command.plain["create"].startswith("sudo -n ")
-    }
+    assert not any(command.command.startswith("sudo") for command in root.commands.values())
+    without = {name for name, command in dev_stack.commands.items() if not command.command.startswith("sudo -n ")}
     assert without == {"vm-ready"}
 
 
@@ -365,16 +363,16 @@ def test_a_host_key_is_checked_and_its_absence_is_said(dev_stack: Program) -> No
 
 
 def test_another_address_for_the_agent_is_written_only_where_it_is_set(dev_stack: Program) -> None:
-    assert "dd_url" not in dev_stack.commands["vm-agent-datadog.yaml"].plain["stdin"]
+    assert "dd_url" not in dev_stack.commands["vm-agent-datadog.yaml"].stdin
     program = run_program(agentUrl="https://agents.example.com")
-    written = program.commands["vm-agent-datadog.yaml"].plain["stdin"]
+    written = program.commands["vm-agent-datadog.yaml"].stdin
     assert "\ndd_url: https://agents.example.com\n" in written
     assert "apm_dd_url" not in written
 
 
 def test_traces_have_an_address_of_their_own_and_are_proven_again_when_it_changes(dev_stack: Program) -> None:
     program = run_program(traceUrl="https://traces.example.com")
-    written = yaml.safe_load(program.commands["vm-agent-datadog.yaml"].plain["stdin"])
+    written = yaml.safe_load(program.commands["vm-agent-datadog.yaml"].stdin)
     assert written["apm_config"] == {"enabled": True, "apm_dd_url": "https://traces.example.com"}
     assert "dd_url" not in written
     assert "vm-app-proof" in changed(dev_stack, program)
@@ -382,7 +380,7 @@ def test_traces_have_an_address_of_their_own_and_are_proven_again_when_it_change
 
 def test_on_ec2_a_name_such_as_ip_10_0_0_1_stays_the_host_s(dev_stack: Program) -> None:
     """https://datadoghq.dev/datadog-agent/hostname/hostname_force_config_as_canonical"""
-    written = yaml.safe_load(dev_stack.commands["vm-agent-datadog.yaml"].plain["stdin"])
+    written = yaml.safe_load(dev_stack.commands["vm-agent-datadog.yaml"].stdin)
     assert written["hostname_force_config_as_canonical"] is True
 
 
@@ -417,7 +415,7 @@ def test_another_interval_changes_the_check_s_yaml_and_what_follows_it_but_not_i
     for name in steps:
         old, new = before.commands[name].plain, after.commands[name].plain
         assert {key for key in old if old[key] != new[key]} == {"stdin"}, name
-    assert "min_collection_interval: 55\n" in after.commands["vm-my-metric-conf.yaml"].plain["stdin"]
+    assert "min_collection_interval: 55\n" in after.commands["vm-my-metric-conf.yaml"].stdin
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The command line of a step, run by real shells: nothing in a value or a script means anything to them."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from unittest import mock
@@ -11,10 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from components import templates
-from components.remote import AGAIN, command_line, was_cut_off
+from components.remote import AGAIN, END, command_line, was_cut_off
 from tests.unit.recorder import ROOT
 
-SHELLS = ("bash", "sh")
+SHELLS = [shell for shell in ("bash", "sh", "dash", "zsh", "fish", "tcsh", "ksh") if shutil.which(shell)]
+"""The login shells that are here."""
+
 SCRIPTS = sorted(str(path.relative_to(ROOT / "files")) for path in (ROOT / "files").rglob("*.sh"))
 SHOW = """\
 # Prints what it was given: 'quotes", $(parentheses, `backticks`, a case that ) looks like an end, and \\ backslashes.
@@ -33,6 +36,8 @@ VALUES = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     (folder / "show.sh").write_text(SHOW)
+    (folder / "host").mkdir()
+    (folder / "host/step.sh").write_text("read -r claimant\nfinish() { printf '\\n=watchpost= \"through\"\\n'; }\n")
     return folder
 
 
@@ -40,7 +45,12 @@ def output(shell: str, line: str, stdin: str = "", path: Path | None = None) -> 
     """What a line prints when a shell is given it as sshd gives it."""
     environment = {"PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]}
     done = subprocess.run(
-        [shell, "-c", line], input=stdin.encode(), capture_output=True, env=environment, timeout=10, check=True
+        [shell, "-c", line],
+        input=b"stack/vm\n" + stdin.encode(),
+        capture_output=True,
+        env=environment,
+        timeout=10,
+        check=True,
     )
     assert done.stderr == b""
     return done.stdout.decode()
@@ -58,18 +68,20 @@ def test_a_script_gets_its_values_and_standard_input_literally(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(templates, "FILES", files)
         line = command_line("show.sh", "apply", {"first": first, "second": second}, sudo=False)
-    assert output(shell, line, stdin) == f"apply\0files/show.sh\0{first}\0{second}\0{stdin}"
+    assert output(shell, line, stdin) == f'apply\0files/show.sh\0{first}\0{second}\0{stdin}\n=watchpost= "through"\n'
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_reaches_bash_as_it_stands_in_its_file(shell: str, script: str) -> None:
     line = command_line(script, "apply", {"some": "value"}, sudo=False)
-    assert line.startswith("env some=value bash -c ")
-    shown = output(shell, line.replace("env some=value bash -c", "printf '%s|%s|%s'", 1))
+    words = "env some=value bash -c"
+    assert f"\n{words} " in line
+    shown = output(shell, line.replace(f"\n{words}", "\nprintf '%s|%s|%s'", 1))
     parts = {f". files/{part}\n": templates.text(part) for part in ("host/cause.sh", "host/dpkg.sh")}
-    text = "".join(parts.get(line, line) for line in templates.text(script).splitlines(keepends=True))
-    assert shown == f"{text.rstrip()}|files/{script}|apply"
+    text = templates.text("host/step.sh")
+    text += "".join(parts.get(line, line) for line in templates.text(script).splitlines(keepends=True))
+    assert shown == f"{text.rstrip()}\n{END}|files/{script}|apply"
     # Linux takes no longer argument: MAX_ARG_STRLEN.
     assert len(line.encode()) < 128 * 1024
 
@@ -81,8 +93,8 @@ def test_sudo_comes_before_the_variables_so_that_it_does_not_drop_them(files: Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(templates, "FILES", files)
         line = command_line("show.sh", "apply", {"first": "1", "second": "2"}, sudo=True)
-    assert line.startswith("sudo -n env first=1 second=2 bash -c ")
-    assert output("sh", line, "in", tmp_path) == "apply\0files/show.sh\x001\x002\0in"
+    assert "\nsudo -n env first=1 second=2 bash -c " in line
+    assert output("sh", line, "in", tmp_path) == 'apply\0files/show.sh\x001\x002\0in\n=watchpost= "through"\n'
 
 
 def test_a_failing_script_fails_the_line(files: Path) -> None:
@@ -116,4 +128,4 @@ def failed(error: str, times: int) -> pulumi.ErrorHookArgs:
 def test_numbers_are_variables_too(files: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(templates, "FILES", files)
-        assert command_line("show.sh", "remove", {"port": 5050}, sudo=False).startswith("env port=5050 bash -c ")
+        assert "\nenv port=5050 bash -c " in command_line("show.sh", "remove", {"port": 5050}, sudo=False)
