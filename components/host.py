@@ -1,6 +1,5 @@
 """A machine over SSH: any that is there already, or a Vagrant VM that the stack brings up and destroys."""
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from pulumi_command import remote
 
 from components import remote as scripts
 from components import vagrant
-from components.settings import HostSettings
+from components.settings import HostSettings, ProxySettings
 
 DIAL_ATTEMPTS = 20
 """How often a machine that doesn't answer is tried: about a minute where the connection is refused."""
@@ -75,14 +74,17 @@ class Host(pulumi.ComponentResource):
         else:
             connection = pulumi.Output.from_input(_ssh_connection(machine))
             self.ssh = pulumi.Output.from_input(
-                ssh_command(str(machine.address), machine.port, str(machine.user), machine.private_key_file)
-            )
-            if not machine.host_key:
-                pulumi.log.warn(
-                    f"any machine that answers at {machine.address} is taken for {name}: its host key is not checked."
-                    f" Set it with: pulumi config set --path 'watchpost:hosts.{name}.hostKey' KEY",
-                    self,
+                ssh_command(
+                    str(machine.address), machine.port, str(machine.user), machine.private_key_file, machine.proxy
                 )
+            )
+            for path, login in {name: machine, f"{name}.proxy": machine.proxy}.items():
+                if login and not login.host_key:
+                    pulumi.log.warn(
+                        f"any machine that answers at {login.address} is taken for {path}: its host key is not checked."
+                        f" Set it with: pulumi config set --path 'watchpost:hosts.{path}.hostKey' KEY",
+                        self,
+                    )
         owner = pulumi.Output.concat(args.mark, _waited_for(args.after), f"/{name}")
         shell = scripts.Shell(
             connection=pulumi.Output.secret(connection),
@@ -119,21 +121,42 @@ async def _waited_for(value: pulumi.Input[object]) -> str:
     return ""
 
 
-def ssh_command(address: str, port: int, user: str, key_file: str | Path | None) -> str:
+def ssh_command(
+    address: str, port: int, user: str, key_file: str | Path | None, proxy: ProxySettings | None = None
+) -> str:
     """The command with which a person logs in; ``ssh`` reads ``%`` in a file's name as the beginning of a token."""
     identity = ["-i", str(key_file).replace("%", "%%")] if key_file else []
-    return shlex.join(["ssh", *identity, "-p", str(port), f"{user}@{address}"])
+    jump = []
+    if proxy:
+        # Not -J, which has no place for the proxy's own key.
+        way = ssh_command(str(proxy.address), proxy.port, str(proxy.user), proxy.private_key_file)
+        jump = ["-o", f"ProxyCommand={way} -W '[%h]:%p'"]
+    return shlex.join(["ssh", *identity, *jump, "-p", str(port), f"{user}@{address}"])
 
 
 def _ssh_connection(machine: HostSettings) -> remote.ConnectionArgs:
-    password = machine.private_key_password
+    """How the plugin logs in. Where that is by the SSH agent, it finds the one of each session by itself.
+
+    Source: https://www.pulumi.com/registry/packages/command/api-docs/remote/command/#connection
+    """
+    proxy = machine.proxy
     return remote.ConnectionArgs(
         host=str(machine.address),
         port=machine.port,
         user=machine.user,
         private_key=machine.key(),
-        private_key_password=password.get_secret_value() if password else None,
-        agent_socket_path=os.environ["SSH_AUTH_SOCK"] if machine.agent else None,
+        private_key_password=machine.password,
         host_key=machine.host_key,
         dial_error_limit=DIAL_ATTEMPTS,
+        proxy=remote.ProxyConnectionArgs(
+            host=str(proxy.address),
+            port=proxy.port,
+            user=proxy.user,
+            private_key=proxy.key(),
+            private_key_password=proxy.password,
+            host_key=proxy.host_key,
+            dial_error_limit=DIAL_ATTEMPTS,
+        )
+        if proxy
+        else None,
     )

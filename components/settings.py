@@ -47,6 +47,7 @@ Site = Literal[
     "datadoghq.eu",
     "ap1.datadoghq.com",
     "ap2.datadoghq.com",
+    "uk1.datadoghq.com",
     "ddog-gov.com",
     "us2.ddog-gov.com",
 ]
@@ -73,16 +74,32 @@ def _clock(value: object) -> object:
     return time.fromisoformat(value)
 
 
-def address_of_a_person(value: str) -> str:
-    """An e-mail address as it is.
+INTEGRATIONS = (
+    "case", "eventbridge", "google-chat", "hangouts", "jira", "oncall", "opsgenie", "pagerduty", "servicenow", "slack",
+    "sns", "splunk-oncall", "team", "teams", "victorops", "webhook", "workflow", "xmatters", "zendesk",
+)  # fmt: skip
+"""What a handle may begin with, other than an address.
+
+Source: https://docs.datadoghq.com/monitors/notify/#configure-notifications-and-automations
+"""
+
+
+def mentionable(value: str) -> str:
+    """Whom Datadog can mention, without the @: an e-mail address, or an integration's handle such as ``slack-ops``.
 
     Raises:
-        ValueError: it is none, or could mean something else to Datadog.
+        ValueError: it is neither, or could mean something else to Datadog.
     """
+    handle = value.removeprefix("@")
     # Braces, blanks and commas would mean something to Datadog's templates and mentions.
-    if len(value) > 254 or not re.fullmatch(r"[A-Za-z0-9._%+-]+@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}", value):
-        raise ValueError("must be an e-mail address such as you@example.com")
-    return value
+    address = r"[A-Za-z0-9._%+-]+@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}"
+    integration = rf"({'|'.join(INTEGRATIONS)})-[\w.-]*\w|pagerduty|opsgenie|victorops|all"
+    if len(handle) > 254 or not re.fullmatch(f"{address}|{integration}", handle):
+        raise ValueError(
+            "must be an e-mail address such as you@example.com, or a handle that begins with one of "
+            + ", ".join(f"{name}-" for name in INTEGRATIONS)
+        )
+    return handle
 
 
 def _stack_name(value: str) -> str:
@@ -146,7 +163,10 @@ Tag = Annotated[
     ),
 ]
 HostName = Annotated[str, AfterValidator(_host_name)]
-UserName = Annotated[str, _matching(r"[a-z_][a-z0-9_-]*", "the name of a Unix user", 32)]
+# Directories have others than useradd makes: jane.doe, DOMAIN\\jane, jane@example.com.
+UserName = Annotated[
+    str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.@\\+-]*\$?", "the name of a user without blanks and quotes", 256)
+]
 Version = TagValue
 AgentVersion = Annotated[str, _matching(r"(7\.[0-9]+\.[0-9]+)?", "a version of Agent 7 such as 7.78.4", 20)]
 HostKey = Annotated[
@@ -161,7 +181,7 @@ NetworkAddress = Annotated[
     str, _matching(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?", "a host name or IP address", 253)
 ]
 BoxName = Annotated[str, _matching(r"[\w.-]+(/[\w.-]+)?", "the name of a Vagrant box such as bento/ubuntu-24.04", 100)]
-Recipient = Annotated[str, AfterValidator(address_of_a_person)]
+Recipient = Annotated[str, AfterValidator(mentionable)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 # The Agent puts its paths, which begin with a slash, behind the address as it is.
 AddressOrNone = Annotated[str, AfterValidator(lambda value: _web_address(value).rstrip("/") if value else value)]
@@ -181,10 +201,9 @@ class VagrantSettings(_Model):
     cpus: Annotated[int, Field(ge=1, le=64)] = 2
 
 
-class HostSettings(_Model):
-    """One machine: reached over SSH by ``address``, ``user``, one way to log in and its host key; or ``vagrant``."""
+class LoginSettings(_Model):
+    """How to get into a machine over SSH: ``address``, ``user``, one way to log in, and the machine's host key."""
 
-    vagrant: VagrantSettings | None = None
     address: NetworkAddress | None = None
     port: Annotated[int, Field(ge=1, le=65535)] = 22
     user: UserName | None = None
@@ -194,11 +213,6 @@ class HostSettings(_Model):
     agent: bool = False
     host_key: HostKey | None = None
     accept_any_host_key: bool = False
-
-    @field_validator("vagrant", mode="before")
-    @classmethod
-    def _true_means_defaults(cls, value: object) -> object:
-        return {} if value in (True, "true") else value
 
     @field_validator("private_key_file")
     @classmethod
@@ -214,14 +228,9 @@ class HostSettings(_Model):
             raise ValueError("must be the path of a private key's file; no file is there")
         return path
 
-    @model_validator(mode="after")
-    def _one_way_in(self) -> Self:
-        if self.vagrant:
-            extra = sorted(to_camel(name) for name in self.model_fields_set - {"vagrant"})
-            if extra:
-                raise ValueError(f"a Vagrant VM tells these itself; leave out {', '.join(extra)}")
-            return self
-        lacks = [f"needs `{name}`, or `vagrant: true`" for name in ("address", "user") if not getattr(self, name)]
+    def _lacks(self, instead: str = "") -> list[str]:
+        """What has to be set before anybody can log in; ``instead`` is what would do for an address."""
+        lacks = [f"needs `{name}`{instead}" for name in ("address", "user") if not getattr(self, name)]
         if sum(map(bool, (self.private_key, self.private_key_file, self.agent))) != 1:
             lacks.append("needs one of `privateKey` (as a secret), `privateKeyFile` and `agent: true`")
         if self.agent and not os.environ.get("SSH_AUTH_SOCK"):
@@ -232,15 +241,50 @@ class HostSettings(_Model):
                 f" (`ssh-keyscan -t ed25519 -p {self.port} {self.address or 'ADDRESS'}` prints it),"
                 " or `acceptAnyHostKey: true`"
             )
-        if lacks:
-            raise ValueError("; ".join(lacks))
-        return self
+        return lacks
 
     def key(self) -> str | None:
         """The private key to log in with; ``None`` where the SSH agent holds it."""
         if self.private_key_file:
             return self.private_key_file.read_text()
         return self.private_key.get_secret_value() if self.private_key else None
+
+    @property
+    def password(self) -> str | None:
+        """The password of the private key; ``None`` where it has none."""
+        return self.private_key_password.get_secret_value() if self.private_key_password else None
+
+
+class ProxySettings(LoginSettings):
+    """A machine that leads to another one: a bastion, or jump host."""
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if lacks := self._lacks():
+            raise ValueError("; ".join(lacks))
+        return self
+
+
+class HostSettings(LoginSettings):
+    """One machine, reached over SSH, by way of ``proxy`` where there is one; or ``vagrant``."""
+
+    vagrant: VagrantSettings | None = None
+    proxy: ProxySettings | None = None
+
+    @field_validator("vagrant", mode="before")
+    @classmethod
+    def _true_means_defaults(cls, value: object) -> object:
+        return {} if value in (True, "true") else value
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if self.vagrant:
+            extra = sorted(to_camel(name) for name in self.model_fields_set - {"vagrant"})
+            if extra:
+                raise ValueError(f"a Vagrant VM tells these itself; leave out {', '.join(extra)}")
+        elif lacks := self._lacks(", or `vagrant: true`"):
+            raise ValueError("; ".join(lacks))
+        return self
 
 
 class Settings(_Model):
@@ -471,6 +515,8 @@ def _sentence(details: ErrorDetails) -> str:
         example = f"{key}[0]"
     elif path[0] == "hosts" and len(path) < 3:
         example = _key(["hosts", *(path[1:] or ["NAME"]), "address"])
+    elif path[0] == "hosts" and path[-1] == "proxy":
+        example = _key([*path, "address"])
     nested = "--path " if len(path) > 1 or example != key else ""
     return f"{key}{shown} {allowed}; set it with: pulumi config set {secret}{nested}'{example}' VALUE"
 
@@ -483,7 +529,7 @@ def _key(path: list[str]) -> str:
 
 def _shown(path: list[str], value: object) -> str:
     """A value as a message may show it: nothing that is a secret, or that may hold one in the wrong place."""
-    if path[0] == "hosts" and (len(path) < 3 or path[-1] in (*_SECRET, "vagrant")):
+    if path[0] == "hosts" and (len(path) < 3 or path[-1] in (*_SECRET, "vagrant", "proxy")):
         return "(not shown)"
     text = json.dumps(value, default=str, ensure_ascii=False)
     if "PRIVATE KEY" in text or "@" in text.partition("://")[2]:

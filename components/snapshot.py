@@ -20,7 +20,7 @@ from datadog_api_client.v1.model.event_create_request import EventCreateRequest
 from components import links
 from components.account import client
 from components.custom_check import MY_METRIC, Metric
-from components.settings import address_of_a_person
+from components.settings import mentionable
 
 
 def text(metric: Metric, env: str, minutes: int, image: str, recipients: list[str]) -> str:
@@ -50,7 +50,7 @@ def send(datadog: ApiClient, metric: Metric, env: str, minutes: int, recipients:
 
 def _recipient(value: str) -> str:
     try:
-        return address_of_a_person(value)
+        return mentionable(value)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{value!r} {error}") from None
 

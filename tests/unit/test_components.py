@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from components.host import Host, HostArgs, ssh_command
 from components.mark import Mark
 from components.monitors import MetricMonitor, MetricMonitorArgs
 from components.mysql import MySql, MySqlArgs
-from components.settings import HostSettings, validate
+from components.settings import HostSettings, ProxySettings, validate
 from components.sharing import SharedDashboard, SharedDashboardArgs
 from components.timeboards import Timeboards, TimeboardsArgs
 from components.traced_app import LoadGenerator, LoadGeneratorArgs, TracedApp, TracedAppArgs
@@ -126,14 +127,44 @@ def test_a_host_can_be_reached_by_a_key_file_with_a_password(tmp_path: Path) -> 
 def test_a_host_can_be_reached_by_the_ssh_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_AUTH_SOCK", "/run/fake-agent")
     program = run(lambda: host(privateKey=None, agent=True), environment={"SSH_AUTH_SOCK": "/run/fake-agent"})
-    assert connection(program, "vm-ready")["agentSocketPath"] == "/run/fake-agent"
+    # The plugin looks for the agent itself: the socket is another one in each session.
+    assert "/run/fake-agent" not in str(connection(program, "vm-ready"))
     assert "privateKey" not in connection(program, "vm-ready")
+
+
+def test_a_host_behind_a_proxy_is_reached_by_way_of_it() -> None:
+    proxy = {
+        "address": "198.18.0.9",
+        "port": 2222,
+        "user": "jump",
+        "privateKey": PRIVATE_KEY,
+        "hostKey": "ssh-rsa AAAA",
+    }
+    way = connection(run(lambda: host(proxy=proxy)), "vm-ready")["proxy"]
+    expected = {
+        "host": "198.18.0.9",
+        "port": 2222,
+        "user": "jump",
+        "privateKey": PRIVATE_KEY,
+        "hostKey": "ssh-rsa AAAA",
+    }
+    assert {key: way[key] for key in expected} == expected
+
+
+def test_a_proxy_s_host_key_is_checked_and_its_absence_is_said() -> None:
+    proxy = {"address": "198.18.0.9", "user": "jump", "privateKey": PRIVATE_KEY, "acceptAnyHostKey": True}
+    (warning,) = run(lambda: host(proxy=proxy)).warnings
+    assert "any machine that answers at 198.18.0.9 is taken for vm.proxy: its host key is not checked" in warning
 
 
 def test_the_ssh_command_is_what_a_person_types() -> None:
     assert ssh_command("a.example.com", 2222, "me", None) == "ssh -p 2222 me@a.example.com"
     assert ssh_command("::1", 22, "me", "/k") == "ssh -i /k -p 22 me@::1"
     assert ssh_command("::1", 22, "me", "/100%h") == "ssh -i /100%%h -p 22 me@::1"
+    proxy = ProxySettings(address="jump.example.com", user="j", private_key_file=Path(__file__), host_key="ssh-rsa A")
+    words = shlex.split(ssh_command("a.example.com", 22, "me", None, proxy))
+    assert words[:2] == ["ssh", "-o"]
+    assert words[2] == f"ProxyCommand=ssh -i {__file__} -p 22 j@jump.example.com -W '[%h]:%p'"
 
 
 def test_a_shell_without_undo_runs_nothing_on_delete() -> None:

@@ -123,7 +123,7 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"hosts": {}}, "hosts", HIDDEN, "must have at least one entry"),
     ({"hosts": host(port=0)}, "hosts.vm.port", "0:", "must be greater than or equal to 1"),
     ({"hosts": {"a.b": {**HOST, "port": 0}}}, 'hosts["a.b"].port', "0:", "must be greater than or equal to 1"),
-    ({"hosts": host(user="Root!")}, "hosts.vm.user", '"Root!":', "must be the name of a Unix user"),
+    ({"hosts": host(user="Root!")}, "hosts.vm.user", '"Root!":', "must be the name of a user"),
     ({"hosts": host(address="-oX")}, "hosts.vm.address", '"-oX":', "must be a host name or IP address"),
     ({"hosts": host(hostKey="AAAA")}, "hosts.vm.hostKey", '"AAAA":', "ssh-keyscan"),
     ({"hosts": host(privateKey=None, privateKeyFile="/no")}, "hosts.vm.privateKeyFile", '"/no":', KEY_FILE),
@@ -332,9 +332,10 @@ def test_a_name_is_one_that_datadog_keeps_as_it_is_or_refused_by_name(key: str, 
 def test_a_recipient_is_one_mention_and_nothing_else_or_refused_by_name(address: str) -> None:
     found = accepted(recipients=[address])
     if isinstance(found, Settings):
-        assert set(address) <= HARMLESS - set("/:")
-        assert address.count("@") == 1
-        assert found.mentions == f"@{address}"
+        handle = address.removeprefix("@")
+        assert set(handle) <= HARMLESS - set("/:")
+        assert handle.count("@") <= 1
+        assert found.mentions == f"@{handle}"
     else:
         assert is_named(found, "recipients[0]")
 
@@ -368,3 +369,42 @@ def test_a_value_of_any_other_kind_is_a_fault_and_no_crash(value: object) -> Non
     keys = [str(field.alias) for field in Settings.model_fields.values()]
     found = accepted(**dict.fromkeys(keys, value if value is not None else []))
     assert isinstance(found, list)
+
+
+@pytest.mark.parametrize(
+    "handle",
+    ["slack-ops", "@slack-Acme-ops_2", "pagerduty-Ops", "pagerduty", "webhook-my.hook", "team-sre", "workflow-Restart"],
+)
+def test_a_recipient_may_be_whatever_datadog_can_mention(handle: str) -> None:
+    assert validate(recorder.settings(recipients=[handle])).mentions == f"@{handle.removeprefix('@')}"
+
+
+@pytest.mark.parametrize("typo", ["slak-ops", "slack", "slack-", "you@example", "@", "ops", "slack-a b", "team-{{x}}"])
+def test_a_mistyped_recipient_is_refused(typo: str) -> None:
+    with pytest.raises(SettingsError, match=r"recipients\[0\].* must be an e-mail address .* slack-"):
+        validate(recorder.settings(recipients=[typo]))
+
+
+@pytest.mark.parametrize("user", ["jane.doe", "Jane", "ACME\\\\jane", "jane@acme.example", "deploy+ci", "host$"])
+def test_a_user_may_be_named_as_directories_name_them(user: str) -> None:
+    found = validate(recorder.settings(hosts={"vm": {**HOST, "user": user}}))
+    assert found.hosts["vm"].user == user
+
+
+PROXY = {"address": "198.18.0.9", "user": "jump", "privateKey": PRIVATE_KEY, "hostKey": "ssh-ed25519 AAAAproxy"}
+
+
+def test_a_host_may_stand_behind_a_proxy() -> None:
+    found = validate(recorder.settings(hosts={"vm": {**HOST, "proxy": PROXY}})).hosts["vm"].proxy
+    assert found
+    assert (found.address, found.port, found.user, found.key()) == ("198.18.0.9", 22, "jump", PRIVATE_KEY)
+
+
+@pytest.mark.parametrize("missing", ["address", "user", "privateKey", "hostKey"])
+def test_a_proxy_needs_what_a_host_needs(missing: str) -> None:
+    proxy = {key: value for key, value in PROXY.items() if key != missing}
+    with pytest.raises(
+        SettingsError, match=rf"watchpost:hosts.vm.proxy is \(not shown\): needs .*`{missing}`"
+    ) as fault:
+        validate(recorder.settings(hosts={"vm": {**HOST, "proxy": proxy}}))
+    assert PRIVATE_KEY not in str(fault.value)
