@@ -48,6 +48,7 @@ def watched_host(name: str, machine: HostSettings, after: pulumi.Input[object]) 
             install_script_url=settings.install_script_url,
             agent_url=settings.agent_url,
             trace_url=settings.trace_url,
+            config=settings.agent_config,
         ),
     )
     database = MySql(f"{name}-mysql", MySqlArgs(agent=datadog_agent))

@@ -1,9 +1,11 @@
 """Datadog Agent 7 on a host: installed by the official script, configured by the stack, restarted once per update."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
+import yaml
 
 from components import templates
 from components.arrival import Arrival
@@ -21,6 +23,9 @@ VERSION = "7.78.4"
 A published one, which Datadog builds and tests other software against: https://github.com/DataDog/saluki/pull/1672
 """
 
+PYTHON = "/opt/datadog-agent/embedded/bin/python3"
+"""The Agent's own Python, which has PyYAML."""
+
 CORE_CHECKS = ("cpu", "network")
 """Checks of the Agent itself that the dashboards draw on."""
 
@@ -29,8 +34,8 @@ CORE_CHECKS = ("cpu", "network")
 class DatadogAgentArgs:
     """An Agent that reports to ``site`` as its host's name; ``tags`` are the host tags.
 
-    ``agent_url`` is ``dd_url``, and ``trace_url`` is ``apm_config.apm_dd_url``, where the site isn't sent to itself.
-    Without ``version`` it is :data:`VERSION`.
+    ``agent_url`` is ``dd_url``, and ``trace_url`` is ``apm_config.apm_dd_url``, where the site isn't sent to itself;
+    ``config`` is whatever else belongs into ``datadog.yaml``. Without ``version`` it is :data:`VERSION`.
     """
 
     host: Host
@@ -42,6 +47,7 @@ class DatadogAgentArgs:
     install_script_url: str
     agent_url: str = ""
     trace_url: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 class DatadogAgent(pulumi.ComponentResource):
@@ -77,7 +83,7 @@ class DatadogAgent(pulumi.ComponentResource):
         ).resource
         content = pulumi.Output.from_input(args.api_key).apply(lambda api_key: datadog_yaml(args, api_key))
         self.files = [
-            self.file(f"{name}-datadog.yaml", "datadog.yaml", content, parent=self),
+            self.file(f"{name}-datadog.yaml", "datadog.yaml", content, parent=self, merged_by=PYTHON),
             self.file(
                 f"{name}-network.yaml",
                 "conf.d/network.d/conf.yaml",
@@ -87,7 +93,9 @@ class DatadogAgent(pulumi.ComponentResource):
         ]
         self.register_outputs({})
 
-    def file(self, name: str, path: str, content: pulumi.Input[str], *, parent: pulumi.Resource) -> RemoteFile:
+    def file(
+        self, name: str, path: str, content: pulumi.Input[str], *, parent: pulumi.Resource, merged_by: str = ""
+    ) -> RemoteFile:
         """A file in the Agent's folder, which only the Agent can read: ``path`` is relative to /etc/datadog-agent."""
         return self.host.shell.file(
             name,
@@ -96,6 +104,7 @@ class DatadogAgent(pulumi.ComponentResource):
             parent=parent,
             owner="dd-agent:dd-agent",
             mode="0640",
+            merged_by=merged_by,
             depends_on=[self.installed],
         )
 
@@ -139,8 +148,8 @@ class AgentService(pulumi.ComponentResource):
 
 
 def datadog_yaml(args: DatadogAgentArgs, api_key: str) -> str:
-    """The Agent's main configuration file."""
-    return templates.yaml_file(
+    """The Agent's main configuration file: what the stack sets itself, and over that what ``config`` adds."""
+    ours = templates.yaml_file(
         "agent/datadog.yaml",
         {
             "api_key": api_key,
@@ -152,3 +161,15 @@ def datadog_yaml(args: DatadogAgentArgs, api_key: str) -> str:
             "tags": list(args.tags),
         },
     )
+    return templates.yaml_text(merged(yaml.safe_load(ours), args.config))
+
+
+def merged(ours: Any, more: Any) -> Any:
+    """Two documents in one: maps are merged at every level, anything else is that of ``more``.
+
+    >>> merged({"apm_config": {"enabled": True}}, {"apm_config": {"env": "x"}})
+    {'apm_config': {'enabled': True, 'env': 'x'}}
+    """
+    if not isinstance(ours, Mapping) or not isinstance(more, Mapping):
+        return more
+    return {**ours, **{key: merged(ours.get(key), value) for key, value in more.items()}}

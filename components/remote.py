@@ -131,10 +131,14 @@ class Shell:
         parent: pulumi.Resource,
         owner: str = "root:root",
         mode: str = "0644",
+        merged_by: str = "",
         depends_on: Sequence[pulumi.Resource] = (),
     ) -> "RemoteFile":
-        """A file on the machine, owner and mode set before its content; what was there before comes back on delete."""
-        variables = {"path": path, "owner": owner, "mode": mode}
+        """A file on the machine, owner and mode set before its content; what was there before comes back on delete.
+
+        ``merged_by`` is a Python on the machine with PyYAML: it merges the content, YAML, into what was there before.
+        """
+        variables = {"path": path, "owner": owner, "mode": mode, **({"python": merged_by} if merged_by else {})}
         resource = self.run(
             name, "host/file.sh", parent=parent, variables=variables, stdin=content, depends_on=depends_on
         ).resource

@@ -314,6 +314,7 @@ class Settings(_Model):
     install_script_url: WebAddress
     agent_url: AddressOrNone
     trace_url: AddressOrNone
+    agent_config: dict[str, Any]
     on_destroy: Literal["clean", "leave"]
     share_dashboards: bool
     repairs: dict[str, Annotated[str, _matching(r"[A-Za-z0-9:.+-]*", "a date and time", 40)]]
@@ -341,6 +342,22 @@ class Settings(_Model):
             raise ValueError(
                 f"must leave out {', '.join(reserved)}: host, env, service and version are settings of their own"
             )
+        return value
+
+    @field_validator("agent_config")
+    @classmethod
+    def _no_setting_of_its_own(cls, value: dict[str, Any]) -> dict[str, Any]:
+        own = {
+            "api_key": "datadog:apiKey",
+            "dd_url": "watchpost:agentUrl",
+            "env": "watchpost:env",
+            "hostname": "the host's name in watchpost:hosts",
+            "hostname_force_config_as_canonical": "needed for that name",
+            "site": "watchpost:site",
+            "tags": "watchpost:tags",
+        }
+        if twice := [f"{key} ({own[key]})" for key in own if key in value]:
+            raise ValueError(f"must leave out what is a setting of its own: {', '.join(twice)}")
         return value
 
     @field_validator("timezone")
@@ -454,7 +471,10 @@ def configured() -> dict[str, Any]:
     prefix = f"{PROJECT}:"
     found = {**get_config_env(), **CONFIG.get()}
     raw = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
-    return {key: _parsed(value) if key in ("hosts", "repairs", *_LISTS) else value for key, value in raw.items()}
+    return {
+        key: _parsed(value) if key in ("hosts", "repairs", "agentConfig", *_LISTS) else value
+        for key, value in raw.items()
+    }
 
 
 def _parsed(value: str) -> Any:
@@ -529,7 +549,8 @@ def _key(path: list[str]) -> str:
 
 def _shown(path: list[str], value: object) -> str:
     """A value as a message may show it: nothing that is a secret, or that may hold one in the wrong place."""
-    if path[0] == "hosts" and (len(path) < 3 or path[-1] in (*_SECRET, "vagrant", "proxy")):
+    hidden = len(path) < 3 or path[-1] in (*_SECRET, "vagrant", "proxy")
+    if path[0] == "agentConfig" or (path[0] == "hosts" and hidden):
         return "(not shown)"
     text = json.dumps(value, default=str, ensure_ascii=False)
     if "PRIVATE KEY" in text or "@" in text.partition("://")[2]:

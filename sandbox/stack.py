@@ -212,12 +212,12 @@ class Stack:
             "watchpost:agentUrl": inside,
             "watchpost:traceUrl": inside,
             "watchpost:installScriptUrl": f"{inside}/agent/install_script_agent7.sh",
-            "watchpost:hosts": {name: _host(machine) for name, machine in self.machines.items()},
+            "watchpost:hosts": {name: host_entry(machine) for name, machine in self.machines.items()},
         }
         self.stack_file.write_text(templates.yaml_text(document))
 
 
-def _host(machine: Machine) -> dict[str, object]:
+def host_entry(machine: Machine) -> dict[str, object]:
     """A machine as an entry of ``watchpost:hosts``."""
     return {
         "address": machine.address,

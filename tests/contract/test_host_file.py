@@ -10,11 +10,13 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from .processes import wait_until
 from .scripts import Done, command, run
@@ -46,9 +48,9 @@ class Host:
         """What the script is run in: a process of its own with the folder in the place of /var/lib."""
         return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /var/lib && exec "$@"', self.kept]
 
-    def apply(self, path: Path, content: str, mode: str = "0640") -> Done:
-        """Put ``content`` at ``path``."""
-        variables = {"path": str(path), "owner": OWNER, "mode": mode}
+    def apply(self, path: Path, content: str, mode: str = "0640", python: str = "") -> Done:
+        """Put ``content`` at ``path``, or have ``python`` merge it into what is there."""
+        variables = {"path": str(path), "owner": OWNER, "mode": mode, "python": python}
         return run(SCRIPT, variables=variables, stdin=content, inside=self.inside())
 
     def remove(self, path: Path) -> Done:
@@ -231,3 +233,61 @@ def test_an_owner_that_is_not_there_changes_nothing(host: Host) -> None:
     assert "nobody-of-that-name" in done.stderr
     assert path.read_text() == "original"
     assert list(host.files.iterdir()) == [path]
+
+
+THERE = """\
+# The Agent's own comments.
+api_key: old
+# api_key: a comment that looks like one
+
+proxy:
+  https: http://proxy.example.com:3128
+tags:
+- team:theirs
+logs_enabled: true
+apm_config:
+    # theirs
+    max_traces_per_second: 10
+"""
+OURS = "api_key: new\ntags:\n- team:ours\napm_config:\n  enabled: true\n  env: '1e3'\n"
+
+
+def test_a_merged_file_keeps_what_was_there_and_names_what_it_changes(host: Host) -> None:
+    path = host.files / "datadog.yaml"
+    path.write_text(THERE)
+    for _ in range(2):
+        done = host.apply(path, OURS, python=sys.executable)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"{path}: api_key, tags, apm_config are changed, everything else in it stays\n"
+        text = path.read_text()
+        assert yaml.safe_load(text) == {
+            "api_key": "new",
+            "proxy": {"https": "http://proxy.example.com:3128"},
+            "tags": ["team:ours"],
+            "logs_enabled": True,
+            "apm_config": {"max_traces_per_second": 10, "enabled": True, "env": "1e3"},
+        }
+        assert 'env: "1e3"' in text
+        assert "# The Agent's own comments.\n" in text
+        assert "old" not in text.replace("# api_key", "")
+    ok(host.remove(path))
+    assert path.read_text() == THERE
+
+
+@pytest.mark.parametrize("there", ["", "{a: 1, api_key: old}\n", "---\na: 1\n", "a: 1", "'a': 1\n'api_key': old\n"])
+def test_a_file_of_any_form_is_merged(host: Host, there: str) -> None:
+    path = host.files / "datadog.yaml"
+    path.write_text(there)
+    assert host.apply(path, OURS, python=sys.executable).returncode == 0
+    expected = {**yaml.safe_load(OURS), **({"a": 1} if there else {})}
+    assert yaml.safe_load(path.read_text()) == expected
+
+
+def test_a_file_that_can_t_be_read_is_replaced_with_a_word_and_comes_back(host: Host) -> None:
+    path = host.files / "datadog.yaml"
+    path.write_text("a: [\n")
+    done = host.apply(path, OURS, python=sys.executable)
+    assert (done.returncode, done.stdout) == (0, f"{path} was no valid YAML and is replaced until it is taken back\n")
+    assert yaml.safe_load(path.read_text()) == yaml.safe_load(OURS)
+    ok(host.remove(path))
+    assert path.read_text() == "a: [\n"

@@ -10,12 +10,6 @@ from hypothesis import settings
 from components.office_hours import first_fault
 from tests.unit.recorder import Program, run_program
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Let pulumi-command be imported: it warns of a resource of its own that nothing here uses."""
-    config.addinivalue_line("filterwarnings", "ignore:This resource is deprecated:DeprecationWarning:pulumi_command")
-
-
 # The same examples on every run: a test fails for what has changed, not by luck.
 settings.register_profile("watchpost", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("watchpost")

@@ -466,3 +466,12 @@ def test_one_missing_key_is_told_alone() -> None:
     assert "datadog:appKey is not set" in str(error.value)
     assert "datadog:apiKey" not in str(error.value)
     assert API_KEY not in str(error.value)
+
+
+def test_agent_config_is_merged_into_datadog_yaml(dev_stack: Program) -> None:
+    more = {"logs_enabled": True, "proxy": {"https": "http://p:3128"}, "apm_config": {"env": "x"}}
+    program = run_program(agentConfig=more)
+    document = yaml.safe_load(program.commands["vm-agent-datadog.yaml"].stdin)
+    before = yaml.safe_load(dev_stack.commands["vm-agent-datadog.yaml"].stdin)
+    assert document == {**before, **more, "apm_config": {**before["apm_config"], "env": "x"}}
+    assert "python=/opt/datadog-agent/embedded/bin/python3" in program.commands["vm-agent-datadog.yaml"].command

@@ -408,3 +408,10 @@ def test_a_proxy_needs_what_a_host_needs(missing: str) -> None:
     ) as fault:
         validate(recorder.settings(hosts={"vm": {**HOST, "proxy": proxy}}))
     assert PRIVATE_KEY not in str(fault.value)
+
+
+@pytest.mark.parametrize("key", ["api_key", "site", "dd_url", "hostname", "env", "tags"])
+def test_agent_config_leaves_out_what_is_a_setting_of_its_own_and_its_values_are_not_shown(key: str) -> None:
+    with pytest.raises(SettingsError, match=rf"agentConfig is \(not shown\): must leave out .*{key} \(") as fault:
+        validate(recorder.settings(agentConfig={key: "fake-value", "logs_enabled": True}))
+    assert "fake-value" not in str(fault.value)
