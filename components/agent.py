@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
-import yaml
 
 from components import templates
 from components.arrival import Arrival
@@ -149,7 +148,7 @@ class AgentService(pulumi.ComponentResource):
 
 def datadog_yaml(args: DatadogAgentArgs, api_key: str) -> str:
     """The Agent's main configuration file: what the stack sets itself, and over that what ``config`` adds."""
-    ours = templates.yaml_file(
+    ours = templates.yaml_document(
         "agent/datadog.yaml",
         {
             "api_key": api_key,
@@ -161,7 +160,7 @@ def datadog_yaml(args: DatadogAgentArgs, api_key: str) -> str:
             "tags": list(args.tags),
         },
     )
-    return templates.yaml_text(merged(yaml.safe_load(ours), args.config))
+    return templates.yaml_text(merged(ours, args.config))
 
 
 def merged(ours: Any, more: Any) -> Any:

@@ -86,9 +86,17 @@ def yaml_file(path: str, values: Mapping[str, Any]) -> str:
     Raises:
         pulumi.RunError: the file isn't YAML, or names something that has no value.
     """
+    return yaml_text(yaml_document(path, values))
+
+
+def yaml_document(path: str, values: Mapping[str, Any]) -> Any:
+    """What stands in a YAML file of ``files/``, filled in.
+
+    Raises:
+        pulumi.RunError: the file isn't YAML, or names something that has no value.
+    """
     with _explained(path, "YAML"):
-        document = fill(yaml.safe_load(text(path)), values)
-        return yaml_text(document)
+        return fill(yaml.safe_load(text(path)), values)
 
 
 def yaml_text(document: Any) -> str:

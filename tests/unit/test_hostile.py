@@ -71,7 +71,7 @@ def test_ten_thousand_characters_are_refused_by_name(key: str) -> None:
 @example(name="${api_key}", tags=["${site}"], key="'")
 def test_datadog_yaml_says_what_was_set(name: str, tags: list[str], key: str) -> None:
     assume("" not in (name, key))
-    args = mock.Mock(site="datadoghq.com", agent_url="", trace_url="", env=name, tags=tags)
+    args = mock.Mock(site="datadoghq.com", agent_url="", trace_url="", config={}, env=name, tags=tags)
     args.host.name = name
     read = yaml.safe_load(agent.datadog_yaml(args, key))
     assert (read["hostname"], read["env"], read["tags"], read["api_key"]) == (name, name, tags, key)
@@ -79,7 +79,7 @@ def test_datadog_yaml_says_what_was_set(name: str, tags: list[str], key: str) ->
 
 @pytest.mark.parametrize("name", ["1e3", "0o17", "0x1f", "0b1", "1_000", "12e03", "1.5", "0.0e0", "2026-11-23", "1:30"])
 def test_a_name_that_another_reader_of_yaml_takes_for_a_number_is_quoted(name: str) -> None:
-    args = mock.Mock(site="datadoghq.com", agent_url="", trace_url="", env=name, tags=[])
+    args = mock.Mock(site="datadoghq.com", agent_url="", trace_url="", config={}, env=name, tags=[])
     args.host.name = name
     (line,) = [line for line in agent.datadog_yaml(args, "k").splitlines() if line.startswith("hostname:")]
     assert line.removeprefix("hostname: ").strip("'\"") == name

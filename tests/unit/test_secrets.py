@@ -79,7 +79,7 @@ def test_previous_output_is_never_put_into_the_environment(dev_stack: Program) -
 
 def test_the_agent_s_and_the_integration_s_files_are_for_the_agent_alone(dev_stack: Program) -> None:
     for name in ("vm-agent-datadog.yaml", "vm-mysql-conf.yaml"):
-        assert " owner=dd-agent:dd-agent mode=0640 bash -c " in dev_stack.commands[name].plain["create"]
+        assert " owner=dd-agent:dd-agent mode=0640 " in dev_stack.commands[name].command
 
 
 def test_a_file_of_a_host_does_not_show_its_content_when_printed() -> None:
