@@ -7,6 +7,7 @@ a string that is nothing but one placeholder becomes the value itself, with its 
 
 import contextlib
 import json
+import re
 import string
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,15 +25,18 @@ class _Template(string.Template):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what begins with a digit: the Agent's YAML takes more for a number than PyYAML, such as 1e3."""
+    """Quotes what begins with a digit: the Agent's YAML takes more for a number than PyYAML, such as 1e3.
+
+    Line breaks of Unicode are escaped, since PyYAML folds them in a quoted text.
+    """
 
 
-_Dumper.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style="'" if text[:1].isdigit() else None
-    ),
-)
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else "'" if text[:1].isdigit() else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _quoted)
 
 
 def text(path: str) -> str:

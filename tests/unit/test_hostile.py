@@ -69,6 +69,7 @@ def test_ten_thousand_characters_are_refused_by_name(key: str) -> None:
 @given(name=HOSTILE, tags=st.lists(HOSTILE, max_size=3), key=HOSTILE)
 @example(name="1e3", tags=["null", "on"], key="0" * 32)
 @example(name="${api_key}", tags=["${site}"], key="'")
+@example(name="0", tags=["\u2028", "\u2029x"], key="\x85")
 def test_datadog_yaml_says_what_was_set(name: str, tags: list[str], key: str) -> None:
     assume("" not in (name, key))
     args = mock.Mock(site="datadoghq.com", agent_url="", trace_url="", config={}, env=name, tags=tags)
