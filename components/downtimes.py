@@ -19,7 +19,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -30,14 +30,26 @@ import pulumi_datadog as datadog
 from components import links, templates
 from components.account import client
 from components.mark import Mark, hint
-from components.office_hours import DAYS, OfficeHours, Recurrence, duration_text, recurrences
+from components.office_hours import (
+    DAYS,
+    OfficeHours,
+    Recurrence,
+    around,
+    changes,
+    duration_text,
+    faults,
+    recurrences,
+)
 
 MARGIN = timedelta(minutes=3)
 """How long after a run of the program its downtimes' starts lie at the earliest: none is past when Datadog sees it."""
 
 ONCE = "FREQ=DAILY;INTERVAL=1;COUNT=1"
 
-WHEN = {"nights": "every night before or after an office day", "closed-days": "all day on the other days"}
+WHEN = {"nights": "whenever an office day precedes or follows", "closed-days": "all day on the other days"}
+
+FORESEEN = timedelta(days=365)
+"""How far ahead nights are looked for in which the clock changes and the downtimes can't follow."""
 
 NOTIFY_END_TYPES: tuple[str, ...] = ()
 """At which ends of a downtime the monitor repeats what still alerts: at none. Left out, at the end of every night.
@@ -85,9 +97,9 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
 
         hooks.on_error = [pulumi.ErrorHook(f"{name}-twins", make_way)]
         self.links = {}
-        for kind, recurrence in recurrences(args.hours).items():
+        for kind, repeated in recurrences(args.hours).items():
             key, text = f"{name}-{kind}", message(args, kind)
-            full_name = f"{key}-{digest(text, args.repairs.get(key, ''))}-{identity(recurrence)}"
+            full_name = f"{key}-{digest(text, args.repairs.get(key, ''))}-{identity(repeated)}"
             downtime = datadog.DowntimeSchedule(
                 full_name,
                 monitor_identifier=datadog.DowntimeScheduleMonitorIdentifierArgs(monitor_id=args.monitor.id.apply(int)),
@@ -98,7 +110,7 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
                 notify_end_types=list(NOTIFY_END_TYPES),
                 display_timezone=args.hours.timezone,
                 recurring_schedule=datadog.DowntimeScheduleRecurringScheduleArgs(
-                    timezone=args.hours.timezone, recurrences=[*schedule(recurrence, now), *at_once(recurrence, now)]
+                    timezone=args.hours.timezone, recurrences=[*schedule(repeated, now), *at_once(repeated, now)]
                 ),
                 opts=pulumi.ResourceOptions(
                     parent=self,
@@ -111,33 +123,66 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
                 ),
             )
             self.links[kind] = downtime.id.apply(lambda identifier: links.downtime(args.site, identifier))
+        for sentence in exceptions(args.hours, now):
+            pulumi.log.warn(sentence, self)
         self.register_outputs({"links": self.links})
 
 
-def schedule(recurrence: Recurrence, now: datetime) -> list[datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs]:
-    """The recurrence from its next start on; one that is under way is made up for, once.
+def exceptions(hours: OfficeHours, now: datetime) -> list[str]:
+    """What no recurrence of Datadog's can express in the year from ``now`` on, a sentence for each stretch of time."""
+    zone = ZoneInfo(hours.timezone)
+    found = [
+        fault
+        for day in changes(hours.timezone)
+        if now.date() <= day <= now.date() + FORESEEN
+        for fault in faults(hours, *around(day))
+    ]
+    return [
+        f"on {begins.astimezone(zone):%Y-%m-%d}, when the clock changes in {hours.timezone}, the monitor is"
+        f" {'muted though the office is open' if muted else 'not muted though the office is closed'}, from"
+        f" {begins.astimezone(zone):%H:%M} to {ends.astimezone(zone):%H:%M}:"
+        f" {'an alert stays away then' if muted else 'an alert comes then'}"
+        for begins, ends, muted in found
+    ]
+
+
+def schedule(
+    repeated: Sequence[Recurrence], now: datetime
+) -> list[datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs]:
+    """The recurrences from their next starts on; what is under way is made up for, once.
 
     Both begin a little later than ``now``, so that no start lies in the past when Datadog gets to see it;
     :func:`at_once` mutes until then.
 
     Source: https://docs.datadoghq.com/api/latest/downtimes/#schedule-a-downtime
     """
-    begin = earliest_start(recurrence, now)
-    weekly = datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs(
-        rrule=recurrence.rrule, duration=duration_text(recurrence.duration), start=recurrence.first_start(begin)
-    )
-    rest = recurrence.under_way(begin)
-    if not rest or recurrence.under_way(begin - timedelta(minutes=1)) is None:
-        return [weekly]  # nothing is under way, or it begins at that very minute
+    zone = repeated[0].timezone
+    begin = earliest_start(zone, now)
+    weekly = [
+        datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs(
+            rrule=recurrence.rrule, duration=duration_text(recurrence.duration), start=recurrence.first_start(begin)
+        )
+        for recurrence in repeated
+    ]
+    # What begins at that very minute is among those.
+    rests = [
+        rest
+        for recurrence in repeated
+        if (rest := recurrence.under_way(begin)) and recurrence.under_way(begin - timedelta(minutes=1)) is not None
+    ]
+    if not rests:
+        return weekly
     once = datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs(
         rrule=ONCE,
-        duration=duration_text(rest),
-        start=begin.astimezone(ZoneInfo(recurrence.timezone)).strftime("%Y-%m-%dT%H:%M:%S"),
+        duration=duration_text(max(rests)),
+        start=begin.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%dT%H:%M:%S"),
     )
-    return [weekly, once]
+    return [*weekly, once]
 
 
-def at_once(recurrence: Recurrence, now: datetime) -> list[datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs]:
+def at_once(
+    repeated: Sequence[Recurrence], now: datetime
+) -> list[datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs]:
     """What mutes from the moment at which the downtime is made until :func:`schedule` does, where the office is closed.
 
     So a downtime that takes another's place leaves no gap. It has no start, which to Datadog is the moment at which it
@@ -145,11 +190,11 @@ def at_once(recurrence: Recurrence, now: datetime) -> list[datadog.DowntimeSched
 
     Source: https://docs.datadoghq.com/api/latest/downtimes/#schedule-a-downtime
     """
-    begin = earliest_start(recurrence, now)
-    closed = next(recurrence.occurrences(now, begin), None)
-    if closed is None:
+    begin = earliest_start(repeated[0].timezone, now)
+    ends = [end for recurrence in repeated for _, end in recurrence.occurrences(now, begin)]
+    if not ends:
         return []
-    minutes = -(-(min(closed[1], begin) - now) // timedelta(minutes=1))
+    minutes = -(-(min(max(ends), begin) - now) // timedelta(minutes=1))
     return [
         datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs(
             rrule=ONCE, duration=duration_text(timedelta(minutes=minutes))
@@ -157,10 +202,10 @@ def at_once(recurrence: Recurrence, now: datetime) -> list[datadog.DowntimeSched
     ]
 
 
-def earliest_start(recurrence: Recurrence, now: datetime) -> datetime:
+def earliest_start(zone: str, now: datetime) -> datetime:
     """From when on a downtime that is made at ``now`` may have a start: a whole minute, that exists once."""
     begin = now.replace(second=0, microsecond=0) + MARGIN
-    if begin.astimezone(ZoneInfo(recurrence.timezone)).fold:
+    if begin.astimezone(ZoneInfo(zone)).fold:
         # In the second pass of an hour that exists twice, a local time would be read as one of the first.
         begin = begin.replace(minute=0) + timedelta(hours=1)
     return begin
@@ -217,11 +262,14 @@ def repair_key(resource: str) -> str:
     return re.split(r"-[0-9a-f]{8}-", resource, maxsplit=1)[0]
 
 
-def identity(recurrence: Recurrence) -> str:
+def identity(repeated: Sequence[Recurrence]) -> str:
     """A schedule in a form fit for a resource's name: ``mo-tu-we-th-fr-su-1900-14h-Europe-Paris``."""
-    days = recurrence.rrule.rpartition("=")[2].lower().replace(",", "-")
-    zone = recurrence.timezone.replace("/", "-")
-    return f"{days}-{recurrence.start:%H%M}-{duration_text(recurrence.duration)}-{zone}"
+    parts = [
+        f"{recurrence.rrule.rpartition('=')[2].lower().replace(',', '-')}-{recurrence.start:%H%M}"
+        f"-{duration_text(recurrence.duration)}"
+        for recurrence in repeated
+    ]
+    return "-".join([*parts, repeated[0].timezone.replace("/", "-")])
 
 
 def message(args: OfficeHoursDowntimesArgs, kind: str) -> str:
@@ -233,9 +281,9 @@ def message(args: OfficeHoursDowntimesArgs, kind: str) -> str:
             "env": args.env,
             "when": WHEN[kind],
             "start": f"{args.hours.start:%H:%M}",
-            "end": f"{args.hours.end:%H:%M}",
+            "end": f"{args.hours.end:%H:%M}{' on the next day' if args.hours.overnight else ''}",
             "timezone": args.hours.timezone,
-            "days": ", ".join(day for day in DAYS if day in args.hours.days),
+            "days": ", ".join(day for day in DAYS if day in args.hours.days) or "no day",
             "mentions": args.mentions,
         },
     ).strip()

@@ -1,9 +1,10 @@
 """When the office is open, and the recurrences of downtimes that cover exactly the rest: plain values, no Pulumi."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from dateutil.rrule import rrulestr
@@ -13,6 +14,9 @@ DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
 DAY = timedelta(days=1)
 
+SHIFT = timedelta(hours=1)
+"""By how much clocks change at most."""
+
 FORESEEABLE = (date(2026, 1, 1), date(2036, 1, 1))
 """The years whose changes of the clock count: the same at every run, so that a schedule stays what it was."""
 
@@ -21,19 +25,29 @@ Span = tuple[datetime, datetime]
 
 @dataclass(frozen=True, kw_only=True)
 class OfficeHours:
-    """When somebody is there to answer: from ``start`` to ``end`` on ``days``, by the clock of ``timezone``."""
+    """When somebody is there to answer: from ``start`` to ``end`` on ``days``, by the clock of ``timezone``.
+
+    An ``end`` that isn't later than ``start`` is on the following day: 22:00 to 06:00 is a night shift, 00:00 to 00:00
+    a whole day.
+    """
 
     start: time
     end: time
     days: tuple[str, ...]
     timezone: str
 
+    @property
+    def overnight(self) -> bool:
+        """Whether an office day ends on the day after."""
+        return self.end <= self.start
+
     def office_days(self, since: datetime, until: datetime) -> Iterator[Span]:
         """When the office opens and closes on each office day that touches the time between two instants."""
         zone = ZoneInfo(self.timezone)
-        day = since.astimezone(zone).date() - DAY
+        day = since.astimezone(zone).date() - 2 * DAY
         while day <= until.astimezone(zone).date():
-            opens, closes = (datetime.combine(day, clock, zone) for clock in (self.start, self.end))
+            opens = datetime.combine(day, self.start, zone)
+            closes = datetime.combine(day + DAY if self.overnight else day, self.end, zone)
             if DAYS[day.weekday()] in self.days and opens < until and closes > since:
                 yield opens, closes
             day += DAY
@@ -84,73 +98,171 @@ class Recurrence:
         return None
 
 
-def nights(hours: OfficeHours) -> Recurrence:
-    """From closing time to opening time, on each evening that an office day precedes or follows.
+def nights(hours: OfficeHours) -> Recurrence | None:
+    """From closing time to opening time, whenever an office day precedes or follows; ``None`` where there is none.
 
     The evening before an office day counts too: from Monday to Friday alone, Monday's first hours would be left out.
+    Of a night shift, the time between is on the office day itself, before it opens.
     """
-    days = [day for i, day in enumerate(DAYS) if day in hours.days or DAYS[(i + 1) % 7] in hours.days]
-    open_for = timedelta(hours=hours.end.hour - hours.start.hour, minutes=hours.end.minute - hours.start.minute)
-    return Recurrence(rrule=_weekly(days), start=hours.end, duration=DAY - open_for, timezone=hours.timezone)
+    closed_for = (_clock(hours.start) - _clock(hours.end)) % DAY
+    if hours.overnight:
+        days: tuple[str, ...] = hours.days
+    else:
+        days = tuple(day for i, day in enumerate(DAYS) if day in hours.days or DAYS[(i + 1) % 7] in hours.days)
+    if not days or not closed_for:
+        return None
+    return Recurrence(rrule=_weekly(days), start=hours.end, duration=closed_for, timezone=hours.timezone)
 
 
 def closed_days(hours: OfficeHours) -> Recurrence | None:
     """The days without office hours, whole; ``None`` where the office opens every day.
 
     They last 24 hours, or longer where the clock may go back on one that another one follows (in Chile it does so on a
-    Saturday); where an office day follows, the night covers the rest.
+    Saturday); where an office day follows, the night covers the rest. Around night shifts, a day is that from closing
+    time to closing time.
     """
     days = tuple(day for day in DAYS if day not in hours.days)
     if not days:
         return None
-    lasts = _longest_before_another(days, hours.timezone)
-    return Recurrence(rrule=_weekly(days), start=time(0), duration=lasts, timezone=hours.timezone)
+    begins = hours.end if hours.overnight else time(0)
+    lasts = _longest_before_another(days, begins, hours.timezone)
+    return Recurrence(rrule=_weekly(days), start=begins, duration=lasts, timezone=hours.timezone)
+
+
+def _clock(at: time) -> timedelta:
+    return timedelta(hours=at.hour, minutes=at.minute)
 
 
 @cache
-def _longest_before_another(days: tuple[str, ...], timezone: str) -> timedelta:
+def _longest_before_another(days: tuple[str, ...], begins: time, timezone: str) -> timedelta:
     """How long one of ``days`` may last by the clock of ``timezone`` when the next day is one of them too."""
     zone = ZoneInfo(timezone)
     firsts = {day for day, name in enumerate(DAYS) if name in days and DAYS[(day + 1) % 7] in days}
     longest = DAY
-    for number in range(FORESEEABLE[0].toordinal(), FORESEEABLE[1].toordinal()):
-        if (number + 6) % 7 in firsts:  # as in date.weekday
-            day = date.fromordinal(number)
-            midnights = [datetime.combine(midnight, time(0), zone).astimezone(UTC) for midnight in (day, day + DAY)]
-            longest = max(longest, midnights[1] - midnights[0])
+    for day in changes(timezone):
+        for before in (day - DAY, day):
+            if before.weekday() in firsts:
+                ends = [datetime.combine(end, begins, zone).astimezone(UTC) for end in (before, before + DAY)]
+                longest = max(longest, ends[1] - ends[0])
     return longest
 
 
-def recurrences(hours: OfficeHours) -> dict[str, Recurrence]:
-    """Everything outside office hours, as the downtimes that cover it, by name."""
-    weekend = closed_days(hours)
-    return {"nights": nights(hours), **({"closed-days": weekend} if weekend else {})}
+@cache
+def changes(timezone: str) -> tuple[date, ...]:
+    """The days of the foreseeable years on which the clock of ``timezone`` changes."""
+    zone = ZoneInfo(timezone)
+    days = [date.fromordinal(number) for number in range(FORESEEABLE[0].toordinal(), FORESEEABLE[1].toordinal() + 1)]
+    offsets = [datetime.combine(day, time(0), zone).utcoffset() for day in days]
+    return tuple(day for day, here, there in zip(days, offsets, offsets[1:], strict=False) if here != there)
 
 
-def first_fault(hours: OfficeHours, since: datetime, until: datetime) -> datetime | None:
-    """The first instant between two at which :func:`recurrences` would not mute exactly outside ``hours``.
+@cache
+def recurrences(hours: OfficeHours) -> dict[str, tuple[Recurrence, ...]]:
+    """Everything outside office hours, as the recurrences of the downtimes that cover it, by the downtime's name.
 
-    ``None`` when they are exact. A fixed duration can't follow a clock that changes in the middle of a night before
-    an office day; a change on a closed day, as in most time zones, does no harm.
+    Each lasts for a fixed time, and can't follow a clock that changes meanwhile. Where that would do harm, its stretch
+    is covered in two that overlap: from its beginning until well after any change, and from there to its end. Of the
+    coverings that there are, the simplest exact one counts; where none is, the one that mutes least of office hours,
+    and then leaves least of the rest unmuted.
     """
-    for edge in (edge for day in hours.office_days(since, until) for edge in day):
-        # An hour that the clock skips, or passes twice, says nothing certain about when the office opens or closes.
-        if edge.utcoffset() != edge.replace(fold=1).utcoffset():
-            return edge.astimezone(UTC)
+    by_name = {"nights": nights(hours), "closed-days": closed_days(hours)}
+    stretches = {name: stretch for name, stretch in by_name.items() if stretch}
+    best: dict[str, tuple[Recurrence, ...]] = {name: (stretch,) for name, stretch in stretches.items()}
+    least = _wrong_in_foreseeable_years(hours, best)
+    for name, stretch in stretches.items():
+        for way in _ways(stretch):
+            if not any(least):
+                return best
+            told = {**best, name: way}
+            wrong = _wrong_in_foreseeable_years(hours, told)
+            if wrong < least:
+                best, least = told, wrong
+    return best
+
+
+def _ways(stretch: Recurrence) -> Iterator[tuple[Recurrence, ...]]:
+    """The ways to cover a stretch other than by itself: in two; and longer only on days that another one follows."""
+    if not changes(stretch.timezone):
+        return
+    if stretch.duration <= DAY:
+        yield from _in_two(stretch)
+        return
+    days = stretch.rrule.rpartition("=")[2].split(",")
+    followed = [day for day in days if DAYS[(DAYS.index(day) + 1) % 7] in days]
+    whole = replace(stretch, duration=DAY)
+    yield from ((whole,), *_in_two(whole))
+    if 0 < len(followed) < len(days):
+        last = replace(whole, rrule=_weekly(day for day in days if day not in followed))
+        for way in ((last,), *_in_two(last)):
+            yield replace(stretch, rrule=_weekly(followed)), *way
+
+
+def _in_two(stretch: Recurrence) -> Iterator[tuple[Recurrence, Recurrence]]:
+    """A stretch as two that meet at some hour; the first one reaches beyond that, where there is room."""
+    days = stretch.rrule.rpartition("=")[2].split(",")
+    for hour in range(1, 24):
+        at = (timedelta(hours=hour) - _clock(stretch.start)) % DAY
+        if timedelta(0) < at < stretch.duration:
+            later = ((datetime.combine(FORESEEABLE[0], stretch.start) + at).date() - FORESEEABLE[0]).days
+            rest = Recurrence(
+                rrule=_weekly(DAYS[(DAYS.index(day) + later) % 7] for day in days),
+                start=time(hour),
+                duration=stretch.duration - at,
+                timezone=stretch.timezone,
+            )
+            # In the night that is an hour shorter, it reaches another hour beyond.
+            beyond = SHIFT if at + 2 * SHIFT <= stretch.duration else timedelta(0)
+            yield replace(stretch, duration=at + beyond), rest
+
+
+def _wrong_in_foreseeable_years(
+    hours: OfficeHours, told: Mapping[str, Iterable[Recurrence]]
+) -> tuple[timedelta, timedelta]:
+    """How much of office hours is muted, and how much of the rest isn't, around all changes of the clock."""
+    found = [fault for day in changes(hours.timezone) for fault in faults(hours, *around(day), told)]
+    muted_open, unmuted = (
+        sum((ends - begins for begins, ends, muted in found if muted is which), timedelta(0)) for which in (True, False)
+    )
+    return muted_open, unmuted
+
+
+def around(change: date) -> Span:
+    """The days around a change of the clock in which it can do harm, and some ordinary ones before."""
+    noon = datetime.combine(change, time(12), UTC)
+    return noon - 7 * DAY, noon + 3 * DAY
+
+
+def faults(
+    hours: OfficeHours,
+    since: datetime,
+    until: datetime,
+    told: Mapping[str, Iterable[Recurrence]] | None = None,
+) -> list[tuple[datetime, datetime, bool]]:
+    """When :func:`recurrences` doesn't mute exactly outside ``hours``: from, to, and whether it mutes then.
+
+    Opening and closing times that the clock skips or passes twice are left out: nobody can say when those are.
+    """
     muted = _merged(
         (max(begins, since), min(ends, until))
-        for recurrence in recurrences(hours).values()
+        for group in (recurrences(hours) if told is None else told).values()
+        for recurrence in group
         for begins, ends in recurrence.occurrences(since, until)
     )
-    closed, last = [], since
-    for begins, ends in hours.open_spans(since, until):
-        closed.append((last, begins))
-        last = ends
-    closed = _merged([*closed, (last, until)])
-    if closed == muted:
-        return None
-    edges = sorted({edge for span in closed for edge in span} ^ {edge for span in muted for edge in span})
-    return edges[0]
+    opened = _merged(hours.open_spans(since, until))
+    edges = sorted({since, until, *(edge for span in (*muted, *opened) for edge in span)})
+    unclear = [
+        edge.astimezone(UTC)
+        for day in hours.office_days(since, until)
+        for edge in day
+        if edge.utcoffset() != edge.replace(fold=1).utcoffset()
+    ]
+    found: list[tuple[datetime, datetime, bool]] = []
+    for begins, ends in pairwise(edges):
+        is_muted, is_open = (any(a <= begins < b for a, b in spans) for spans in (muted, opened))
+        near = (abs(at - edge) <= SHIFT for at in (begins, ends) for edge in unclear)
+        if is_muted == is_open and not any(near):
+            found.append((begins, ends, is_muted))
+    return found
 
 
 def duration_text(duration: timedelta) -> str:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sized
-from datetime import UTC, datetime, time, timedelta
+from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from components.account import Keys
-from components.office_hours import DAYS, OfficeHours, first_fault
+from components.office_hours import DAYS, OfficeHours
 
 PROJECT = "watchpost"
 
@@ -69,9 +69,9 @@ def _matching(pattern: str, allowed: str, longest: int) -> AfterValidator:
 
 
 def _clock(value: object) -> object:
-    if not isinstance(value, str) or not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
-        raise ValueError("must be a time of day as HH:MM, from 00:00 to 23:59")
-    return time.fromisoformat(value)
+    if not isinstance(value, str) or not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00", value):
+        raise ValueError("must be a time of day as HH:MM, from 00:00 to 24:00")
+    return time.fromisoformat(value.replace("24:", "00:"))
 
 
 INTEGRATIONS = (
@@ -319,7 +319,7 @@ class Settings(_Model):
     share_dashboards: bool
     repairs: dict[str, Annotated[str, _matching(r"[A-Za-z0-9:.+-]*", "a date and time", 40)]]
 
-    @field_validator("hosts", "recipients", "office_days")
+    @field_validator("hosts", "recipients")
     @classmethod
     def _not_empty(cls, value: Sized, info: ValidationInfo) -> Sized:
         needless = {"hosts": "datadog", "recipients": "hosts"}.get(str(info.field_name))
@@ -369,33 +369,10 @@ class Settings(_Model):
                 return ZoneInfo(value).key
         raise ValueError("must be an IANA time zone such as Europe/Paris")
 
-    @field_validator("office_end")
-    @classmethod
-    def _after_the_start(cls, value: time, info: ValidationInfo) -> time:
-        start = info.data.get("office_start")
-        if start and value <= start:
-            raise ValueError(f"must be later than officeStart ({start:%H:%M})")
-        return value
-
     @field_validator("office_days")
     @classmethod
-    def _muted_exactly(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        days = tuple(day for day in DAYS if day in value)
-        known = {name: info.data.get(name) for name in ("timezone", "office_start", "office_end")}
-        if None in known.values():
-            return days  # an error of its own is reported for it
-        hours = OfficeHours(
-            start=info.data["office_start"], end=info.data["office_end"], days=days, timezone=info.data["timezone"]
-        )
-        since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-        if fault := first_fault(hours, since, since + timedelta(days=730)):
-            minute = fault.astimezone(ZoneInfo(hours.timezone))
-            raise ValueError(
-                f"can't be muted exactly outside {hours.start:%H:%M}-{hours.end:%H:%M} in {hours.timezone},"
-                f" where the clock changes: the first wrong minute is {minute:%Y-%m-%d %H:%M}."
-                " Use other days or hours, or a time zone without that change"
-            )
-        return days
+    def _in_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(day for day in DAYS if day in value)
 
     @field_validator("alert_threshold")
     @classmethod

@@ -57,12 +57,16 @@ def offsets(zone: str, begin: int, end: int) -> tuple[tuple[int, int, int], ...]
 
 
 def should_be_muted(zone: str, days: Iterable[str], opens: str, closes: str, begin: int, end: int) -> bytes:
-    """What the wall clock says: muted in each minute that isn't in the office hours of an office day."""
+    """What the wall clock says: muted in each minute that isn't in the office hours of an office day.
+
+    Closing time is on the next day where it isn't later than opening time.
+    """
     week = bytearray(b"\1" * WEEK)
     first, last = (int(text[:2]) * 60 + int(text[3:]) for text in (opens, closes))
     for day in days:
         midnight = WEEKDAYS.index(day) * DAY
-        week[midnight + first : midnight + last] = bytes(last - first)
+        for at in range(first, last if last > first else last + DAY):
+            week[(midnight + at) % WEEK] = 0
     muted = bytearray()
     for since, until, offset in offsets(zone, begin, end):
         # 1970-01-01 was a Thursday.

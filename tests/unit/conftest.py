@@ -1,26 +1,15 @@
 """What all unit tests share."""
 
-import functools
 import gc
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
-from components.office_hours import first_fault
 from tests.unit.recorder import Program, run_program
 
 # The same examples on every run: a test fails for what has changed, not by luck.
 settings.register_profile("watchpost", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("watchpost")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def looked_up_once() -> Iterator[None]:
-    """Spare the tests some hundred walks through two years of the same office hours."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("components.settings.first_fault", functools.cache(first_fault))
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,19 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from components.downtimes import MARGIN, at_once, identity, schedule
-from components.office_hours import DAYS, OfficeHours, closed_days, duration_text, first_fault, nights, recurrences
-from components.settings import SettingsError, validate
+from components.downtimes import MARGIN, at_once, exceptions, identity, schedule
+from components.office_hours import (
+    DAYS,
+    OfficeHours,
+    around,
+    changes,
+    closed_days,
+    duration_text,
+    faults,
+    nights,
+    recurrences,
+)
+from components.settings import validate
 from tests.unit import recorder
 from tests.unit.clock import Repeated, first_difference, is_muted, minute, should_be_muted
 
@@ -46,8 +56,8 @@ def scheduled(office: OfficeHours, now: datetime) -> list[Repeated]:
     """All that Datadog is told at ``now``."""
     return [
         Repeated(rrule=str(told.rrule), duration=str(told.duration), start=str(told.start), zone=office.timezone)
-        for recurrence in recurrences(office).values()
-        for told in schedule(recurrence, now)
+        for repeated in recurrences(office).values()
+        for told in schedule(repeated, now)
     ]
 
 
@@ -73,9 +83,8 @@ def first_minute(now: datetime) -> datetime:
 
 @st.composite
 def offices(draw: st.DrawFn, zones: tuple[str, ...] = ZONES + HARD_ZONES) -> OfficeHours:
-    start = draw(st.integers(0, 23 * 60 + 58))
-    end = draw(st.integers(start + 1, 23 * 60 + 59))
-    days = draw(st.sets(st.sampled_from(DAYS), min_size=1))
+    start, end = (draw(st.integers(0, 23 * 60 + 59)) for _ in range(2))
+    days = draw(st.sets(st.sampled_from(DAYS)))
     return OfficeHours(
         start=time(*divmod(start, 60)),
         end=time(*divmod(end, 60)),
@@ -86,14 +95,15 @@ def offices(draw: st.DrawFn, zones: tuple[str, ...] = ZONES + HARD_ZONES) -> Off
 
 def is_plain(office: OfficeHours) -> bool:
     """Whether opening and closing time exist once on each office day: no clock changes right there."""
+    zone, overnight = ZoneInfo(office.timezone), int(office.end <= office.start)
+    days = [YEAR[0].date() + timedelta(days=day) for day in range(-1, 366)]
     edges = [
-        datetime.combine(YEAR[0] + timedelta(days=day), edge, ZoneInfo(office.timezone))
-        for day in range(366)
-        for edge in (office.start, office.end)
+        datetime.combine(day + timedelta(days=later), edge, zone)
+        for day in days
+        if DAYS[day.weekday()] in office.days
+        for edge, later in ((office.start, 0), (office.end, overnight))
     ]
-    return all(
-        edge.utcoffset() == edge.replace(fold=1).utcoffset() for edge in edges if DAYS[edge.weekday()] in office.days
-    )
+    return all(edge.utcoffset() == edge.replace(fold=1).utcoffset() for edge in edges)
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -129,7 +139,9 @@ def test_a_weekend_in_one_piece_ends_an_hour_early_when_the_clock_is_put_back() 
 
 
 def test_the_usual_hours_are_told_as_two_recurrences() -> None:
+    assert {name: len(repeated) for name, repeated in recurrences(hours()).items()} == {"nights": 1, "closed-days": 1}
     night, closed = nights(hours()), closed_days(hours())
+    assert night is not None
     assert closed is not None
     assert (night.rrule, night.start, duration_text(night.duration)) == (
         "FREQ=WEEKLY;INTERVAL=1;BYDAY=MO,TU,WE,TH,FR,SU",
@@ -143,15 +155,63 @@ def test_the_usual_hours_are_told_as_two_recurrences() -> None:
     )
 
 
+WEEKS: dict[str, dict[str, Any]] = {
+    "all seven days": {"days": DAYS},
+    "a night shift": {"start": time(22), "end": time(6)},
+    "a night shift every day": {"start": time(22), "end": time(6), "days": DAYS},
+    "round the clock on weekdays": {"start": time(0), "end": time(0)},
+    "shifts of a day": {"start": time(9), "end": time(9), "days": ("MO", "TU", "WE")},
+    "round the clock": {"start": time(0), "end": time(0), "days": DAYS},
+    "never": {"days": ()},
+    "until midnight": {"start": time(12), "end": time(0)},
+    "Sunday alone": {"days": ("SU",)},
+    "from Sunday to Thursday": {"days": ("SU", "MO", "TU", "WE", "TH")},
+}
+
+
+@pytest.mark.parametrize("zone", sorted({*ZONES, *HARD_ZONES}))
+@pytest.mark.parametrize("week", WEEKS)
+def test_every_week_that_a_person_can_say_is_muted_exactly_through_a_year(week: str, zone: str) -> None:
+    since, until = YEAR
+    office = OfficeHours(**{"start": time(9), "end": time(19), "days": OFFICE_DAYS, **WEEKS[week], "timezone": zone})
+    # Where the clock changes at the very time at which the office opens or closes, nobody can say when that is.
+    if is_plain(office):
+        assert wrong_minute(office, scheduled(office, since - timedelta(days=9)), since, until) is None
+    assert exceptions(office, since) == []
+    assert all(len(schedule(repeated, since)) + 1 <= 5 for repeated in recurrences(office).values())
+
+
 @given(office=offices())
-@example(office=hours("Africa/Cairo"))
+@example(office=hours("Europe/Paris", DAYS, start=time(3, 30), end=time(22)))
 @example(office=hours("Europe/Paris", DAYS))
 @example(office=hours("Asia/Jerusalem", ("SU", "MO", "TU", "WE", "TH")))
-def test_the_fault_that_settings_look_for_is_the_one_that_the_oracle_finds(office: OfficeHours) -> None:
+def test_the_faults_that_are_told_are_those_that_the_oracle_finds(office: OfficeHours) -> None:
     since, until = YEAR
     assume(is_plain(office))
-    told = scheduled(office, since - timedelta(days=8))
-    assert first_fault(office, since, until) == wrong_minute(office, told, since, until)
+    told = scheduled(office, since - timedelta(days=9))
+    around_changes = [
+        fault for day in changes(office.timezone) if day.year == 2027 for fault in faults(office, *around(day))
+    ]
+    begin, end = minute(since), minute(until)
+    muted, should = bytearray(is_muted(told, begin, end)), expected(office, begin, end)
+    for begins, ends, is_muted_then in around_changes:
+        first, last = minute(begins) - begin, minute(ends) - begin
+        assert bytes(muted[first:last]) == bytes([is_muted_then]) * (last - first)
+        muted[first:last] = should[first:last]
+    assert bytes(muted) == should
+
+
+def test_what_can_t_be_muted_exactly_is_told_with_the_night_and_what_happens_in_it() -> None:
+    office = hours("Europe/Paris", DAYS, start=time(3, 30), end=time(22))
+    spring, autumn = exceptions(office, datetime(2027, 1, 1, tzinfo=UTC))
+    assert spring == (
+        "on 2027-03-28, when the clock changes in Europe/Paris, the monitor is muted though the office is open,"
+        " from 03:30 to 04:00: an alert stays away then"
+    )
+    assert autumn == (
+        "on 2027-10-31, when the clock changes in Europe/Paris, the monitor is not muted though the office is closed,"
+        " from 02:00 to 03:00: an alert comes then"
+    )
 
 
 @given(
@@ -162,7 +222,7 @@ def test_from_the_first_minute_on_it_is_exact_whenever_it_is_made(office: Office
     now = YEAR[0] + timedelta(seconds=seconds)
     since, until = first_minute(now), now + timedelta(days=15)
     assume(is_plain(office))
-    if first_fault(office, since, until) is None:
+    if not faults(office, since, until):
         assert wrong_minute(office, scheduled(office, now), since, until) is None
 
 
@@ -203,7 +263,7 @@ def test_the_first_stretch_is_exact(moment: str) -> None:
 def made(office: OfficeHours, now: datetime, delay: timedelta) -> list[Repeated]:
     """All that Datadog holds of downtimes that a run at ``now`` made ``delay`` later; what has no start began then."""
     start = (now + delay).astimezone(ZoneInfo(office.timezone)).strftime("%Y-%m-%dT%H:%M:%S")
-    begun = [told for recurrence in recurrences(office).values() for told in at_once(recurrence, now)]
+    begun = [told for repeated in recurrences(office).values() for told in at_once(repeated, now)]
     assert all(told.start is None for told in begun)
     return scheduled(office, now) + [
         Repeated(rrule=str(told.rrule), duration=str(told.duration), start=start, zone=office.timezone)
@@ -226,7 +286,7 @@ def test_what_takes_another_s_place_mutes_from_the_moment_at_which_it_is_made(mo
 
 def test_in_office_hours_nothing_begins_at_once() -> None:
     now = datetime(2027, 6, 9, 10, 30, tzinfo=ZoneInfo("Europe/Paris")).astimezone(UTC)
-    assert [told for recurrence in recurrences(hours()).values() for told in at_once(recurrence, now)] == []
+    assert [told for repeated in recurrences(hours()).values() for told in at_once(repeated, now)] == []
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -257,10 +317,10 @@ def test_starts_are_local_without_an_offset_and_durations_are_as_datadog_takes_t
 
 @given(one=offices(), other=offices())
 def test_a_downtime_s_name_changes_exactly_when_its_schedule_does(one: OfficeHours, other: OfficeHours) -> None:
-    assert (identity(nights(one)) == identity(nights(other))) == (nights(one) == nights(other))
-    closed, others = closed_days(one), closed_days(other)
-    if closed and others:
-        assert (identity(closed) == identity(others)) == (closed == others)
+    for name in ("nights", "closed-days"):
+        told, others = recurrences(one).get(name), recurrences(other).get(name)
+        if told and others:
+            assert (identity(told) == identity(others)) == (told == others)
 
 
 @pytest.mark.parametrize(
@@ -279,26 +339,8 @@ def test_any_change_of_office_hours_makes_another_downtime(change: dict[str, Any
 
 
 def test_no_two_time_zones_look_alike_in_a_name() -> None:
-    names = [identity(nights(hours(zone))) for zone in available_timezones()]
+    names = [identity(recurrences(hours(zone))["nights"]) for zone in available_timezones()]
     assert len(names) == len(set(names))
-
-
-@pytest.mark.parametrize(
-    ("zone", "days"),
-    [
-        ("Africa/Cairo", "MO TU WE TH FR"),
-        ("Asia/Jerusalem", "SU MO TU WE TH"),
-        ("Europe/Paris", "MO TU WE TH FR SA SU"),
-    ],
-)
-def test_settings_refuse_hours_that_cannot_be_muted_exactly(zone: str, days: str) -> None:
-    with pytest.raises(SettingsError) as error:
-        validate(recorder.settings(timezone=zone, officeDays=days.split()))
-    (fault,) = error.value.faults
-    assert "watchpost:officeDays" in fault
-    assert "can't be muted exactly outside 09:00-19:00" in fault
-    assert zone in fault
-    assert "the first wrong minute is 20" in fault
 
 
 @pytest.mark.parametrize("zone", ZONES)

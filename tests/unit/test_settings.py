@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 import yaml
@@ -20,15 +19,11 @@ def host(**changes: Any) -> dict[str, dict[str, Any]]:
 
 
 def accepted(**changes: Any) -> Settings | list[str]:
-    """The settings of the `dev` stack with ``changes``, or what is wrong with them; ``None`` removes one.
-
-    Without the walk through two years of office hours, which has tests of its own.
-    """
-    with mock.patch("components.settings.first_fault", return_value=None):
-        try:
-            return validate(recorder.settings(**changes))
-        except SettingsError as error:
-            return error.faults
+    """The settings of the `dev` stack with ``changes``, or what is wrong with them; ``None`` removes one."""
+    try:
+        return validate(recorder.settings(**changes))
+    except SettingsError as error:
+        return error.faults
 
 
 def faults(**changes: Any) -> list[str]:
@@ -92,11 +87,9 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"timezone": "America/Argentina"}, "timezone", '"America/Argentina":', "must be an IANA time zone"),
     ({"timezone": "posix/Europe/Paris"}, "timezone", '"posix/Europe/Paris":', "must be an IANA time zone"),
     ({"timezone": "Factory"}, "timezone", '"Factory":', "must be an IANA time zone such as Europe/Paris"),
-    ({"officeStart": "9:00"}, "officeStart", '"9:00":', "HH:MM, from 00:00 to 23:59"),
-    ({"officeStart": "0٩:00"}, "officeStart", "", "HH:MM, from 00:00 to 23:59"),
-    ({"officeEnd": "24:00"}, "officeEnd", '"24:00":', "HH:MM, from 00:00 to 23:59"),
-    ({"officeEnd": "09:00"}, "officeEnd", '"09:00":', "must be later than officeStart (09:00)"),
-    ({"officeDays": []}, "officeDays", "[]:", "must have at least one entry"),
+    ({"officeStart": "9:00"}, "officeStart", '"9:00":', "HH:MM, from 00:00 to 24:00"),
+    ({"officeStart": "0٩:00"}, "officeStart", "", "HH:MM, from 00:00 to 24:00"),
+    ({"officeEnd": "24:01"}, "officeEnd", '"24:01":', "HH:MM, from 00:00 to 24:00"),
     ({"officeDays": ["MON"]}, "officeDays[0]", '"MON":', "must be 'MO', 'TU'"),
     ({"windowMinutes": 0}, "windowMinutes", "0:", "must be greater than or equal to 1"),
     ({"windowMinutes": "x"}, "windowMinutes", '"x":', "must be a valid integer"),
