@@ -29,7 +29,7 @@ INCLUDE = re.compile(r"^\. files/(\S+)\n", re.MULTILINE)
 """A line of a script in whose place another one of ``files/`` stands: the host has none of them."""
 
 
-BEGIN, END = "host/step.sh", "finish"
+BEGIN, END = "host/step.sh", 'finish "$1"'
 """What stands before and behind each script."""
 
 REPORT = re.compile(r"^=watchpost= (.*)$", re.MULTILINE)

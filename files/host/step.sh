@@ -14,9 +14,9 @@ report() {
   result=$1
 }
 
-# The last thing that a step does.
+# The last thing that a step does; what it is called for comes with it.
 finish() {
-  printf '\n=watchpost= %s\n' "$result"
+  [ "$1" != apply ] || printf '\n=watchpost= %s\n' "$result"
 }
 
 json_text() {

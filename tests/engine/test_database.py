@@ -16,6 +16,7 @@ from sandbox.plugins import random
 from sandbox.progress import SandboxError
 from tests.contract import program
 from tests.engine.leaks import Search
+from tests.engine.steps import OWNER, claimed
 
 NOTE = "/var/lib/watchpost/mysql-user.sql"
 
@@ -118,10 +119,10 @@ class Server:
             for step in PROGRAM["command:remote:Command"]
             if step["create"].endswith(" files/mysql/user.sh apply")
         ]
-        command = f"{create.removesuffix('apply')}{verb}"
+        command = claimed(f"{create.removesuffix('apply')}{verb}")
         if faulty:
             command = command.replace("GRANT SELECT ON", "GRANTS SELECT ON")
-        done = self.machine.run(command, input=f"{password}\n", user=self.machine.user, check=False)
+        done = self.machine.run(command, input=f"{OWNER}\n{password}\n", user=self.machine.user, check=False)
         said = done.stdout + done.stderr
         assert Search({"password": password}).names(said) == set(), "the password is shown"
         return Done(done.returncode, said)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from components.remote import REPORT
 from sandbox.machine import Machine, tree
 from tests.contract import program
 
@@ -41,7 +42,8 @@ def look(machine: Machine, ready: str) -> tuple[int, str, bool]:
     """How the step ends, what it says last, and whether it has left anything on the machine."""
     done = machine.run(ready, input="fake/vm\n", user=machine.user, check=False)
     left = machine.run("ls -A /var/lib/watchpost; rm -rf /var/lib/watchpost", check=False).stdout
-    return done.returncode, (done.stdout + done.stderr).strip().splitlines()[-1], bool(left)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line and not REPORT.match(line)]
+    return done.returncode, said[-1], bool(left)
 
 
 def pretend(machine: Machine, name: str, option: str, answer: str) -> None:
