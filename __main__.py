@@ -73,6 +73,7 @@ def watched_host(name: str, machine: HostSettings, after: pulumi.Input[object]) 
             service=service,
             env=env,
             version=settings.version,
+            port=settings.app_port,
             trace_url=settings.trace_url,
         ),
     )

@@ -308,6 +308,7 @@ class Settings(_Model):
     check_interval: Annotated[int, Field(ge=1, le=3600)]
     service: TagValue
     version: Version
+    app_port: Annotated[int, Field(ge=1024, le=65535)]
     load_requests: Annotated[int, Field(ge=0, le=1_000_000)]
     load_concurrency: Annotated[int, Field(ge=1, le=1000)]
     agent_version: AgentVersion

@@ -15,7 +15,6 @@ PACKAGES = ("apache2-utils", "curl", "python3-venv")
 
 DIRECTORY = "/opt/watchpost-app"
 UNIT = "watchpost-app.service"
-PORT = 5050
 ENDPOINTS = ("/", "/api/apm", "/api/trace")
 
 OPERATION = "flask.request"
@@ -27,7 +26,7 @@ Source: https://docs.datadoghq.com/tracing/metrics/metrics_namespace/
 
 @dataclass(frozen=True, kw_only=True)
 class TracedAppArgs:
-    """The app as Datadog knows it, by the three tags of unified service tagging.
+    """The app as Datadog knows it, by the three tags of unified service tagging, and its loopback port.
 
     Its traces are proven again when the Agent's ``trace_url`` is another one.
 
@@ -39,6 +38,7 @@ class TracedAppArgs:
     service: str
     env: str
     version: str
+    port: int = 5050
     trace_url: str = ""
 
 
@@ -48,12 +48,15 @@ class TracedApp(pulumi.ComponentResource):
     files: list[RemoteFile]
     """What the app is made of."""
 
+    port: int
+    """The loopback port that it answers at."""
+
     traces: pulumi.Output[dict[str, Any]]
     """How many traces the Agent had received at the end of the proving run, and the tracer's version."""
 
     def __init__(self, name: str, args: TracedAppArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:TracedApp", name, None, opts)
-        shell = args.host.shell
+        shell, self.port = args.host.shell, args.port
         requirements = shell.file(
             f"{name}-requirements.txt",
             f"{DIRECTORY}/requirements.txt",
@@ -90,7 +93,7 @@ class TracedApp(pulumi.ComponentResource):
             parent=self,
             variables={
                 "unit": UNIT,
-                "port": PORT,
+                "port": args.port,
                 "endpoints": " ".join(ENDPOINTS),
                 "version": args.version,
                 "tags": f"service:{args.service},env:{args.env},version:{args.version},deployed_by:watchpost",
@@ -103,7 +106,7 @@ class TracedApp(pulumi.ComponentResource):
             f"{name}-proof",
             "traced_app/prove_traces.sh",
             parent=self,
-            variables={"port": PORT, "endpoints": " ".join(ENDPOINTS), **url},
+            variables={"port": args.port, "endpoints": " ".join(ENDPOINTS), **url},
             stdin=fingerprints(self.files),
             depends_on=[self.started.resource],
             undo=False,
@@ -136,7 +139,7 @@ class LoadGenerator(pulumi.ComponentResource):
             "load/run.sh",
             parent=self,
             variables={
-                "port": PORT,
+                "port": args.app.port,
                 "endpoints": " ".join(ENDPOINTS),
                 "requests": args.requests,
                 "concurrency": args.concurrency,
@@ -152,4 +155,4 @@ class LoadGenerator(pulumi.ComponentResource):
 
 def unit_values(args: TracedAppArgs) -> dict[str, Any]:
     """What the placeholders of the service's unit file stand for."""
-    return {"service": args.service, "env": args.env, "version": args.version, "port": PORT}
+    return {"service": args.service, "env": args.env, "version": args.version, "port": args.port}

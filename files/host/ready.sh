@@ -64,14 +64,25 @@ look_at_the_release() {
 
 [ -x "$(command -v apt-get)" ] || fail "$(hostname) is $PRETTY_NAME and has no apt-get: Watchpost needs $needed"
 [ -d /run/systemd/system ] || fail "$(hostname) does not run systemd, which the Agent's and the app's services need"
-as_root true 2>/dev/null ||
-  fail "$(id -un) may not use sudo without a password on $(hostname); allow it there with: echo '$(id -un) ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/$(id -un)"
+said=$(as_root true 2>&1) || {
+  # In sudo's own words, since there are many reasons; and advice for the one that it fits.
+  advice=
+  [[ $said != *"password is required"* && $said != *"not in the sudoers"* ]] ||
+    advice="; allow it there with: echo '$(id -un) ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/watchpost"
+  [ -x "$(command -v sudo)" ] || advice="; install it there, or log in as root"
+  fail "$(id -un) may not use sudo without a password on $(hostname): ${said##*$'\n'}$advice"
+}
 look_at_the_release
 
 if [ -x "$(command -v cloud-init)" ]; then
   echo "waiting for cloud-init"
-  # Exit code 2 means done, with warnings.
-  timeout 600 cloud-init status --wait >/dev/null || [ $? = 2 ] || fail "cloud-init did not finish on $(hostname)"
+  # It may end with an error of a module that nothing here needs: whether the machine is up is looked at below. The code
+  # is 2 for warnings, 1 for errors, 124 where it is still at work.
+  timeout 600 cloud-init status --wait >/dev/null || case $? in
+  2) ;;
+  124) fail "cloud-init is still at work on $(hostname) after ten minutes: see \`cloud-init status --long\` there" ;;
+  *) echo "cloud-init ended with an error on $(hostname), see \`cloud-init status --long\` there; going on" ;;
+  esac
 fi
 timeout 300 systemctl is-system-running --wait >/dev/null || true
 state=$(systemctl is-system-running || true)

@@ -26,7 +26,12 @@ apply)
   systemctl daemon-reload
   systemctl enable --quiet "$unit"
   systemctl reset-failed "$unit" 2>/dev/null || true
-  systemctl restart "$unit" || fail "$unit does not start"
+  systemctl stop "$unit" || true
+  # Another program's answers would pass for the app's.
+  holder=$(ss -H -l -t -n -p "sport = :$port" 2>/dev/null | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1 (process \2)/p; q')
+  [ -z "$holder" ] ||
+    give_up "port $port on $(hostname) is taken by $holder: set watchpost:appPort to another one, or stop it there"
+  systemctl start "$unit" || fail "$unit does not start"
   deadline=$((SECONDS + 60))
   for endpoint in $endpoints; do
     until curl --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint"; do

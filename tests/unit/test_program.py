@@ -475,3 +475,10 @@ def test_agent_config_is_merged_into_datadog_yaml(dev_stack: Program) -> None:
     before = yaml.safe_load(dev_stack.commands["vm-agent-datadog.yaml"].stdin)
     assert document == {**before, **more, "apm_config": {**before["apm_config"], "env": "x"}}
     assert "python=/opt/datadog-agent/embedded/bin/python3" in program.commands["vm-agent-datadog.yaml"].command
+
+
+def test_the_app_s_port_is_the_same_in_its_unit_its_proofs_and_its_load() -> None:
+    program = run_program(appPort=8080)
+    assert "APP_PORT=8080" in program.commands["vm-app-unit"].stdin
+    for name in ("vm-app-service", "vm-app-proof", "vm-load-run"):
+        assert "port=8080 " in program.commands[name].command
