@@ -3,8 +3,6 @@
 # sentence that says why, even where a program's own words bury it; and how it is undone where the stack can't know of it.
 set -eu
 said=
-# What programs say is read here, so they have to say it in English.
-export LC_ALL=C.UTF-8
 
 # Waits for an earlier run of the step whose connection was lost: what it runs by `heard` is still at work. The lock is
 # on a file or directory that is there anyway, and `tee` holds on to it as long as somebody writes.

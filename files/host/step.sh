@@ -4,6 +4,7 @@
 # Standard input: who claims the machine (stack/host) in the first line, then the step's own.
 set -eu
 umask 022
+# What programs say is read, so they have to say it in English.
 export LC_ALL=C.UTF-8
 result=null
 read -r claimant

@@ -207,7 +207,10 @@ def test_hosts_that_refuse_are_told_with_their_reasons(refusing: Refusing) -> No
     assert reason(done, "impostor-ready").startswith(
         "error: after 20 failed attempts: ssh: handshake failed: ssh: host key mis"
     )
-    assert "watchpost: guest may not use sudo without a password on vm: sudo: a password is required; allow it" in done.text
+    assert (
+        "watchpost: guest may not use sudo without a password on vm: sudo: a password is required; allow it"
+        in done.text
+    )
     assert not {name for name in done.names("create") if name.endswith(("-ready", "-packages"))}
 
 
