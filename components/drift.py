@@ -12,10 +12,11 @@ Source: https://docs.datadoghq.com/api/latest/downtimes/#get-a-downtime
 
 import argparse
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -130,10 +131,11 @@ async def _look_at(found: Sequence[Step]) -> list[Finding]:
             async def check(step: Step) -> Finding | None:
                 async with turns:
                     done = await host.run(step.command, input=step.stdin, check=False)
-                said = str(done.stderr or done.stdout).strip().splitlines()
                 if not done.exit_status:
                     return None
-                return Finding(name=step.name, reason=said[0] if said else "no reason given", repair=step.name)
+                # The last word: a login may have said something before.
+                said = str(done.stderr or done.stdout).strip().splitlines()
+                return Finding(name=step.name, reason=said[-1] if said else "no reason given", repair=step.name)
 
             return [finding for finding in await asyncio.gather(*map(check, found)) if finding]
     except (OSError, TimeoutError, asyncssh.Error) as error:
@@ -142,8 +144,17 @@ async def _look_at(found: Sequence[Step]) -> list[Finding]:
         return [Finding(name=found[0].name, reason=reason, repair=found[0].name)]
 
 
-def _login(connection: Mapping[str, Any]) -> Any:
-    """A connection as the step's own, by the same key or the SSH agent, and to the host key where one is known."""
+@contextlib.asynccontextmanager
+async def _login(connection: Mapping[str, Any]) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """A connection as the step's own: by the same proxy, too."""
+    async with contextlib.AsyncExitStack() as stack:
+        proxy = connection.get("proxy")
+        tunnel = await stack.enter_async_context(_connect(proxy)) if proxy else None
+        yield await stack.enter_async_context(_connect(connection, tunnel))
+
+
+def _connect(connection: Mapping[str, Any], tunnel: asyncssh.SSHClientConnection | None = None) -> Any:
+    """By the same key or the SSH agent, and to the host key where one is known."""
     key, host_key = connection.get("privateKey"), connection.get("hostKey")
     password = connection.get("privateKeyPassword")
     return asyncssh.connect(
@@ -155,6 +166,7 @@ def _login(connection: Mapping[str, Any]) -> Any:
         password=connection.get("password"),
         known_hosts=([asyncssh.import_public_key(host_key)], [], []) if host_key else None,
         config=None,
+        tunnel=tunnel or (),
         connect_timeout=LOGIN_SECONDS,
     )
 
@@ -199,27 +211,27 @@ def unmuted(muting: Muting, attributes: Mapping[str, Any]) -> str | None:
     if reason:
         return reason
     # The state may have followed Datadog (`pulumi up --refresh`); the name says what the program made.
-    found = recurrences(attributes.get("schedule") or {})
-    if len(found) == 1 and muting.name.endswith(f"-{found[0]}"):
+    found = repeated(attributes.get("schedule") or {})
+    if found and muting.name.endswith(f"-{found}"):
         return None
-    return f"the downtime's schedule was changed in Datadog: it is {' and '.join(found) or 'over'} now"
+    return f"the downtime's schedule was changed in Datadog: it is {found or 'over'} now"
 
 
-def recurrences(schedule: Mapping[str, Any]) -> list[str]:
-    """When a schedule mutes again and again, each as in a resource's name; what happens once is over some day.
+def repeated(schedule: Mapping[str, Any]) -> str:
+    """When a schedule mutes again and again, as in a resource's name; what happens once is over some day.
 
     >>> rule = "FREQ=WEEKLY;INTERVAL=1;BYDAY=SA,SU"
     >>> each = {"rrule": rule, "start": "2027-01-02T00:00:00", "duration": "24h"}
-    >>> recurrences({"timezone": "Europe/Paris", "recurrences": [each]})
-    ['sa-su-0000-24h-Europe-Paris']
+    >>> repeated({"timezone": "Europe/Paris", "recurrences": [each]})
+    'sa-su-0000-24h-Europe-Paris'
     """
-    zone = str(schedule.get("timezone", "")).replace("/", "-")
-    return [
+    parts = [
         f"{each['rrule'].rpartition('=')[2].lower().replace(',', '-')}-"
-        f"{str(each.get('start'))[11:16].replace(':', '')}-{each['duration']}-{zone}"
+        f"{str(each.get('start'))[11:16].replace(':', '')}-{each['duration']}"
         for each in schedule.get("recurrences") or []
         if "COUNT=" not in each["rrule"]
     ]
+    return "-".join([*parts, str(schedule.get("timezone", "")).replace("/", "-")]) if parts else ""
 
 
 def report(findings: Iterable[Finding]) -> str:

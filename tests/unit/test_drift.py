@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from components import drift
 from components.downtimes import identity
-from components.drift import DriftError, Muting, ask, mutings, plain, recurrences, report, steps, unmuted
-from components.office_hours import OfficeHours
+from components.drift import DriftError, Muting, ask, mutings, plain, repeated, report, steps, unmuted
+from components.office_hours import DAYS, OfficeHours, duration_text
 from components.office_hours import recurrences as schedules
 from tests.unit.recorder import COMMAND, DOWNTIME, run_program
 
@@ -120,14 +120,19 @@ def test_the_schedule_that_the_program_makes_is_no_drift() -> None:
         )
 
 
-@pytest.mark.parametrize("days", [("MO",), ("MO", "WE", "FR"), ("SA", "SU"), ("MO", "TU", "WE", "TH", "FR")])
+@pytest.mark.parametrize("days", [("MO",), ("MO", "WE", "FR"), ("SA", "SU"), ("MO", "TU", "WE", "TH", "FR"), DAYS])
 def test_a_schedule_is_read_as_the_program_names_it(days: tuple[str, ...]) -> None:
     hours = OfficeHours(timezone="America/New_York", start=time(8, 30), end=time(17, 45), days=days)
-    for recurrence in schedules(hours).values():
-        each = {"rrule": recurrence.rrule, "start": f"2027-01-04T{recurrence.start:%H:%M}:00", "duration": "1h"}
-        (name,) = recurrences({"timezone": hours.timezone, "recurrences": [each]})
-        expected = identity(recurrence).rsplit("-", 3)
-        assert name.rsplit("-", 3)[0] == expected[0]
+    for told in schedules(hours).values():
+        each = [
+            {
+                "rrule": recurrence.rrule,
+                "start": f"2027-01-04T{recurrence.start:%H:%M}:00",
+                "duration": duration_text(recurrence.duration),
+            }
+            for recurrence in told
+        ]
+        assert repeated({"timezone": hours.timezone, "recurrences": each}) == identity(told)
 
 
 class Api:
