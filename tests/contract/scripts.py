@@ -16,7 +16,8 @@ def command(script: str, verb: str, variables: Mapping[str, str | int]) -> list[
 
     Its report is printed bare, and its standard input has no line with the owner.
     """
-    with mock.patch.object(remote, "END", '[ "$result" = null ] || echo "$result"'):  # instead of step.sh's finish
+    bare = """[ "$result" = null ] || sed 's/^"\\(.*\\)"$/\\1/' <<<"$result\""""
+    with mock.patch.object(remote, "END", bare):  # instead of step.sh's finish
         line = remote.command_line(script, verb, variables, sudo=False)
     owned = line.replace(
         "read -r claimant\nclaim=/var/lib/watchpost/owner\n", "claimant=tests/host\nclaim=/dev/fd/8\n", 1
