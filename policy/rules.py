@@ -102,7 +102,9 @@ def warnings_come_first(type_: str, props: Props) -> Iterator[str]:
     if type_ != MONITOR:
         return
     comparison = re.search(r"([<>])=?\s*(-?[\d.]+)\s*$", str(props["query"]))
-    thresholds = {key: float(value) for key, value in (props.get("monitorThresholds") or {}).items() if value != ""}
+    # The provider adds a list of what are defaults, under a name of its own.
+    given = {key: value for key, value in (props.get("monitorThresholds") or {}).items() if not key.startswith("__")}
+    thresholds = {key: float(value) for key, value in given.items() if value != ""}
     if not comparison or "critical" not in thresholds:
         yield "the query has to end with a comparison, and `monitorThresholds` has to hold its `critical` number"
         return

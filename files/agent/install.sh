@@ -311,30 +311,29 @@ apply)
   facts | grep -qxE "done|script|version $found" || safely note_before "$found"
   if [ "$found" = "$version" ]; then
     echo "Agent $version is installed"
-    exit 0
   elif reason=$(keeps "$found"); then
     echo "keeping Agent $found, which $reason; for another one: pulumi config set watchpost:agentVersion VERSION"
-    exit 0
+  else
+    was_active=$(systemctl is-active datadog-agent || true)
+    safely make_scratch
+    [[ $url != https:* ]] || encrypted=(--proto '=https')
+    heard curl --fail --silent --show-error --location "${encrypted[@]}" --retry 5 --retry-connrefused --output "$scratch/script.sh" "$url" ||
+      fail "the Agent's install script can't be had from $url (watchpost:installScriptUrl): ${said##*curl: }" "${places[@]}"
+    take_over_lists
+    safely add_facts <<<script
+    heard run_script && status=0 || status=1
+    settle >/dev/null
+    [ "$status" = 0 ] || fail "$(explain)" "${places[@]}"
+    found=$(installed_version)
+    [ "$found" = "$version" ] ||
+      fail "the install script left Agent '$found' instead of $version (watchpost:agentVersion)" "${places[@]}"
+    put_back_marks
+    facts | grep -qx "absent $keyring~" && rm -f "$keyring~"
+    safely add_facts <<<'done'
+    # The package may not do that itself.
+    [ "$was_active" != active ] || systemctl start datadog-agent || true
+    echo "Agent $version is installed"
   fi
-  was_active=$(systemctl is-active datadog-agent || true)
-  safely make_scratch
-  [[ $url != https:* ]] || encrypted=(--proto '=https')
-  heard curl --fail --silent --show-error --location "${encrypted[@]}" --retry 5 --retry-connrefused --output "$scratch/script.sh" "$url" ||
-    fail "the Agent's install script can't be had from $url (watchpost:installScriptUrl): ${said##*curl: }" "${places[@]}"
-  take_over_lists
-  safely add_facts <<<script
-  heard run_script && status=0 || status=1
-  settle >/dev/null
-  [ "$status" = 0 ] || fail "$(explain)" "${places[@]}"
-  found=$(installed_version)
-  [ "$found" = "$version" ] ||
-    fail "the install script left Agent '$found' instead of $version (watchpost:agentVersion)" "${places[@]}"
-  put_back_marks
-  facts | grep -qx "absent $keyring~" && rm -f "$keyring~"
-  safely add_facts <<<'done'
-  # The package may not do that itself.
-  [ "$was_active" != active ] || systemctl start datadog-agent || true
-  echo "Agent $version is installed"
   ;;
 remove)
   if [ -e "$kept" ]; then

@@ -197,6 +197,9 @@ remove)
     made=$(made_by_ours)
     remove_ours marks "${places[@]}"
     [ -z "$made" ] || remove_made <<<"$made"
+    # What an apt that was killed since the machine was claimed has left, where none is at work.
+    pgrep -x 'apt|apt-get|aptitude|dpkg|unattended-upgr' >/dev/null ||
+      find /tmp -maxdepth 1 -user root -type d -name 'apt-dpkg-install-??????' -newer "${claim:?}" -exec rm -rf {} +
     rm -r "$kept"
   fi
   undone packages

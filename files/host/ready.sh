@@ -94,13 +94,13 @@ esac
 if [ "$1" = apply ]; then
   as_root install -d -m 0755 /var/lib/watchpost
   # shellcheck disable=SC2016
-  as_root bash -c 'set -C; echo "$0" >"$1"' "$claimant" "$claim" 2>/dev/null || true
+  as_root bash -c 'umask 022; set -C; echo "$0" >"$1"' "$claimant" "$claim" 2>/dev/null || true
 fi
 found=$(cat "$claim" 2>/dev/null || true)
 if [ "$1" = apply ] && [ "$found" != "$claimant" ] && [ "${found%/*}" = "${claimant%/*}" ]; then
   echo "$(hostname) was ${found##*/} in this stack and is ${claimant##*/} now"
   # shellcheck disable=SC2016
-  as_root bash -c 'echo "$0" >"$1.new" && mv "$1.new" "$1"' "$claimant" "$claim"
+  as_root bash -c 'umask 022; echo "$0" >"$1.new" && mv "$1.new" "$1"' "$claimant" "$claim"
   found=$claimant
 fi
 [ -n "$found" ] || fail "$(hostname) is not claimed by this stack any more: $claim is gone"

@@ -119,6 +119,9 @@ class Vm:
     def start(self) -> None:
         """Boot it with the settings as they are now."""
         self.machine.start()
+        if not self.key_file.exists():
+            # As the real one, which inserts its key at the next start where the first one was cut off before that.
+            shutil.copy(self.machine.private_key_file, self.key_file)
         self.started_with.parent.mkdir(exist_ok=True)
         self.started_with.write_text(json.dumps(self.settings))
         self.say("Machine booted and ready!")
@@ -142,7 +145,6 @@ def up(vm: Vm) -> None:
             vm.say("Starting domain.")
             vm.start()
             vm.id_file.write_text(vm.machine.id)
-            shutil.copy(vm.machine.private_key_file, vm.key_file)
         elif state == "shutoff":
             vm.say("Starting domain.")
             vm.start()

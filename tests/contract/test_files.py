@@ -94,6 +94,13 @@ def test_scripts_get_the_variables_that_they_name(resources: dict[str, program.I
     assert len(seen) >= 10
 
 
+@pytest.mark.parametrize("script", OURS, ids=named)
+def test_no_script_ends_early_where_it_is_to_apply(script: Path) -> None:
+    """It would end without its report, as one that was never run."""
+    _, _, branch = script.read_text().partition("\napply)\n")
+    assert "exit 0" not in branch.partition("\n  ;;\n")[0]
+
+
 @pytest.mark.parametrize("name", program.SETTINGS)
 def test_no_secret_is_part_of_a_command(resources: dict[str, program.Inputs], name: str) -> None:
     for step in resources[name]["command:remote:Command"]:

@@ -48,6 +48,7 @@ EXCEPT = {
     "caches that ldconfig and debconf make anew, and a lock of adduser's": (
         "/etc/ld.so.cache /var/cache/ldconfig /var/cache/ldconfig/* /var/cache/debconf/tmp.ci /run/adduser"
     ),
+    "what each boot makes anew": "/run/*.pid /tmp/systemd-private-* /var/tmp/systemd-private-*",
     "sessions of those who log in to look": (
         "/run/user /run/user/* /run/systemd/* /run/log/* /run/utmp /run/sudo/* /run/udev/*"
     ),

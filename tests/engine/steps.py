@@ -16,8 +16,8 @@ OWNER = "tests/host"
 
 def claimed(command: str) -> str:
     """A step's command on a machine that is claimed by :data:`OWNER`, without a trace of that where Watchpost's is."""
-    return f"echo {OWNER} | sudo -n tee /run/tests-owner >/dev/null\n" + command.replace(
-        "claim=/var/lib/watchpost/owner", "claim=/run/tests-owner", 1
+    return f"echo {OWNER} | sudo -n tee /run/systemd/tests-owner >/dev/null\n" + command.replace(
+        "claim=/var/lib/watchpost/owner", "claim=/run/systemd/tests-owner", 1
     )
 
 

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import json
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from components.remote import REPORT
 from sandbox.machine import Machine, tree
 from sandbox.plugins import random
 from sandbox.progress import SandboxError
@@ -123,7 +125,8 @@ class Server:
         if faulty:
             command = command.replace("GRANT SELECT ON", "GRANTS SELECT ON")
         done = self.machine.run(command, input=f"{OWNER}\n{password}\n", user=self.machine.user, check=False)
-        said = done.stdout + done.stderr
+        # What the step reports is shown bare.
+        said = REPORT.sub(lambda line: json.loads(line[1]) or "", done.stdout).replace("\n\n", "\n") + done.stderr
         assert Search({"password": password}).names(said) == set(), "the password is shown"
         return Done(done.returncode, said)
 

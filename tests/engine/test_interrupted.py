@@ -44,7 +44,7 @@ def cancelled_job(terminal: Terminal) -> None:
     os.kill(terminal.process, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("way", [Terminal.close, cancelled_job])
+@pytest.mark.parametrize("way", [pytest.param(Terminal.close, marks=pytest.mark.long), cancelled_job])
 def test_an_interrupted_up_leaves_nothing_running_and_the_next_goes_on(
     stack: Stack, way: Callable[[Terminal], None]
 ) -> None:
@@ -54,7 +54,7 @@ def test_an_interrupted_up_leaves_nothing_running_and_the_next_goes_on(
     way(interrupted)
     assert interrupted.wait() != 0
     group = cgroup.path(stack.machines["vm"].id)
-    wait_until(lambda: not processes(stack.folder) and not group.exists(), "all is ended and removed", 60)
+    wait_until(lambda: not processes(stack.folder) and not group.exists(), "all is ended and removed", 150)
     assert not list((stack.folder / "state" / ".pulumi" / "locks").rglob("*.json")), "the engine did not end in order"
 
     again = command(stack, "up")

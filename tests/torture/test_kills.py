@@ -25,7 +25,7 @@ from sandbox.stack import Stack
 from tests.engine.recovery import NONE, ONE_OF_EACH, content
 from tests.engine.stacks import host_state
 
-KILLS = int(os.environ.get("WATCHPOST_KILLS", "4"))
+KILLS = int(os.environ.get("WATCHPOST_KILLS", "2"))
 SEED = int(os.environ.get("WATCHPOST_SEED") or 6)
 
 VICTIMS = ("engine", "ssh", "machine", "datadog")
