@@ -63,7 +63,9 @@ def _apt(stack: Stack) -> None:
     stack.machines["vm"].run("apt-get -q update >/dev/null")
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    "shell", [pytest.param(shell, marks=pytest.mark.long) if shell in ("zsh", "ksh") else shell for shell in SHELLS]
+)
 def test_a_step_reaches_bash_whole_through_any_login_shell(stack: Stack, shell: str) -> None:
     machine = stack.machines["vm"]
     entry = login(machine, shell)

@@ -182,6 +182,7 @@ def test_a_monitor_that_is_not_made(datadog: Plugin, account: Account, fault: Fa
     assert datadog.log() == [logged(said)]
 
 
+@pytest.mark.long
 def test_four_requests_and_no_more_of_one_that_is_told_to_wait(datadog: Plugin, account: Account) -> None:
     account.fault("POST", "/api/v1/monitor", 429, headers={"X-RateLimit-Reset": "0"}, times=9)
     before = len(account.requests())
