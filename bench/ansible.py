@@ -116,7 +116,9 @@ class Play:
 def variables(taken: list[Step]) -> dict[str, Any]:
     """What the playbook needs to know, from the steps of the stack that is measured beside it."""
     files = [
-        {"path": step.variables["path"], "content": step.stdin} for step in taken if step.script == "files/host/file.sh"
+        {"path": step.variables["path"], "content": step.content}
+        for step in taken
+        if step.script == "files/host/file.sh"
     ]
     by_script = {step.script: step for step in taken}
     packages, install = by_script["files/host/packages.sh"], by_script["files/agent/install.sh"]
@@ -128,7 +130,7 @@ def variables(taken: list[Step]) -> dict[str, Any]:
         "packages": sorted({*names, "python3-packaging"}),  # the latter for Ansible's pip module
         "install_script": install.variables["url"],
         "agent_minor_version": install.variables["version"].removeprefix("7."),
-        "sql": user.variables["sql"].replace(":password", user.stdin.strip()),
+        "sql": user.variables["sql"].replace(":password", user.content.strip()),
         "agent_files": [file for file in files if file["path"].startswith("/etc/datadog-agent/")],
         "app_files": [file for file in files if not file["path"].startswith("/etc/datadog-agent/")],
         "version": by_script["files/traced_app/service.sh"].variables["version"],

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shlex
 import subprocess
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ class Step:
     stdin: str
 
     @property
+    def content(self) -> str:
+        """What the script itself reads: without the line that says who claims the machine."""
+        return self.stdin.partition("\n")[2]
+
+    @property
     def script(self) -> str:
         """The script of ``files/`` that it runs."""
         return self.command.rpartition(" ")[0].rpartition(" ")[2]
@@ -28,7 +34,8 @@ class Step:
     @property
     def variables(self) -> dict[str, str]:
         """The script's variables."""
-        words = shlex.split(self.command.partition(" bash -c ")[0])
+        # Behind the line that hands the command to bash.
+        words = shlex.split(re.split(r"(?:^| )bash -c '", self.command.partition("\n")[2], maxsplit=1)[0])
         return {name: value for name, equals, value in (word.partition("=") for word in words) if equals}
 
 
