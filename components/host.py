@@ -11,7 +11,7 @@ from pulumi_command import remote
 
 from components import remote as scripts
 from components import vagrant
-from components.settings import HostSettings, ProxySettings
+from components.settings import HostSettings, LoginSettings, ProxySettings
 
 DIAL_ATTEMPTS = 20
 """How often a machine that doesn't answer is tried: about a minute where the connection is refused."""
@@ -139,24 +139,18 @@ def _ssh_connection(machine: HostSettings) -> remote.ConnectionArgs:
 
     Source: https://www.pulumi.com/registry/packages/command/api-docs/remote/command/#connection
     """
-    proxy = machine.proxy
-    return remote.ConnectionArgs(
-        host=str(machine.address),
-        port=machine.port,
-        user=machine.user,
-        private_key=machine.key(),
-        private_key_password=machine.password,
-        host_key=machine.host_key,
-        dial_error_limit=DIAL_ATTEMPTS,
-        proxy=remote.ProxyConnectionArgs(
-            host=str(proxy.address),
-            port=proxy.port,
-            user=proxy.user,
-            private_key=proxy.key(),
-            private_key_password=proxy.password,
-            host_key=proxy.host_key,
-            dial_error_limit=DIAL_ATTEMPTS,
-        )
-        if proxy
-        else None,
-    )
+    proxy = remote.ProxyConnectionArgs(**_login(machine.proxy)) if machine.proxy else None
+    return remote.ConnectionArgs(**_login(machine), proxy=proxy)
+
+
+def _login(login: LoginSettings) -> dict[str, Any]:
+    """What a connection to a host and one to a proxy have in common."""
+    return {
+        "host": str(login.address),
+        "port": login.port,
+        "user": login.user,
+        "private_key": login.key(),
+        "private_key_password": login.password,
+        "host_key": login.host_key,
+        "dial_error_limit": DIAL_ATTEMPTS,
+    }
