@@ -1,8 +1,6 @@
 """Downtimes are made and cancelled, never changed, and mute without a gap: on an API that takes no passed start."""
 
 import datetime
-import json
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 
 from sandbox import paths
 from sandbox.stack import Stack
-from tests.engine.stacks import Update, up
+from tests.engine.stacks import Update, call, up
 
 PARIS = ZoneInfo("Europe/Paris")
 DAY = datetime.timedelta(days=1)
@@ -50,16 +48,6 @@ class Clock:
 @pytest.fixture(scope="module")
 def clock(stack: Stack) -> Clock:
     return Clock(stack)
-
-
-def call(stack: Stack, method: str, path: str, body: Any = None) -> None:
-    """Do something in Datadog as somebody else would."""
-    account = stack.account
-    headers = {"DD-API-KEY": account.api_key, "DD-APPLICATION-KEY": account.app_key, "Content-Type": "application/json"}
-    data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(f"{account.url}{path}", data=data, headers=headers, method=method)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - the account is on loopback
-        pass
 
 
 def of_downtimes(stack: Stack, since: int = 0) -> list[dict[str, Any]]:

@@ -1,18 +1,14 @@
 """What somebody changes behind the stack's back, in Datadog or on the host, is reported, and ``up`` repairs it."""
 
-import json
 import os
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Mapping
-from typing import Any
 
 import pytest
 
 from sandbox import paths
 from sandbox.stack import Stack
-from tests.engine.stacks import starts, up
+from tests.engine.stacks import call, starts, up
 
 pytestmark = pytest.mark.long
 
@@ -38,16 +34,6 @@ def drift(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
-
-
-def call(stack: Stack, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
-    """Do something in Datadog as somebody else would."""
-    account = stack.account
-    headers = {"DD-API-KEY": account.api_key, "DD-APPLICATION-KEY": account.app_key, "Content-Type": "application/json"}
-    data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(f"{account.url}{path}", data=data, headers=headers, method=method)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - the account is on loopback
-        pass
 
 
 def test_hosts_that_nobody_touched_have_no_drift(stack: Stack) -> None:
