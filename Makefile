@@ -1,6 +1,6 @@
 # Thin: the logic is in Python (sandbox/). `make up` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help up down preview outputs snapshot drift test lint types unit contract engine-test torture vagrant-test bench
+.PHONY: help update up down preview outputs snapshot drift test lint types unit contract engine-test torture vagrant-test bench
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,6 +16,9 @@ help:  ## Show the commands
 
 $(READY): requirements.txt requirements-dev.txt .ci/environment
 	@PYTHON=$(PYTHON) $(RUN) bash .ci/environment
+
+update: $(READY)  ## Newer packages, pinned with their hashes; says what changed (PACKAGES="flask uv": these alone)
+	@$(RUN) $(BIN)/python .ci/update.py $(PACKAGES)
 
 up: $(READY)  ## The whole: sandbox, stack, and a table of links and proofs
 	@$(RUN) $(BIN)/python -m sandbox up

@@ -46,6 +46,7 @@ def watched_host(name: str, machine: HostSettings, after: pulumi.Input[object]) 
             tags=settings.tags,
             version=settings.agent_version,
             install_script_url=settings.install_script_url,
+            install_script_sha256=settings.install_script_sha256,
             agent_url=settings.agent_url,
             trace_url=settings.trace_url,
             config=settings.agent_config,

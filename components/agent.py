@@ -34,7 +34,8 @@ class DatadogAgentArgs:
     """An Agent that reports to ``site`` as its host's name; ``tags`` are the host tags.
 
     ``agent_url`` is ``dd_url``, and ``trace_url`` is ``apm_config.apm_dd_url``, where the site isn't sent to itself;
-    ``config`` is whatever else belongs into ``datadog.yaml``. Without ``version`` it is :data:`VERSION`.
+    ``config`` is whatever else belongs into ``datadog.yaml``. Without ``version`` it is :data:`VERSION`. With
+    ``install_script_sha256`` no other install script is run.
     """
 
     host: Host
@@ -44,6 +45,7 @@ class DatadogAgentArgs:
     tags: Sequence[str]
     version: str
     install_script_url: str
+    install_script_sha256: str = ""
     agent_url: str = ""
     trace_url: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +79,7 @@ class DatadogAgent(pulumi.ComponentResource):
                 "url": args.install_script_url,
                 "version": args.version or VERSION,
                 **({} if args.version else {"exact": "no"}),
+                **({"sha256": args.install_script_sha256} if args.install_script_sha256 else {}),
             },
             depends_on=[args.host.ready],
         ).resource

@@ -180,6 +180,9 @@ HostKey = Annotated[
 NetworkAddress = Annotated[
     str, _matching(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?", "a host name or IP address", 253)
 ]
+Sha256 = Annotated[
+    str, _matching(r"([0-9a-f]{64})?", "a SHA-256 as `sha256sum` prints it: 64 of the digits 0-9 and a-f", 64)
+]
 BoxName = Annotated[str, _matching(r"[\w.-]+(/[\w.-]+)?", "the name of a Vagrant box such as bento/ubuntu-24.04", 100)]
 Recipient = Annotated[str, AfterValidator(mentionable)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
@@ -313,6 +316,7 @@ class Settings(_Model):
     load_concurrency: Annotated[int, Field(ge=1, le=1000)]
     agent_version: AgentVersion
     install_script_url: WebAddress
+    install_script_sha256: Sha256
     agent_url: AddressOrNone
     trace_url: AddressOrNone
     agent_config: dict[str, Any]

@@ -9,6 +9,9 @@ from pathlib import Path
 from sandbox import paths
 from sandbox.progress import SandboxError, run, say
 
+PINNED = ("--require-hashes", "--only-binary", ":all:")
+"""Nothing but the wheels that the file names by their hashes."""
+
 
 def environment(name: str, requirements: Path) -> Path:
     """The Python of a virtual environment that holds ``requirements``; it is made once and kept in the user's cache.
@@ -36,9 +39,9 @@ def _make(name: str, folder: Path, requirements: Path) -> None:
     uv: list[str | Path] = [sys.executable, "-m", "uv"]
     try:
         run(f"make the Python environment of {name}", [*uv, "venv", "--python", sys.executable, folder])
-        run(title, [*uv, "pip", "install", "--python", python, "--requirement", requirements])
+        run(title, [*uv, "pip", "install", "--python", python, *PINNED, "--requirement", requirements])
     except SandboxError as error:
         say(f"uv can't do it, so pip is asked ({str(error).splitlines()[0]})")
         shutil.rmtree(folder, ignore_errors=True)
         run(f"make the Python environment of {name} by venv", [sys.executable, "-m", "venv", folder])
-        run(f"{title} by pip", [python, "-m", "pip", "install", "--requirement", requirements])
+        run(f"{title} by pip", [python, "-m", "pip", "install", *PINNED, "--requirement", requirements])

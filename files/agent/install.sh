@@ -2,12 +2,13 @@
 # Installs Datadog Agent 7 by the official install script; on removal takes away what that brought, and puts back the
 # version and the files of an Agent that was there before. A first install that fails is undone at once.
 # Variables: url (of the install script), version (7.MINOR.PATCH), exact (`yes` for that very version; else an Agent that
-# is newer, or on hold, is kept), lock_wait (seconds to wait for another apt, default 600).
+# is newer, or on hold, is kept), lock_wait (seconds to wait for another apt, default 600), sha256 (of the script, which
+# doesn't run if it is another one; default: any).
 # The real API key comes with datadog.yaml afterwards: here it would stand in the environment of many processes.
 # Source: https://docs.datadoghq.com/agent/supported_platforms/linux/
 #   https://github.com/DataDog/agent-linux-install-script (what it leaves behind; read at version 1.46)
 set -eu
-: "${url:?}" "${version:?}" "${exact:=yes}" "${lock_wait:=600}"
+: "${url:?}" "${version:?}" "${exact:=yes}" "${lock_wait:=600}" "${sha256:=}"
 kept=/var/lib/watchpost/agent
 note=$kept/ours
 # Root's alone, and gone with the step: the script's current folder, home folder and /tmp.
@@ -28,7 +29,8 @@ in_tmp=(/tmp/DATADOG_APT_KEY_{CURRENT,06462314,C0962C7D,F14F620E,382E94DE}.publi
 . files/host/cause.sh
 # shellcheck source=/dev/null
 . files/host/dpkg.sh
-encrypted=()
+# What is encrypted stays so, also when the server redirects: curl applies --proto to redirects too.
+encrypted=(--proto '=http,https')
 
 installed_version() {
   dpkg-query -W -f '${db:Status-Status} ${Version}\n' datadog-agent 2>/dev/null | sed -n 's/^installed \(.*:\)\?\([0-9.]*\).*/\2/p'
@@ -316,9 +318,12 @@ apply)
   else
     was_active=$(systemctl is-active datadog-agent || true)
     safely make_scratch
-    [[ $url != https:* ]] || encrypted=(--proto '=https')
+    [[ $url != https:* ]] || encrypted=(--proto '=https' --tlsv1.2)
     heard curl --fail --silent --show-error --location "${encrypted[@]}" --retry 5 --retry-connrefused --output "$scratch/script.sh" "$url" ||
       fail "the Agent's install script can't be had from $url (watchpost:installScriptUrl): ${said##*curl: }" "${places[@]}"
+    found=$(sha256sum <"$scratch/script.sh") && found=${found%% *}
+    [ -z "$sha256" ] || [ "$found" = "$sha256" ] ||
+      fail "the Agent's install script from $url has the SHA-256 $found instead of $sha256 (watchpost:installScriptSha256), so it was not run: read it, and if it is as it should be, pulumi config set watchpost:installScriptSha256 $found" "${places[@]}"
     take_over_lists
     safely add_facts <<<script
     heard run_script && status=0 || status=1

@@ -4,7 +4,8 @@
 # Variables: directory (of the app). Standard input: fingerprint of requirements.txt, so that the step follows it.
 set -eu
 : "${directory:?}"
-uv_version=0.13.9
+# By `make update`: uv with the hashes of its wheels for amd64 and arm64.
+uv="uv==0.13.9 --hash=sha256:5435c5ce14a56431208ca0996416d310f1598e8c2c8ba707688985a16bb82dbe --hash=sha256:d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19 --hash=sha256:ecb6028d79dc96fbeafffe5c8af62a7099487ebc05a701e76714eebcffd06375"
 # shellcheck source=/dev/null
 . files/host/cause.sh
 
@@ -12,10 +13,9 @@ uv_version=0.13.9
 complete() {
   cmp --silent "$directory/requirements.txt" "$directory/venv/requirements.txt" || return 1
   [ -x "$directory/venv/bin/python" ] || return 1
-  frozen=$("$directory/venv/bin/python" -m pip freeze --disable-pip-version-check) || return 1
-  while read -r requirement; do
-    grep -qixF "$requirement" <<<"$frozen" || return 1
-  done <"$directory/requirements.txt"
+  # Without an index pip installs nothing, and fails where something is missing or has another version.
+  "$directory/venv/bin/python" -m pip --isolated --disable-pip-version-check install --quiet --no-index --no-deps \
+    --requirement "$directory/requirements.txt" >/dev/null 2>&1
 }
 
 case $1 in
@@ -32,17 +32,17 @@ apply)
     }
     # In a third of pip's time; but uv doesn't know pip's settings, and where these name an index, it must be that one.
     install_by_uv() {
-      local uv=$directory/venv/uv
+      local brought=$directory/venv/uv
       ! pip config list | grep -q -E 'index|links|proxy' &&
-        pip install --quiet --no-compile --target "$uv" "uv==$uv_version" &&
-        "$uv/bin/uv" pip install --quiet --no-config --no-cache --system-certs --compile-bytecode \
+        pip install --quiet --no-compile --no-deps --only-binary :all: --target "$brought" --requirement /dev/stdin <<<"$uv" &&
+        "$brought/bin/uv" pip install --quiet --require-hashes --no-config --no-cache --system-certs --compile-bytecode \
           --python "$directory/venv/bin/python" --requirement "$directory/requirements.txt"
     }
     install_requirements() {
       # By itself, venv keeps to itself what ensurepip said.
       python3 -m venv --clear --without-pip "$directory/venv" &&
         "$directory/venv/bin/python" -m ensurepip --upgrade --default-pip >/dev/null &&
-        { install_by_uv || pip install --quiet --requirement "$directory/requirements.txt"; }
+        { install_by_uv || pip install --quiet --require-hashes --only-binary :all: --requirement "$directory/requirements.txt"; }
     }
     heard install_requirements ||
       give_up "pip on $(hostname) can't install $directory/requirements.txt" "$directory" "${TMPDIR:-/tmp}"

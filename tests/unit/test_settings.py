@@ -106,6 +106,7 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"agentVersion": "7.٣.٤"}, "agentVersion", "", "a version of Agent 7"),
     ({"installScriptUrl": "http://example.com/x"}, "installScriptUrl", '"http://example.com/x":', URL),
     ({"installScriptUrl": "https://a b/\n"}, "installScriptUrl", "", URL),
+    ({"installScriptSha256": "ab12"}, "installScriptSha256", '"ab12":', "must be a SHA-256 as `sha256sum` prints it"),
     ({"agentUrl": "ftp://x"}, "agentUrl", '"ftp://x":', URL),
     ({"agentUrl": "https://[x"}, "agentUrl", '"https://[x":', URL),
     ({"traceUrl": "http://example.com"}, "traceUrl", '"http://example.com":', URL),

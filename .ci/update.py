@@ -1,0 +1,257 @@
+"""Brings every pinned package up to date, with its hashes, and says what changed: ``make update``.
+
+Each ``requirements.in`` names packages for people; the ``requirements.txt`` beside it pins them and whatever they need,
+for pip and uv alike. With names of packages, only these are raised: ``make update PACKAGES="flask ddtrace"``.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+COOLING = "3 days"
+"""How old a release has to be: a malicious one is mostly found within the first days. Source: docs/security.md"""
+
+HEADER = """\
+# By `make update` from {source}: every package with the hashes of its wheels, so that nothing else is installed.
+--require-hashes
+--only-binary :all:
+"""
+
+HOST_WHEEL = re.compile(
+    r"-(py3|py2\.py3|cp39|cp31[0-4])-(none|abi3|cp39|cp31[0-4])-(any|.*manylinux.*_(x86_64|aarch64))\.whl"
+)
+"""The wheels that a host can use, by their names: of its Pythons, with glibc, on amd64 or arm64.
+
+Source: https://packaging.python.org/en/latest/specifications/platform-compatibility-tags/
+"""
+
+PINNED = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: ; ([^\\\n]+?))? \\$", re.MULTILINE)
+"""A package in a ``requirements.txt``: its name, its version and where it is needed."""
+
+UV_IN_SCRIPT = re.compile(r'\buv="(uv==[^"]*)"')
+"""Where a shell script holds the package uv, with its hashes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pins:
+    """A ``requirements.txt``, as a path from the root, and the oldest Python that it is for.
+
+    Its packages have the versions that ``like`` has; of ``same`` only these packages. ``for_hosts`` leaves out the
+    hashes that no host needs: the file is sent to each.
+    """
+
+    path: str
+    python: str = "3.11"
+    like: str = ""
+    same: Sequence[str] = ()
+    for_hosts: bool = False
+
+    @property
+    def source(self) -> Path:
+        """What it is made from."""
+        return (ROOT / self.path).with_suffix(".in")
+
+
+ALL = (
+    Pins(path="requirements.txt"),
+    Pins(path="requirements-dev.txt", like="requirements.txt"),
+    Pins(path="policy/requirements.txt", like="requirements.txt", same=("pulumi",)),
+    Pins(path="files/traced_app/requirements.txt", python="3.9", for_hosts=True),
+    Pins(path="sandbox/agent/requirements.txt"),
+    Pins(path="sandbox/engine/requirements.txt"),
+    Pins(path="bench/ansible/requirements.txt"),
+)
+"""In the order in which they depend on each other."""
+
+SCRIPTS = ("files/traced_app/environment.sh", "sandbox/agent/debian/datadog-agent/postinst")
+"""Which install uv by themselves: of the version in requirements-dev.txt."""
+
+
+class UpdateError(Exception):
+    """The pins can't be brought up to date; the message says why."""
+
+
+def versions(text: str) -> dict[tuple[str, str], str]:
+    """The versions in a ``requirements.txt``, by package and by where it is needed.
+
+    >>> versions("click==8.1.8 ; python_full_version < '3.10' \\\\\\n    --hash=sha256:0")
+    {('click', "python_full_version < '3.10'"): '8.1.8'}
+    """
+    return {(name, marker): version for name, version, marker in PINNED.findall(text)}
+
+
+def changes(before: str, after: str) -> list[str]:
+    """What differs between two versions of a file, a line each."""
+    old, new = versions(before), versions(after)
+    lines = []
+    for key in sorted({*old, *new}):
+        name, where = key[0], f" ({key[1]})" if key[1] else ""
+        if key not in old:
+            lines.append(f"{name}{where}: {new[key]} is added")
+        elif key not in new:
+            lines.append(f"{name}{where}: {old[key]} is not needed any more")
+        elif old[key] != new[key]:
+            lines.append(f"{name}{where}: {old[key]} becomes {new[key]}")
+    return lines or (["only hashes or comments"] if before != after else [])
+
+
+def rendered(packages: Iterable[Mapping[str, Any]], source: str, python: str) -> str:
+    """A ``requirements.txt`` for hosts, whose Python is at least ``python``, out of the packages of a lock file.
+
+    Source: https://packaging.python.org/en/latest/specifications/pylock-toml/
+    """
+    blocks = [HEADER.format(source=source)]
+    for package in packages:
+        marker = re.sub(rf"^python_full_version >= '{re.escape(python)}'( and )?", "", package.get("marker", ""))
+        if "win32" in marker:
+            continue
+        wheels = [wheel for wheel in package.get("wheels", []) if HOST_WHEEL.search(_name(wheel))]
+        if not wheels:
+            raise UpdateError(f"{package['name']} {package['version']} has no wheel for a host")
+        where = f" ; {marker}" if marker else ""
+        hashes = sorted({f"    --hash=sha256:{wheel['hashes']['sha256']}" for wheel in wheels})
+        blocks.append(" \\\n".join([f"{package['name']}=={package['version']}{where}", *hashes]) + "\n")
+    return "".join(blocks)
+
+
+def _name(wheel: Mapping[str, Any]) -> str:
+    return str(wheel.get("name") or wheel["url"].rpartition("/")[2])
+
+
+def compiled(pins: Pins, raised: Sequence[str], *, everything: bool) -> str:
+    """The new text of a ``requirements.txt``; versions that needn't change stay.
+
+    Raises:
+        UpdateError: uv finds no versions that go together, or can't ask the index.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "pylock.toml" if pins.for_hosts else "requirements.txt")
+        constraints = Path(folder, "constraints.txt")
+        constraints.write_text("".join(_constraints(pins)))
+        options: list[str | Path] = [
+            "--universal",
+            "--python-version",
+            pins.python,
+            "--no-header",
+            "--constraint",
+            constraints,
+        ]
+        options += ["--exclude-newer", COOLING, "--only-binary", ":all:", "--quiet", "--output-file", output]
+        options += ["--upgrade"] if everything else [f"--upgrade-package={name}" for name in raised]
+        if pins.for_hosts:
+            if not everything:
+                current = versions((ROOT / pins.path).read_text()) if (ROOT / pins.path).exists() else {}
+                kept = [_line(key, version) for key, version in current.items() if key[0] not in raised]
+                constraints.write_text(constraints.read_text() + "".join(kept))
+            options += ["--format", "pylock.toml"]
+        else:
+            options += ["--generate-hashes", "--no-annotate"]
+            if (ROOT / pins.path).exists():
+                output.write_text((ROOT / pins.path).read_text())
+        _uv("pip", "compile", *options, pins.source.relative_to(ROOT))
+        text = output.read_text()
+    source = pins.source.name
+    if pins.for_hosts:
+        return rendered(tomllib.loads(text)["packages"], source, pins.python)
+    return HEADER.format(source=source) + re.sub(r"^--.*\n+", "", text, flags=re.MULTILINE)
+
+
+def _line(key: tuple[str, str], version: str) -> str:
+    return f"{key[0]}=={version}{f' ; {key[1]}' if key[1] else ''}\n"
+
+
+def _constraints(pins: Pins) -> Iterator[str]:
+    for key, version in versions((ROOT / pins.like).read_text()).items() if pins.like else ():
+        if not pins.same or key[0] in pins.same:
+            yield _line(key, version)
+
+
+def _uv(*words: str | Path) -> None:
+    command = [sys.executable, "-m", "uv", *map(str, words)]
+    environment = os.environ | {"UV_SYSTEM_CERTS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise UpdateError(done.stderr.strip())
+
+
+def uv_for_scripts(version: str) -> str:
+    """The package uv with the hashes of the wheels that a host can use, in one line."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder, "uv.in"), Path(folder, "pylock.toml")
+        source.write_text(f"uv=={version}\n")
+        options: list[str | Path] = [
+            "--only-binary",
+            ":all:",
+            "--quiet",
+            "--format",
+            "pylock.toml",
+            "--output-file",
+            output,
+        ]
+        _uv("pip", "compile", "--universal", "--python-version", "3.9", *options, source)
+        lines = rendered(tomllib.loads(output.read_text())["packages"], "uv.in", "3.9").splitlines()
+    (package,) = [number for number, line in enumerate(lines) if line.startswith("uv==")]
+    words = [line.removesuffix("\\").strip() for line in lines[package:]]
+    return " ".join([f"uv=={version}", *words[1:]])
+
+
+def follow(text: str, pattern: re.Pattern[str], value: str) -> str:
+    """``text`` with ``value`` where ``pattern`` has its group."""
+    return pattern.sub(lambda match: match[0].replace(match[1], value), text)
+
+
+def _write(path: Path, text: str) -> list[str]:
+    before = path.read_text() if path.exists() else ""
+    if before == text:
+        return []
+    path.write_text(text)
+    return changes(before, text)
+
+
+def update(raised: Sequence[str], *, everything: bool) -> Iterator[str]:
+    """Write every file anew that changes; a line for each change."""
+    for pins in ALL:
+        yield from (
+            f"{pins.path}: {line}" for line in _write(ROOT / pins.path, compiled(pins, raised, everything=everything))
+        )
+    pinned = {name: version for (name, _), version in versions((ROOT / "requirements-dev.txt").read_text()).items()}
+    uv = uv_for_scripts(pinned["uv"])
+    for script in SCRIPTS:
+        before = (ROOT / script).read_text()
+        if (after := follow(before, UV_IN_SCRIPT, uv)) != before:
+            (ROOT / script).write_text(after)
+            yield f"{script}: uv {pinned['uv']}"
+    for path in sorted((ROOT / ".github").rglob("*.yml")):
+        before = path.read_text()
+        if (after := follow(before, re.compile(r"pulumi-version: (\S+)"), pinned["pulumi"])) != before:
+            path.write_text(after)
+            yield f"{path.relative_to(ROOT)}: Pulumi {pinned['pulumi']}"
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="make update", description=__doc__.splitlines()[0])
+    parser.add_argument("packages", nargs="*", help="raise these alone (default: all)")
+    parser.add_argument("--hashes", action="store_true", help="raise nothing that needn't be: for a changed .in file")
+    options = parser.parse_args()
+    try:
+        lines = list(update(options.packages, everything=not (options.packages or options.hashes)))
+    except UpdateError as error:
+        sys.exit(f"watchpost: the pins can't be brought up to date: {error}")
+    print("\n".join(lines) or "everything is up to date")
+    if lines:
+        print("run `make test` before you commit this")
+
+
+if __name__ == "__main__":
+    main()
