@@ -6,7 +6,7 @@ import shlex
 import signal
 import subprocess
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,7 @@ def up(stack: Stack, *words: str, environment: dict[str, str] | None = None) -> 
     return Update(changed, done.stdout + done.stderr, done.returncode)
 
 
-def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]]) -> Update:
+def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]], words: Sequence[str] = ()) -> Update:
     """Run ``pulumi up`` and do each turn, in order, once a line holds its words; not told is what changed.
 
     A turn is called with the process group of ``pulumi``.
@@ -101,7 +101,7 @@ def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]]) -> Update
     command = ["pulumi", "--non-interactive", "-C", str(stack.folder / "project"), "up", "--yes", "--skip-preview"]
     printed, left = [], list(turns)
     with subprocess.Popen(
-        [*command, "--stack", stack.name],
+        [*command, "--stack", stack.name, *words],
         env=stack.environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

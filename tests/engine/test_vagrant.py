@@ -19,7 +19,7 @@ from sandbox import paths
 from sandbox.stack import Stack
 from sandbox.vagrant import stand_in
 
-from .stacks import Update, up
+from .stacks import Update, steered, up
 
 BOXES = ["watchpost/one", "watchpost/two"]
 FIRST_STEPS = ("**::mark", "**::vm", "**::vm-vagrant", "**::vm-vm", "**::vm-ready")
@@ -211,23 +211,11 @@ def test_a_vm_whose_first_coming_up_failed_is_taken_over_by_the_next_up(neighbou
 
 def test_an_up_that_was_interrupted_while_the_vm_came_up_is_gone_on_with(neighbour: Stack) -> None:
     neighbour.pulumi("destroy", "--yes", "--skip-preview", "--stack", neighbour.name)
-    words = ["pulumi", "--non-interactive", "-C", str(neighbour.project), "up", "--yes", "--skip-preview", *TARGETS]
-    with subprocess.Popen(
-        [*words, "--stack", neighbour.name],
-        env=neighbour.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stdout
-        text = ""
-        for line in process.stdout:
-            text += line
-            if "Starting domain." in line:
-                os.killpg(process.pid, signal.SIGINT)  # Ctrl-C; Vagrant itself goes on
-    assert process.returncode, text
+    # Ctrl-C; Vagrant itself goes on.
+    done = steered(neighbour, ("Starting domain.", lambda group: os.killpg(group, signal.SIGINT)), words=TARGETS)
+    assert done.code, done.text
+    neighbour.start()  # which lifts the lock that the engine may have left
+    configure(neighbour)
     bring_up(neighbour)
     (folder,) = folders(neighbour)
     assert status(folder) == "running (libvirt)"
