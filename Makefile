@@ -43,6 +43,7 @@ test: lint types unit contract engine-test  ## Everything that CI checks
 lint: $(READY)  ## Format and lint
 	$(RUN) $(BIN)/ruff format --check .
 	$(RUN) $(BIN)/ruff check .
+	$(RUN) $(BIN)/python -m sandbox.workflows
 
 types: $(READY)  ## Strict types
 	$(RUN) $(BIN)/mypy

@@ -1,21 +1,18 @@
-"""The workflows of ``.github/``: what they run is pinned, what they may do is little, and no text becomes a command."""
+"""The workflows of ``.github/``: what they run is pinned, what they may do is little, and no text becomes a command.
 
-import fcntl
+Whoever may push a branch writes its workflows: what guards a secret is the environment that it is in, not this text.
+"""
+
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from sandbox import paths
-
-ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
-"""The linter, as a module of Go's proxy. Source: https://github.com/rhysd/actionlint"""
+from sandbox import paths, workflows
 
 PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+")
 REQUIREMENTS = ("requirements.txt", "policy/requirements.txt")
@@ -37,38 +34,47 @@ def steps(path: Path) -> list[dict[str, Any]]:
     return [step for holder in holders for step in holder["steps"]]
 
 
-@pytest.fixture(scope="session")
-def actionlint() -> Path:
-    """The linter, built once for each of its versions and kept in the user's cache."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Go, which builds actionlint, is not installed")
-    folder = paths.keyed("actionlint", ACTIONLINT)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-                environment = os.environ | {"GOBIN": f"{made}/bin", "GOFLAGS": "-mod=mod"}
-                subprocess.run([go, "install", ACTIONLINT], env=environment, check=True, timeout=600)
-                Path(made, "bin").rename(folder)
-    return folder / "actionlint"
-
-
 def test_there_is_a_workflow_for_each_step_of_a_stacks_life() -> None:
     assert {path.stem for path in WORKFLOWS} == {"test", "preview", "up", "drift", "destroy", "fleet"}
 
 
-def test_actionlint_finds_nothing(actionlint: Path) -> None:
-    shellcheck = shutil.which("shellcheck", path=paths.ROOT / ".venv" / "bin") or "shellcheck"
-    done = subprocess.run(
-        [actionlint, "-no-color", "-shellcheck", shellcheck, *WORKFLOWS],
-        cwd=paths.ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_actionlint_and_zizmor_find_nothing() -> None:
+    try:
+        assert workflows.findings() == ""
+    except workflows.MissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("name: Up\n", "name: Up\n    runs-off: x\n"), "runs-off"),
+        (("    environment: production\n", ""), "secrets-outside-env"),
+        (("persist-credentials: false", "persist-credentials: true"), "artipacked"),
+        (("permissions: {}", "permissions: write-all"), "excessive-permissions"),
+        (("@3d3c42e5aac5ba805825da76410c181273ba90b1", "@v7"), "unpinned-uses"),
+        (('$STACK" --policy', '${{ github.event.head_commit.message }}" --policy'), "template-injection"),
+    ],
+    ids=lambda change: change if isinstance(change, str) else "",
+)
+def test_what_lint_is_there_for_is_found(tmp_path: Path, change: tuple[str, str], told: str) -> None:
+    github = tmp_path / ".github"
+    (github / "workflows").mkdir(parents=True)
+    text = (GITHUB / "workflows" / "up.yml").read_text()
+    assert change[0] in text
+    (github / "workflows" / "up.yml").write_text(text.replace(*change))
+    try:
+        assert told in workflows.findings(github)
+    except workflows.MissingError as error:
+        pytest.skip(str(error))
+
+
+def test_what_zizmor_leaves_out_has_its_reason() -> None:
+    text = (GITHUB / "zizmor.yml").read_text()
+    rules = yaml.safe_load(text)["rules"]
+    assert rules
+    assert all(re.search(rf"^  {rule}:\n    # ", text, re.MULTILINE) for rule in rules)
+    assert not [path.name for path in FILES if "zizmor: ignore" in path.read_text()]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -91,14 +97,23 @@ def test_no_expression_stands_in_a_script(path: Path) -> None:
     assert not [step["run"] for step in steps(path) if "${{" in step.get("run", "")]
 
 
+def secrets(job: dict[str, Any]) -> set[str]:
+    """The secrets that a job has, but the token of the workflow itself."""
+    return set(re.findall(r"\bsecrets\.(\w+)", yaml.safe_dump(job)))
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_a_workflow_may_do_no_more_than_it_says(path: Path) -> None:
-    document = yaml.safe_load(path.read_text())
-    granted = [document["permissions"], *(job.get("permissions", {}) for job in jobs(path).values())]
-    assert {f"{scope}: {access}" for grant in granted for scope, access in grant.items()} == {
-        "preview": {"contents: read", "pull-requests: write"},
-        "drift": {"contents: read", "issues: write"},
-    }.get(path.stem, {"contents: read"})
+def test_a_job_may_do_no_more_than_it_says(path: Path) -> None:
+    assert yaml.safe_load(path.read_text())["permissions"] == {}
+    assert {name: job["permissions"] for name, job in jobs(path).items()} == {
+        "preview": {
+            "look": {"contents": "read"},
+            "preview": {"contents": "read"},
+            "comment": {"pull-requests": "write"},
+        },
+        "drift": {"drift": {"contents": "read"}, "issue": {"issues": "write"}},
+        "fleet": {"datadog": {"contents": "read"}, "shard": {"contents": "read"}},
+    }.get(path.stem, {path.stem: {"contents": "read"}})
     assert all(
         step["with"]["persist-credentials"] is False
         for step in steps(path)
@@ -107,12 +122,101 @@ def test_a_workflow_may_do_no_more_than_it_says(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_what_may_write_in_the_repository_runs_no_code_of_it_and_has_no_secret(path: Path) -> None:
+    for job in jobs(path).values():
+        if "write" in job["permissions"].values():
+            assert not [step for step in job["steps"] if "uses" in step]
+            assert secrets(job) == set()
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_secret_is_in_an_environment_and_those_that_change_things_are_main_s(path: Path) -> None:
+    for name, job in jobs(path).items():
+        assert "secrets: inherit" not in yaml.safe_dump(job)
+        if not secrets(job):
+            assert "environment" not in job, name
+            continue
+        if job["environment"] == "preview":
+            assert (path.stem, name) == ("preview", "preview")
+            continue
+        assert job["environment"] in ("production", "drift"), name
+        # The environment is bound to main; this tells a reader, and saves a run that would get nothing.
+        assert "github.ref == 'refs/heads/main'" in job["if"], name
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_code_that_nobody_has_merged_meets_no_key_that_changes_or_logs_in(path: Path) -> None:
+    started_by = yaml.safe_load(path.read_text())[True]  # YAML's `on`
+    of_branches = {started_by} if isinstance(started_by, str) else set(started_by)
+    assert not of_branches & {"pull_request_target", "workflow_run", "issue_comment"}
+    for job in jobs(path).values() if "pull_request" in of_branches else ():
+        assert secrets(job) <= {"PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG_PASSPHRASE", "DD_API_KEY", "DD_APP_KEY"}
+        assert job["runs-on"] == "ubuntu-24.04"  # never the runner that reaches the hosts
+        if secrets(job):
+            assert job["environment"] == "preview"
+            assert job["permissions"] == {"contents": "read"}
+    hosts_key = {job["environment"] for job in jobs(path).values() if any("PRIVATE_KEY" in s for s in secrets(job))}
+    assert hosts_key <= {"production"}
+
+
+def test_a_fork_gets_no_preview_and_asks_nobody_for_one() -> None:
+    made = jobs(GITHUB / "workflows" / "preview.yml")
+    assert "github.event.pull_request.head.repo.full_name == github.repository" in made["look"]["if"]
+    assert made["preview"]["needs"] == "look"
+    assert "if" not in made["preview"]  # skipped with the one before
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("    watchpost:hosts: {web: {address: 192.0.2.7, agent: true}}", 0),
+        ("      privateKey: {secure: v1:x}", 1),
+        ('        "privateKeyFile": "~/.ssh/id"', 1),
+        ("  datadog:appKey:", 1),
+        ("  datadog:apiKey:", 0),
+    ],
+)
+def test_there_is_no_preview_of_a_stack_whose_state_holds_a_host_s_key(tmp_path: Path, line: str, code: int) -> None:
+    (tmp_path / "Pulumi.prod.yaml").write_text(f"config:\n{line}\n")
+    look = jobs(GITHUB / "workflows" / "preview.yml")["look"]
+    checkout, script = look["steps"]
+    assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"  # what the state is made from
+    environment = {"PATH": os.environ["PATH"], "STACK": "prod"}
+    done = subprocess.run(
+        ["bash", "-e", "-c", script["run"]], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert ("No preview: the stack's file has the keys above" in done.stdout) == bool(code)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_log_comment_or_issue_shows_values(path: Path) -> None:
+    for run in re.split(r"\s*\n\s*", "\n".join(step.get("run", "") for step in steps(path))):
+        if re.match(r"pulumi (up|destroy)\b", run):
+            assert "--diff" not in run.split()
+            assert {"--skip-preview", "--suppress-outputs"} <= set(run.split())
+        if re.match(r"pulumi preview\b", run):
+            assert ">preview.json 2>preview.err" in run
+
+
+def test_every_workflow_says_in_its_head_which_keys_it_has() -> None:
+    for path in WORKFLOWS:
+        head = path.read_text().partition("\nname:")[0]
+        told = {job.get("environment") for job in jobs(path).values()} - {None}
+        assert all(line.startswith("#") for line in head.splitlines())
+        assert all(f"`{environment}`" in head for environment in told)
+        assert told or "no secrets" in head
+
+
+def test_keys_of_previews_and_of_drift_have_the_scopes_that_the_tests_try() -> None:
+    head = re.sub(r"\n#\s*", " ", (GITHUB / "workflows" / "preview.yml").read_text().partition("\nname:")[0])
+    assert "`preview`: with the scope monitors_read alone;" in head
+    assert "`drift`: monitors_read, dashboards_read, monitors_downtime (and dashboards_embed_share" in head
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_job_ends_in_time(path: Path) -> None:
     assert all(0 < job["timeout-minutes"] <= 60 for job in jobs(path).values())
-
-
-def test_code_from_a_pull_request_never_meets_the_secrets_of_the_base() -> None:
-    assert not [path.name for path in WORKFLOWS if "pull_request_target" in path.read_text()]
 
 
 @pytest.mark.parametrize("name", ["up", "destroy"])
@@ -143,7 +247,7 @@ def test_what_is_gone_in_datadog_does_not_stop_the_destruction() -> None:
 
 
 def test_pulumi_has_one_version_in_workflows_program_and_policy_pack() -> None:
-    pins = {re.search(r"^pulumi==(\S+)$", (paths.ROOT / name).read_text(), re.MULTILINE) for name in REQUIREMENTS}
+    pins = {re.search(r"^pulumi==(\S+) \\$", (paths.ROOT / name).read_text(), re.MULTILINE) for name in REQUIREMENTS}
     versions = {pin[1] if pin else None for pin in pins}
     versions |= {
         step["with"]["pulumi-version"]
