@@ -86,7 +86,7 @@ def summary(digest: Mapping[str, Any]) -> str:
         ", ".join(f"{count} {operation}" for operation, count in sorted(counts.items())) or "nothing to change"
     )
     lines += [
-        f"{said['severity']}: {MARKUP.sub('', said['message']).strip()}"
+        f"{said['severity']}: {MARKUP.sub('', said['message']).strip().removeprefix('error: ')}"
         for said in digest.get("diagnostics") or []
         if said.get("severity") in ("error", "warning", "info#err")
     ]

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -136,6 +136,11 @@ class Account:
         with opened(self.folder) as store:
             store.set("api_key", " ".join(api_keys))
             store.set("app_key", " ".join(app_keys))
+
+    def restrict(self, app_key: str, scopes: Collection[str]) -> None:
+        """Give an application key these scopes, which are permissions; with none it may do everything again."""
+        with opened(self.folder) as store:
+            store.set(f"scopes {app_key}", " ".join(scopes))
 
     def monitors(self) -> list[dict[str, Any]]:
         """The monitors, as the API answers them."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from sandbox.datadog import configuration, telemetry
+from sandbox.datadog import configuration, permissions, telemetry
 from sandbox.datadog.handling import STORE
 from sandbox.datadog.schema import RefusedError
 from sandbox.datadog.store import Store
@@ -33,6 +33,10 @@ API_KEY_ONLY = {
 
 PUBLIC = ("/agent/", "/snapshot/")
 """What needs no key, as with Datadog's download and picture hosts."""
+
+NAMES = ("127.0.0.1", "localhost", "10.0.2.2")
+"""How this server is called: on loopback, and from inside a machine. With a name that a web page's owner has pointed at
+loopback, that page could read and write here (DNS rebinding)."""
 
 ALWAYS = frozenset({"api_key", "application_key"})
 PARAMETERS: dict[tuple[str, str], frozenset[str]] = {
@@ -119,10 +123,11 @@ def application(store: Store) -> web.Application:
 
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Order of a request: what was ordered to go wrong, the keys, the handler; and the log, whatever came of it."""
+    """Order of a request: whom it is for, what was ordered to go wrong, the keys, the handler; and its log."""
     store = request.app[STORE]
     text, status = "", 500
     try:
+        _check_host(request)
         if request.path.startswith("/api/") and request.can_read_body:
             text = await _text(request)
         fault = store.take_fault(request.method, request.path)
@@ -164,6 +169,13 @@ def _broken(request: web.Request) -> web.StreamResponse:
     return web.StreamResponse()
 
 
+def _check_host(request: web.Request) -> None:
+    """Refuse what was meant for another server, as the header ``Host`` says."""
+    port = request.transport.get_extra_info("sockname")[1] if request.transport else None
+    if request.headers.get("Host") not in [f"{name}:{port}" for name in NAMES]:
+        raise RefusedError(421, "this server is called otherwise")
+
+
 def _check_keys(request: web.Request) -> None:
     store, headers = request.app[STORE], request.headers
     if request.path.startswith(PUBLIC):
@@ -174,6 +186,10 @@ def _check_keys(request: web.Request) -> None:
     if not api_key or (both and not app_key):
         raise RefusedError(401, "Unauthorized")
     if api_key not in store.setting("api_key").split() or (both and app_key not in store.setting("app_key").split()):
+        raise RefusedError(403, "Forbidden")
+    scopes = store.setting(f"scopes {app_key}") if both else ""
+    resource = request.match_info.route.resource
+    if scopes and resource and not permissions.allowed(request.method, resource.canonical, scopes.split()):
         raise RefusedError(403, "Forbidden")
 
 

@@ -1,14 +1,16 @@
 """Who may do what: the database user, the app, the Agent's files, the application key; shown by trying."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from components import changes
 from sandbox import paths
 from sandbox.machine import Machine
 from sandbox.stack import Stack
-from tests.engine.leaks import database_password
+from tests.engine.leaks import database_password, fake_key
 from tests.engine.stacks import up
 
 EXPOSURE = 1.0
@@ -183,3 +185,33 @@ def test_every_call_that_needs_the_application_key_has_its_permission_in_the_man
     assert calls
     for method, path in calls:
         assert any(known in ("*", method) and match.match(path) for known, match in documented), (method, path)
+
+
+def test_a_preview_needs_one_scope_and_drift_three_which_change_no_monitor_and_no_dashboard(
+    stack: Stack, machine: Machine
+) -> None:
+    assert machine.running()
+    scoped, preview = fake_key(40), ["preview", "--stack", stack.name, "--json"]
+    stack.account.accept([stack.account.api_key], [stack.account.app_key, scoped])
+    environment, before = {"DD_APP_KEY": scoped}, [stack.account.monitors(), stack.account.dashboards()]
+
+    def run(scopes: str, *words: str) -> "subprocess.CompletedProcess[str]":
+        stack.account.restrict(scoped, scopes.split())
+        return stack.pulumi(*words, check=False, environment=environment)
+
+    stack.configure(alertThreshold=799)
+    previewed = run("monitors_read", *preview)
+    told = changes.read(previewed.stdout)
+    assert previewed.returncode == 0, previewed.stdout + previewed.stderr
+    assert re.search(r"^update my-metric-monitor \(datadog:index/monitor:Monitor\): .*query", told, re.MULTILINE)
+    assert "799" not in told
+    assert run("dashboards_read", *preview).returncode != 0
+    done = run("monitors_read", "up", "--yes", "--skip-preview", "--stack", stack.name)
+    assert done.returncode != 0
+    assert "403 Forbidden" in done.stdout + done.stderr
+    stack.configure(alertThreshold=None)
+    # The last one is for the shared dashboard, which this stack has.
+    scopes = "monitors_read dashboards_read monitors_downtime dashboards_embed_share"
+    looked = run(scopes, *preview, "--refresh", "--expect-no-changes")
+    assert looked.returncode == 0, changes.read(looked.stdout)
+    assert [stack.account.monitors(), stack.account.dashboards()] == before

@@ -17,6 +17,9 @@ from datadog_api_client.v2.api.downtimes_api import DowntimesApi
 
 from components import account as datadog_account
 from sandbox.datadog import API_KEY, APP_KEY, Account
+from sandbox.datadog.permissions import PERMISSIONS
+from sandbox.datadog.server import API_KEY_ONLY, application
+from sandbox.datadog.store import opened
 from sandbox.plugins.datadog.client import Client, StatusError, UnreadableError, UrlError
 
 Call = Callable[..., tuple[int, Any]]
@@ -137,6 +140,85 @@ class TestKeys:
     def test_an_unknown_path_is_404_and_noted(self, account: Account, call: Call) -> None:
         assert call("GET", "/api/v9/nothing")[0] == 404
         assert {"path": "/api/v9/nothing", "status": 404}.items() <= account.requests()[-1].items()
+
+
+SCOPED = "fake" + "1" * 36
+"""An application key with scopes."""
+
+WITH_SCOPES = {"DD-API-KEY": API_KEY, "DD-APPLICATION-KEY": SCOPED}
+
+PREVIEWS = ("monitors_read",)
+DRIFTS = ("monitors_read", "dashboards_read", "monitors_downtime")
+"""The scopes of the keys in ``.github/workflows``."""
+
+
+class TestScopes:
+    """Source of what each path needs: see ``sandbox/datadog/permissions.py``."""
+
+    @pytest.fixture
+    def scoped(self, account: Account, call: Call) -> Iterator[Callable[..., int]]:
+        account.accept([API_KEY], [APP_KEY, SCOPED])
+
+        def status(scopes: tuple[str, ...], method: str, path: str, body: Any = None) -> int:
+            account.restrict(SCOPED, scopes)
+            return call(method, path, body, headers=WITH_SCOPES)[0]
+
+        yield status
+        account.restrict(SCOPED, ())
+        account.accept([API_KEY], [APP_KEY])
+
+    @pytest.mark.parametrize("scopes", [PREVIEWS, DRIFTS])
+    def test_the_keys_of_previews_and_of_drift_read_and_change_nothing_but_downtimes(
+        self, scoped: Callable[..., int], monitor: int, dashboard: str, scopes: tuple[str, ...]
+    ) -> None:
+        assert scoped(scopes, "GET", "/api/v1/monitor") == 200
+        assert scoped(scopes, "GET", f"/api/v1/monitor/{monitor}") == 200
+        assert scoped(scopes, "POST", "/api/v1/monitor/validate", changed(MONITOR, "name", "other")) == 200
+        assert scoped(scopes, "POST", f"/api/v1/monitor/{monitor}/validate", MONITOR) == 200
+        assert scoped(scopes, "POST", "/api/v1/monitor", MONITOR) == 403
+        assert scoped(scopes, "PUT", f"/api/v1/monitor/{monitor}", MONITOR) == 403
+        assert scoped(scopes, "DELETE", f"/api/v1/monitor/{monitor}") == 403
+        assert scoped(scopes, "POST", "/api/v1/dashboard", DASHBOARD) == 403
+        assert scoped(scopes, "PUT", f"/api/v1/dashboard/{dashboard}", DASHBOARD) == 403
+        assert scoped(scopes, "DELETE", f"/api/v1/dashboard/{dashboard}") == 403
+        assert scoped(scopes, "GET", f"/api/v1/dashboard/{dashboard}") == (200 if scopes == DRIFTS else 403)
+        assert scoped(scopes, "GET", "/api/v2/downtime") == (200 if scopes == DRIFTS else 403)
+        assert scoped(scopes, "GET", "/api/v2/validate_keys") == 200
+
+    def test_a_key_without_scopes_may_do_everything(self, scoped: Callable[..., int], monitor: int) -> None:
+        assert scoped((), "GET", f"/api/v1/monitor/{monitor}") == 200
+        assert scoped((), "GET", "/api/v1/events") == 200
+
+    def test_every_path_that_takes_an_application_key_has_its_permission(self, account: Account) -> None:
+        with opened(account.folder) as store:
+            routes = [
+                (route.method, route.resource.canonical)
+                for route in application(store).router.routes()
+                if route.resource and route.method != "HEAD"
+            ]
+        needing = {
+            route
+            for route in routes
+            if route not in API_KEY_ONLY and not route[1].startswith(("/agent/", "/snapshot/"))
+        }
+        assert needing == set(PERMISSIONS)
+
+
+class TestHost:
+    @pytest.mark.parametrize("name", ["127.0.0.1:{port}", "localhost:{port}", "10.0.2.2:{port}"])
+    def test_it_answers_to_its_own_names(self, account: Account, call: Call, name: str) -> None:
+        keys = {"DD-API-KEY": API_KEY, "DD-APPLICATION-KEY": APP_KEY, "Host": name.format(port=account.port)}
+        assert call("GET", "/api/v1/monitor", headers=keys)[0] == 200
+
+    @pytest.mark.parametrize(
+        "name", ["example.com", "example.com:{port}", "127.0.0.1", "127.0.0.1:1", "", "127.0.0.1.example.com:{port}"]
+    )
+    @pytest.mark.parametrize("path", ["/api/v1/monitor", "/agent/install_script_agent7.sh", "/snapshot/x.svg", "/x"])
+    def test_a_page_that_was_pointed_at_loopback_gets_nothing(
+        self, account: Account, call: Call, name: str, path: str
+    ) -> None:
+        keys = {"DD-API-KEY": API_KEY, "DD-APPLICATION-KEY": APP_KEY, "Host": name.format(port=account.port)}
+        assert call("GET", path, headers=keys)[0] == 421
 
 
 class TestMonitors:

@@ -1,0 +1,48 @@
+"""What an application key with scopes may do: a scope is a permission, and Datadog says which one each path needs.
+
+Source: ``x-permission`` in .generator/schemas/v1/openapi.yaml of https://github.com/DataDog/datadog-api-client-python,
+and of v2 what https://docs.datadoghq.com/api/latest/ says at each path (downtimes have none that only reads)
+"""
+
+from collections.abc import Collection
+
+SHARE = ("dashboards_public_share", "dashboards_embed_share", "dashboards_invite_share")
+
+PERMISSIONS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("GET", "/api/v2/validate_keys"): (),
+    ("GET", "/api/v1/monitor"): ("monitors_read",),
+    ("POST", "/api/v1/monitor"): ("monitors_write",),
+    ("POST", "/api/v1/monitor/validate"): ("monitors_read",),
+    ("POST", "/api/v1/monitor/{id}/validate"): ("monitors_read",),
+    ("GET", "/api/v1/monitor/{id}"): ("monitors_read",),
+    ("PUT", "/api/v1/monitor/{id}"): ("monitors_write",),
+    ("DELETE", "/api/v1/monitor/{id}"): ("monitors_write",),
+    ("POST", "/api/v1/dashboard/public"): SHARE,
+    ("GET", "/api/v1/dashboard/public/{token}"): ("dashboards_read",),
+    ("DELETE", "/api/v1/dashboard/public/{token}"): SHARE,
+    ("GET", "/api/v1/dashboard"): ("dashboards_read",),
+    ("POST", "/api/v1/dashboard"): ("dashboards_write",),
+    ("GET", "/api/v1/dashboard/{id}"): ("dashboards_read",),
+    ("PUT", "/api/v1/dashboard/{id}"): ("dashboards_write",),
+    ("DELETE", "/api/v1/dashboard/{id}"): ("dashboards_write",),
+    ("POST", "/api/v2/dashboard/{id}/shared/secure-embed"): ("dashboards_embed_share",),
+    ("GET", "/api/v2/dashboard/{id}/shared/secure-embed/{token}"): ("dashboards_embed_share",),
+    ("PATCH", "/api/v2/dashboard/{id}/shared/secure-embed/{token}"): ("dashboards_embed_share",),
+    ("DELETE", "/api/v2/dashboard/{id}/shared/secure-embed/{token}"): ("dashboards_embed_share",),
+    ("GET", "/api/v2/downtime"): ("monitors_downtime",),
+    ("POST", "/api/v2/downtime"): ("monitors_downtime",),
+    ("GET", "/api/v2/downtime/{id}"): ("monitors_downtime",),
+    ("PATCH", "/api/v2/downtime/{id}"): ("monitors_downtime",),
+    ("DELETE", "/api/v2/downtime/{id}"): ("monitors_downtime",),
+    ("GET", "/api/v1/events"): ("events_read",),
+    ("GET", "/api/v1/hosts"): ("hosts_read",),
+    ("GET", "/api/v1/query"): ("timeseries_query",),
+    ("GET", "/api/v1/graph/snapshot"): (),
+}
+"""One of these is enough; none is needed where there are none."""
+
+
+def allowed(method: str, path: str, scopes: Collection[str]) -> bool:
+    """Whether a key with these scopes may; ``path`` has names in braces for what differs."""
+    needed = PERMISSIONS.get((method, path))
+    return needed is not None and (not needed or not set(needed).isdisjoint(scopes))
