@@ -31,6 +31,7 @@ def _stack_prefix(value: str) -> str:
 class Inventory(BaseModel):
     """A fleet; ``host`` is what all entries of ``hosts`` have in common, ``settings`` what all stacks have.
 
+    With ``destroyOnFinalize``, deleting a stack's document in Kubernetes destroys what the stack made, on hosts too.
     Entries of ``hosts`` are those of the setting ``watchpost:hosts``; the keys of ``settings`` are those of a stack
     file, where one without a colon is Watchpost's own.
     """
@@ -40,6 +41,7 @@ class Inventory(BaseModel):
     stack: Annotated[str, AfterValidator(_stack_prefix)]
     shards: Annotated[int, Field(ge=1, le=256)]
     organization: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "organization"
+    destroy_on_finalize: Annotated[bool, Field(alias="destroyOnFinalize", strict=True)] = False
     settings: dict[str, Any] = {}
     host: dict[str, Any] = {}
     hosts: Annotated[dict[HostName, dict[str, Any]], Field(min_length=1)]

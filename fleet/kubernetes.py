@@ -8,6 +8,7 @@ Source: https://github.com/pulumi/pulumi-kubernetes-operator/blob/master/operato
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,10 +19,16 @@ from fleet.inventory import FleetError, Inventory, secrets, variable
 from fleet.shards import DATADOG, HOSTS, full_name, plan, stack_name
 
 KEYS = "watchpost-keys"
-"""The Secret with what the inventory takes from environment variables, and the keys of Datadog and of the state."""
+"""The Secret with the keys of Datadog and of the state."""
+
+HOST_KEYS = "watchpost-host-keys"
+"""The Secret with what the inventory takes from environment variables."""
 
 KEY_FOLDER = "/run/secrets/watchpost"
-"""Where a workspace finds the entries of :data:`KEYS` as files."""
+"""Where a workspace finds its own entries of :data:`HOST_KEYS` as files."""
+
+READABLE = 0o440
+"""The mode of these files: for root, and for the group under which the operator runs a workspace."""
 
 SERVICE_ACCOUNT = "watchpost"
 
@@ -79,10 +86,19 @@ class Container(_Model):
     volume_mounts: list[VolumeMount]
 
 
+class KeyToPath(_Model):
+    """An entry of a Secret, and the name of its file."""
+
+    key: str
+    path: str
+
+
 class SecretVolume(_Model):
-    """The entries of a Secret, as files."""
+    """Some entries of a Secret, as files; without ``items`` it would be all of them."""
 
     secret_name: Name
+    default_mode: int
+    items: Annotated[list[KeyToPath], Field(min_length=1)]
 
 
 class Volume(_Model):
@@ -128,7 +144,7 @@ class StackSpec(_Model):
     config: dict[str, Any]
     env_refs: dict[str, ResourceRef]
     prerequisites: list[Prerequisite] | None = None
-    destroy_on_finalize: bool = True
+    destroy_on_finalize: bool | None = None
     refresh: bool = False
     resync_frequency_seconds: Annotated[int, Field(ge=60)] = 300
     service_account_name: Name = SERVICE_ACCOUNT
@@ -164,8 +180,14 @@ def render(inventory: Inventory, source: Source) -> list[dict[str, Any]]:
     """A resource for each stack of the plan that has something to do.
 
     Raises:
-        FleetError: a secret other than a host's ``privateKey`` is to come from the environment.
+        FleetError: a secret other than a host's ``privateKey`` comes from the environment, or an address holds one.
     """
+    for option, url in (("--backend", source.backend), ("--repository", source.repository)):
+        if url and urlsplit(url).password:
+            raise FleetError(
+                f"{option} holds a password, which would stand in a document that many can read: give one that logs in"
+                " by the workspace's own account"
+            )
     stacks = {name: config for name, config in plan(inventory).items() if config.get(HOSTS) != {}}
     resources = [_stack(inventory, source, name, config) for name, config in stacks.items()]
     return [stack.model_dump(mode="json", by_alias=True, exclude_none=True) for stack in resources]
@@ -185,7 +207,7 @@ def manifests(inventory: Inventory, source: Source) -> str:
 
 def _stack(inventory: Inventory, source: Source, name: str, config: Mapping[str, Any]) -> Stack:
     first = stack_name(inventory, DATADOG)
-    mounted = bool(secrets(config))
+    mounted = sorted(secrets(config))
     return Stack(
         metadata=Metadata(name=name, labels={"app.kubernetes.io/part-of": inventory.stack}),
         spec=StackSpec(
@@ -194,21 +216,25 @@ def _stack(inventory: Inventory, source: Source, name: str, config: Mapping[str,
             branch=source.branch,
             backend=source.backend,
             config=_with_key_files(config),
-            env_refs=_environment(source),
+            env_refs=_environment(source, makes_things=name == first),
             prerequisites=None if name == first else [Prerequisite(name=first)],
+            destroy_on_finalize=inventory.destroy_on_finalize or None,
             # What is gone in Datadog would stop the stack's destruction.
             refresh=name == first,
-            workspace_template=_workspace() if mounted else None,
+            workspace_template=_workspace(mounted) if mounted else None,
         ),
     )
 
 
-def _environment(source: Source) -> dict[str, ResourceRef]:
-    """The keys of the account and of the state; and what ``fleet.deployment`` asks of the engine too."""
+def _environment(source: Source, *, makes_things: bool) -> dict[str, ResourceRef]:
+    """The keys of the account and of the state; and what ``fleet.deployment`` asks of the engine too.
+
+    The application key is for the stack that makes things in Datadog; without it, a stack of hosts skips one proof.
+    """
     state = "PULUMI_CONFIG_PASSPHRASE" if source.backend else "PULUMI_ACCESS_TOKEN"
     keys = {
         name: ResourceRef(type="Secret", secret=SecretSelector(name=KEYS, key=name))
-        for name in ("DD_API_KEY", "DD_APP_KEY", state)
+        for name in ("DD_API_KEY", *(["DD_APP_KEY"] if makes_things else []), state)
     }
     yes = ResourceRef(type="Literal", literal=LiteralSelector(value="true"))
     return {
@@ -224,7 +250,7 @@ def _with_key_files(config: Mapping[str, Any]) -> dict[str, Any]:
     if left := secrets(changed):
         raise FleetError(
             f"in Kubernetes only a host's `privateKey` may be `fromEnvironment`, and {', '.join(sorted(left))} is for"
-            f" something else; put what is secret into the Secret {KEYS}"
+            f" something else; let the stacks read it from elsewhere"
         )
     return changed
 
@@ -239,8 +265,9 @@ def _with_key_file(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _workspace() -> WorkspaceTemplate:
+def _workspace(names: list[str]) -> WorkspaceTemplate:
     mount = VolumeMount(name="keys", mount_path=KEY_FOLDER, read_only=True)
-    volume = Volume(name="keys", secret=SecretVolume(secret_name=KEYS))
+    items = [KeyToPath(key=name, path=name) for name in names]
+    volume = Volume(name="keys", secret=SecretVolume(secret_name=HOST_KEYS, default_mode=READABLE, items=items))
     pod = PodSpec(containers=[Container(volume_mounts=[mount])], volumes=[volume])
     return WorkspaceTemplate(spec=WorkspaceSpec(pod_template=PodTemplate(spec=pod)))

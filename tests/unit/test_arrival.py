@@ -150,6 +150,13 @@ def test_nobody_is_asked_where_there_is_no_agent_or_no_application_key(
     assert warned == []
 
 
+def test_a_stack_without_an_application_key_says_that_nobody_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(pulumi.log, "info", told.append)
+    assert waited(monkeypatch, mock.Mock(), missing=["appKey"]) == "Agent 7.78.4"
+    assert [line.partition(":")[0] for line in told] == ["whether data of vm arrives is not asked"]
+
+
 def test_a_run_that_restarts_no_agent_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     points = mock.Mock()
     monkeypatch.setattr(arrival, "points", points)

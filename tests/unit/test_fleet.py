@@ -295,6 +295,66 @@ def test_a_private_key_reaches_kubernetes_as_a_file_and_never_as_text() -> None:
     assert stacks["prod-0"]["prerequisites"] == [{"name": "prod-datadog"}]
 
 
+def test_each_stack_in_kubernetes_sees_its_own_keys_alone() -> None:
+    given = {
+        "web-1": {"address": "a", "privateKey": {"fromEnvironment": "ONE"}},
+        "web-2": {"address": "b", "privateKey": {"fromEnvironment": "TWO"}},
+        "web-3": {"address": "c", "privateKey": {"fromEnvironment": "THREE"}},
+    }
+    inventory = fleet(host={"user": "watchpost"}, hosts=given)
+    for document in kubernetes.render(inventory, SOURCE):
+        name, spec = document["metadata"]["name"], document["spec"]
+        keys = {key for key, value in spec["envRefs"].items() if value["type"] == "Secret"}
+        own = {
+            entry["privateKeyFile"].rpartition("/")[2] for entry in spec["config"].get("watchpost:hosts", {}).values()
+        }
+        if name == "prod-datadog":
+            assert keys == {"DD_API_KEY", "DD_APP_KEY", "PULUMI_CONFIG_PASSPHRASE"}
+            assert "workspaceTemplate" not in spec
+            continue
+        assert keys == {"DD_API_KEY", "PULUMI_CONFIG_PASSPHRASE"}
+        pod = spec["workspaceTemplate"]["spec"]["podTemplate"]["spec"]
+        (volume,) = pod["volumes"]
+        assert {item["key"] for item in volume["secret"]["items"]} == own
+        assert own < {"ONE", "TWO", "THREE"}
+        assert volume["secret"]["defaultMode"] & 0o337 == 0  # nobody writes, and others don't read
+        assert all(mount["readOnly"] for container in pod["containers"] for mount in container["volumeMounts"])
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_deleting_a_document_destroys_nothing_unless_the_inventory_asks_for_it(asked: bool) -> None:
+    documents = kubernetes.render(fleet(**({"destroyOnFinalize": True} if asked else {})), SOURCE)
+    assert [document["spec"].get("destroyOnFinalize", False) for document in documents] == [asked] * 3
+
+
+def test_destroying_is_asked_for_in_so_many_words(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text(
+        yaml.safe_dump({"stack": "prod", "shards": 1, "hosts": {"a": {}}, "destroyOnFinalize": "yes please"})
+    )
+    with pytest.raises(FleetError, match="destroyOnFinalize: Input should be a valid boolean"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("backend", "repository"),
+    [
+        ("postgres://me:fake-password@db.example.com/state", "https://github.com/example/watchpost"),
+        (None, "https://me:fake-token@github.com/example/watchpost"),
+    ],
+)
+def test_a_password_in_an_address_never_gets_into_a_document(backend: str | None, repository: str) -> None:
+    source = kubernetes.Source(repository=repository, branch="main", backend=backend)
+    with pytest.raises(FleetError, match="holds a password") as error:
+        kubernetes.render(fleet(), source)
+    assert "fake" not in str(error.value)
+
+
+def test_no_example_destroys_what_its_document_made() -> None:
+    for path in EXAMPLE.parent.glob("*.yaml"):
+        assert "destroyOnFinalize" not in path.read_text()
+
+
 def test_another_secret_from_the_environment_can_not_be_rendered_for_kubernetes() -> None:
     with pytest.raises(FleetError, match="only a host's `privateKey` may be `fromEnvironment`, and PASSWORD"):
         kubernetes.render(fleet(host={"privateKeyPassword": {"fromEnvironment": "PASSWORD"}}), SOURCE)
