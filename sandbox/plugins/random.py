@@ -35,6 +35,9 @@ from sandbox.plugins.serve import (
 PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105 - a type's name
 STRING = "random:index/randomString:RandomString"
 
+META = {PASSWORD: '{"schema_version":"3"}', STRING: '{"schema_version":"2"}'}
+"""What the real plugin (4.21) keeps beside the outputs."""
+
 CLASSES = {
     "lower": string.ascii_lowercase,
     "numeric": string.digits,
@@ -80,11 +83,12 @@ class RandomProvider(Provider):
             hidden = {name: unknown(secret=True) for name in ("result", "bcryptHash") if is_password}
             return CreateResponse("", {**outputs, "result": unknown(), **hidden})
         password = make_password(given)
+        outputs["__meta"] = boxed(META[_only_known(request.type)])
         if not is_password:
-            return CreateResponse(password, {**outputs, "result": boxed(password)})
+            return CreateResponse(password, {**outputs, "result": boxed(password), "id": boxed(password)})
         hashed = await asyncio.to_thread(bcrypt.hashpw, password.encode()[:72], bcrypt.gensalt(rounds=10))
         made = {"result": boxed(password, secret=True), "bcryptHash": boxed(hashed.decode(), secret=True)}
-        return CreateResponse("none", outputs | made)
+        return CreateResponse("none", {**outputs, **made, "id": boxed("none")})
 
     async def delete(self, request: DeleteRequest) -> None:
         """Nothing to undo."""

@@ -170,9 +170,7 @@ def difference(
     )
 
 
-def changes(
-    changed: Mapping[str, tuple[bool, bool, bool]], *, delete_before_replace: bool = False, input_diff: bool = True
-) -> DiffResponse:
+def changes(changed: Mapping[str, tuple[bool, bool, bool]], *, delete_before_replace: bool = False) -> DiffResponse:
     """The answer for the given property paths, each with: was there, is there now, makes a replacement."""
     kinds = {
         (False, False): PropertyDiffKind.ADD,
@@ -187,7 +185,7 @@ def changes(
         diffs=list(changed),
         delete_before_replace=delete_before_replace,
         detailed_diff={
-            name: PropertyDiff(kinds[was, replaces] if now else gone[replaces], input_diff=input_diff)
+            name: PropertyDiff(kinds[was, replaces] if now else gone[replaces], input_diff=False)
             for name, (was, now, replaces) in changed.items()
         },
     )

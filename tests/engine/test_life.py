@@ -4,9 +4,11 @@ The tests build on each other in their order.
 """
 
 import datetime
+import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -19,6 +21,15 @@ from tests.engine.stacks import host_state, inode, logins, starts, up
 
 CHECK_CODE = "/etc/datadog-agent/checks.d/my_metric.py"
 CHECK_YAML = "/etc/datadog-agent/conf.d/my_metric.d/conf.yaml"
+
+RECORDED = json.loads(Path(__file__).with_name("recorded_outputs.json").read_text())
+"""The kind of each output, by type of resource, in a state that the real plugins wrote (command 1.2.1, random 4.21.1,
+datadog 5.17 with the provider's 4.19), but for what Pulumi's Terraform bridge keeps for itself."""
+
+BRIDGES_OWN = "__pulumi_raw_state_delta"
+
+SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
+"""How the state marks a secret."""
 
 T = TypeVar("T")
 
@@ -56,6 +67,27 @@ def test_the_outputs_link_to_everything_and_prove_everything(stack: Stack) -> No
         "/api/apm": (50, 0),
         "/api/trace": (50, 0),
     }
+
+
+def kind(value: object) -> str:
+    """What JSON calls a value, or ``secret``."""
+    if isinstance(value, dict):
+        return "secret" if SECRET.items() <= value.items() else "object"
+    names = {bool: "boolean", list: "array", str: "string", int: "number", float: "number", type(None): "null"}
+    return names[type(value)]
+
+
+def test_the_state_holds_what_the_real_plugins_write(stack: Stack) -> None:
+    state = json.loads(stack.pulumi("stack", "export").stdout)["deployment"]["resources"]
+    made = [resource for resource in state if resource["type"] in RECORDED]
+    assert {resource["type"] for resource in made} == set(RECORDED)
+    for resource in made:
+        recorded = RECORDED[resource["type"]]
+        outputs = {name: kind(value) for name, value in resource["outputs"].items() if name != BRIDGES_OWN}
+        assert set(recorded) - set(outputs) <= {"delete"}, resource["urn"]  # which a proof has none of
+        assert [
+            (name, found) for name, found in outputs.items() if found not in recorded.get(name, "").split("|")
+        ] == [], resource["urn"]
 
 
 def test_the_agent_reports_to_the_account(stack: Stack) -> None:

@@ -255,7 +255,7 @@ class Datadog(Provider):
             for name in names
             for path, there in (_leaves(name, old.get(name), planned.get(name)) or {name: (True, True)}).items()
         }
-        answer = changes(leaves, input_diff=False)
+        answer = changes(leaves)
         answer.diffs, answer.replaces, answer.stables = names, replaces, sorted(kind.replaced_by - {*replaces})
         return answer
 
