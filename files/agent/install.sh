@@ -7,6 +7,7 @@
 # The real API key comes with datadog.yaml afterwards: here it would stand in the environment of many processes.
 # Source: https://docs.datadoghq.com/agent/supported_platforms/linux/
 #   https://github.com/DataDog/agent-linux-install-script (what it leaves behind; read at version 1.46)
+# shellcheck disable=SC2154 # undo_folder is cause.sh's
 set -eu
 : "${url:?}" "${version:?}" "${exact:=yes}" "${lock_wait:=600}" "${sha256:=}"
 kept=/var/lib/watchpost/agent
@@ -22,11 +23,10 @@ places=(/etc /opt /var/cache/apt/archives /var/lib/dpkg /usr /var /tmp)
 written=("$list" "$keyring" "$keyring~" "$config/install.json" "$config/install_info" "$config/environment")
 # What the Agent's packages leave behind when they are purged.
 left=("$config" /opt/datadog-agent /var/log/datadog /opt/datadog-packages /etc/datadog-installer)
-# Where /tmp can't be the script's own.
-in_tmp=(/tmp/DATADOG_APT_KEY_{CURRENT,06462314,C0962C7D,F14F620E,382E94DE}.public /tmp/ddog_install_error_msg
-  /tmp/policy-do-not-start-service-rc.d)
 # shellcheck source=/dev/null
 . files/host/cause.sh
+# shellcheck source=/dev/null
+. files/host/folder.sh
 # shellcheck source=/dev/null
 . files/host/dpkg.sh
 # What is encrypted stays so, also when the server redirects: curl applies --proto to redirects too.
@@ -55,7 +55,8 @@ keeps() {
 # What was there before the script runs for the first time; with copies of what it writes.
 note_before() {
   local path
-  rm -rf "$kept/files" "$note"
+  rm -f "$note"
+  rm -rf "$kept/files"
   begin_note
   install -d -m 0700 "$kept/files" || return
   {
@@ -63,25 +64,25 @@ note_before() {
       if [ ! -e "$path" ] && [ ! -L "$path" ]; then
         echo "absent $path"
       elif [[ " ${written[*]} " == *" $path "* ]]; then
-        cp -a "$path" "$kept/files/${path//\//_}" || return
+        folder keep "$path" "$kept/files/${path//\//_}" || return
         echo "copied $path"
       fi
     done
     ! [ -d /opt ] || echo "folder /opt"
-    getent passwd dd-agent >/dev/null || echo "absent-user dd-agent"
     ! is_held || echo "held datadog-agent"
     ! apt-mark showauto datadog-agent | grep -q . || echo "automatic datadog-agent"
     echo "service $(systemctl is-enabled datadog-agent 2>/dev/null || true) $(systemctl is-active datadog-agent 2>/dev/null || true)"
     echo "version $1"
   } >"$kept/before" || return
-  sync "$kept/before" "$kept/files"
+  sync "$kept/files"
   add_facts <"$kept/before"
   rm "$kept/before"
 }
 
 # Whether the configuration that is there is what the script writes for us, or Watchpost's, which kept that one.
 configured_by_us() {
-  grep -qs "^api_key: $no_key\$" "$config/datadog.yaml" "/var/lib/watchpost/files$config/datadog.yaml/original"
+  { folder show "$config/datadog.yaml" && cat "/var/lib/watchpost/files$config/datadog.yaml/original" 2>/dev/null; } |
+    grep -q "^api_key: $no_key\$"
 }
 
 # What an older version of this program left doesn't show by itself that the Agent is ours, but its key does.
@@ -100,11 +101,9 @@ read_old_note() {
         done
         ! grep -qxF /opt "$kept/paths-before" || echo "folder /opt"
         echo "absent-user dd-agent"
+        ! getent passwd dd-agent >/dev/null || echo "made-user $(id -u dd-agent)"
       fi
-    } | sed 's/$/ ./' >"$note.new"
-    sync "$note.new"
-    mv "$note.new" "$note"
-    sync "$kept"
+    } | sed 's/$/ ./' | write_whole "$note"
   fi
   rm -f "$kept/paths-before" "$kept/version-before"
 }
@@ -116,21 +115,46 @@ forget_what_is_not_ours() {
     rm -f "$note"
     begin_note
   fi
-  settle >/dev/null
+  settle
+  settle_user
 }
 
-# A process of the script may run services' scripts, but leaves nothing in the host's /tmp, also if it is killed.
+# Whether the Agent's user came with an Agent of ours: not there before the script ran, and there once the package is.
+note_user() {
+  if getent passwd dd-agent >/dev/null; then echo "present-user dd-agent"; else echo "absent-user dd-agent"; fi
+}
+
+settle_user() {
+  local user
+  if user=$(id -u dd-agent 2>/dev/null) && ours | grep -q ' datadog-agent ' &&
+    [ "$(facts | grep -E '^(absent|present|made)-user ' | tail -n 1)" = "absent-user dd-agent" ]; then
+    add_facts <<<"made-user $user"
+  fi
+}
+
+remove_group() {
+  ! getent group dd-agent >/dev/null || heard groupdel dd-agent ||
+    give_up "the group dd-agent can't be removed on $(hostname): $said"
+}
+
+# Takes away the user of an Agent of ours, unless it is another one by now.
+remove_user() {
+  local user
+  if ! user=$(id -u dd-agent 2>/dev/null); then
+    ! facts | grep -q '^made-user ' || remove_group
+  elif facts | grep -qx "made-user $user"; then
+    heard userdel dd-agent || give_up "the user dd-agent can't be removed on $(hostname): $said"
+    remove_group
+  elif facts | grep -qx 'absent-user dd-agent'; then
+    echo "keeping the user dd-agent, of which it isn't known who made it"
+  fi
+}
+
+# A process of the script may run services' scripts, but leaves nothing in the host's /tmp, also if it is killed. It
+# writes there under names that everybody knows, so it has a /tmp that nobody else gets into.
 in_scratch() {
   # shellcheck disable=SC2016
-  if unshare --mount true 2>/dev/null; then
-    unshare --mount bash -c 'mount --bind "$0/tmp" /tmp && cd "$0" && exec "$@"' "$scratch" "$@"
-  else
-    local path there=()
-    for path in "${in_tmp[@]}"; do ! [ -e "$path" ] || there+=("$path"); done
-    (cd "$scratch" && TMPDIR=$scratch/tmp exec "$@") && status=0 || status=$?
-    for path in "${in_tmp[@]}"; do [[ " ${there[*]} " == *" $path "* ]] || rm -f "$path"; done
-    return "$status"
-  fi
+  unshare --mount bash -c 'mount --bind "$0/tmp" /tmp && cd "$0" && exec "$@"' "$scratch" "$@"
 }
 
 run_script() {
@@ -204,19 +228,15 @@ restore() {
   while read -r kind path; do
     case $kind in
     copied)
-      if [ ! -d "$(dirname "$path")" ]; then
-        echo "keeping no $path, whose folder is gone"
-      else
-        # As a new file: the Agent's folder is its user's, who could have put a link there.
-        cp -a --remove-destination "$kept/files/${path//\//_}" "$path"
-      fi
+      said=$(folder back "$path" "$kept/files/${path//\//_}" 2>&1) || echo "keeping $path: $said"
+      [ -z "$said" ] || echo "$said"
       ;;
     absent)
       # Others may have put settings of theirs there since.
       if [[ " ${left[*]} " == *" $path "* ]]; then
         [ "$1" = kept ] || rm -rf "$path"
-      elif [ "$path" != "$config/environment" ] || [ ! -s "$path" ]; then
-        rm -f "$path"
+      elif [ "$path" != "$config/environment" ] || [ -z "$(folder show "$path" | head -c 1)" ]; then
+        said=$(folder drop "$path" 2>&1) || echo "keeping $path: $said"
       fi
       ;;
     folder) [ "$1" = kept ] || install -d "$path" ;; # dpkg removes an empty one with the last package in it
@@ -278,20 +298,19 @@ take_away() {
     unknown) systemctl try-restart datadog-agent || true ;;
     *) systemctl stop datadog-agent || true ;;
     esac
-  elif facts | grep -qx 'absent-user dd-agent' && [ "$(package_state datadog-agent)" != config-files ]; then
-    ! getent passwd dd-agent >/dev/null || userdel dd-agent
-    ! getent group dd-agent >/dev/null || groupdel dd-agent
+  elif [ "$(package_state datadog-agent)" != config-files ]; then
+    remove_user
   fi
   systemctl daemon-reload
 }
 
 forget() {
-  rm -rf "$kept"
+  drop_folder "$kept"
   undone agent
 }
 
 # Before anything is looked at: what is kept is that run's, too.
-[ "$1" = check ] || alone /var/lib/dpkg/lock
+[ "$1" = check ] || alone packages
 
 case $1 in
 check)
@@ -304,7 +323,7 @@ apply)
   read_old_note
   safely begin_note
   own_apt
-  trap clean_up EXIT
+  at_end+=(drop_scratch)
   # The script's own apt doesn't repair what one that was cut off has left.
   repair_packages "${places[@]}"
   forget_what_is_not_ours
@@ -325,9 +344,12 @@ apply)
     [ -z "$sha256" ] || [ "$found" = "$sha256" ] ||
       fail "the Agent's install script from $url has the SHA-256 $found instead of $sha256 (watchpost:installScriptSha256), so it was not run: read it, and if it is as it should be, pulumi config set watchpost:installScriptSha256 $found" "${places[@]}"
     take_over_lists
-    safely add_facts <<<script
+    unshare --mount true 2>/dev/null ||
+      fail "$(hostname) allows no mount namespace (unshare --mount), without which the Agent's install script would work in the /tmp that all users share"
+    safely add_facts < <(echo script && note_user)
     heard run_script && status=0 || status=1
-    settle >/dev/null
+    settle
+    settle_user
     [ "$status" = 0 ] || fail "$(explain)" "${places[@]}"
     found=$(installed_version)
     [ "$found" = "$version" ] ||
@@ -344,12 +366,14 @@ remove)
   if [ -e "$kept" ]; then
     read_old_note
     own_apt no-sources
-    trap clean_up EXIT
+    at_end+=(drop_scratch)
     if note_is_broken; then
       echo "what this step did can't be read in full on $(hostname) ($note): keeping all that isn't named there"
     fi
     repair_packages "${places[@]}"
     take_away restart
+  elif [ -e "$undo_folder/agent" ]; then
+    echo "keeping the Agent on $(hostname): what this step did isn't known any more ($kept is gone)"
   fi
   forget
   clean_up

@@ -12,7 +12,7 @@ set -eu
 timeout 300 systemctl is-system-running --wait >/dev/null 2>&1 || true
 options=(--json)
 [ "$twice" = no ] || options+=(--check-rate)
-output=$(sudo -n -u dd-agent -- datadog-agent check "$check" "${options[@]}") ||
+output=$(captured 600 sudo -n -u dd-agent -- datadog-agent check "$check" "${options[@]}" </dev/null) ||
   give_up "'datadog-agent check $check' failed: $output"
 # A check that raises does not make the command fail: the error stands in what it prints, after its log lines.
 sample=$(python3 -c '

@@ -9,11 +9,13 @@ set -eu
 [ "$1" != remove ] || exit 0
 # shellcheck source=/dev/null
 . files/host/cause.sh
+# shellcheck source=/dev/null
+. files/host/folder.sh
 
 # One word: `sending`, `refused` (the key), `unreachable`, or none as long as the Agent doesn't know.
 # Its health doesn't tell: an Agent that reaches nobody calls itself healthy. Of several keys, one that is valid will do.
 delivery() {
-  datadog-agent status --json 2>/dev/null | python3 -c '
+  as_agent datadog-agent status --json 2>/dev/null | python3 -c '
 import json, sys
 
 try:
@@ -35,8 +37,8 @@ elif said:
 # Why nothing arrives, as a sentence, by the word that delivery says.
 why_nothing_arrives() {
   local url site
-  url=$(sed -n "s/^dd_url: *//p" /etc/datadog-agent/datadog.yaml 2>/dev/null || true)
-  site=$(sed -n "s/^site: *//p" /etc/datadog-agent/datadog.yaml 2>/dev/null || true)
+  url=$(folder show /etc/datadog-agent/datadog.yaml | sed -n "s/^dd_url: *//p")
+  site=$(folder show /etc/datadog-agent/datadog.yaml | sed -n "s/^site: *//p")
   case $1,$url in
   refused,) echo "Datadog refuses the Agent's API key: check datadog:apiKey, and that the account is on ${site:-the site} (watchpost:site)" ;;
   refused,*) echo "$url (watchpost:agentUrl) refuses the Agent's API key: check datadog:apiKey" ;;
@@ -47,7 +49,7 @@ why_nothing_arrives() {
 
 # A line for each of the given checks that the Agent can't load, with the reason: configcheck shows it all the same.
 unloadable() {
-  datadog-agent status --json 2>/dev/null | python3 -c '
+  as_agent datadog-agent status --json 2>/dev/null | python3 -c '
 import json, sys
 
 try:
@@ -69,17 +71,17 @@ fail() {
 if [ "$1" = check ]; then
   state=$(systemctl is-enabled datadog-agent || true),$(systemctl is-active datadog-agent || true)
   [ "$state" = enabled,active ] || { echo "the Agent's service is $state" >&2 && exit 1; }
-  datadog-agent health >/dev/null || { echo "the Agent is not healthy" >&2 && exit 1; }
+  as_agent datadog-agent health >/dev/null || { echo "the Agent is not healthy" >&2 && exit 1; }
   exit 0
 fi
 systemctl enable --quiet datadog-agent
 systemctl reset-failed datadog-agent 2>/dev/null || true
 systemctl restart datadog-agent || fail "the Agent's service does not start"
 deadline=$((SECONDS + 120))
-until datadog-agent health >/dev/null 2>&1; do
+until as_agent datadog-agent health >/dev/null 2>&1; do
   [ "$(delivery)" != refused ] || fail "$(why_nothing_arrives refused)"
-  ! systemctl is-failed --quiet datadog-agent || fail "the Agent ends as soon as it starts: $(datadog-agent health 2>&1 | head -n 1)"
-  [ $SECONDS -lt $deadline ] || fail "the Agent is not healthy after two minutes: $(datadog-agent health 2>&1 | tail -n 5)"
+  ! systemctl is-failed --quiet datadog-agent || fail "the Agent ends as soon as it starts: $(as_agent datadog-agent health 2>&1 | head -n 1)"
+  [ $SECONDS -lt $deadline ] || fail "the Agent is not healthy after two minutes: $(as_agent datadog-agent health 2>&1 | tail -n 5)"
   sleep 1
 done
 deadline=$((SECONDS + 60))
@@ -87,12 +89,12 @@ until found=$(delivery) && [ "$found" = sending ]; do
   [ "$found" != refused ] && [ $SECONDS -lt $deadline ] || fail "$(why_nothing_arrives "$found")"
   sleep 1
 done
-loaded=$(datadog-agent configcheck)
+loaded=$(as_agent datadog-agent configcheck)
 for check in $checks; do
   grep -q "^=== $check check ===" <<<"$loaded" || fail "the Agent has not loaded the check $check; configcheck says: $loaded"
 done
 # shellcheck disable=SC2086 # names, with blanks between
 failed=$(unloadable $checks)
 [ -z "$failed" ] || fail "the Agent can't load the check ${failed//$'\n'/, }"
-version=$(datadog-agent version)
+version=$(as_agent datadog-agent version)
 report "$(json_text "$version")"

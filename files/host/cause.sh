@@ -1,39 +1,99 @@
 #!/usr/bin/env bash
-# Part of other scripts: how a step runs what takes long, to its end and one at a time; how it gives up, with one
-# sentence that says why, even where a program's own words bury it; and how it is undone where the stack can't know of it.
+# Part of other scripts: how a step runs what takes long, to its end and one at a time, and as whom; how it gives up,
+# with one sentence that says why, even where a program's own words bury it; and how it is undone where the stack can't
+# know of it.
 set -eu
 said=
 
-# Waits for an earlier run of the step whose connection was lost: what it runs by `heard` is still at work. The lock is
-# on a file or directory that is there anyway, and `tee` holds on to it as long as somebody writes.
-# The last word ends a run whose own connection was lost while it waited: by now, the host may have to be otherwise.
-alone() {
-  exec 9<"$1"
-  flock --nonblock 9 && return
-  echo "waiting for an install that is still at work"
-  flock --timeout "${lock_wait:-3600}" 9 ||
-    give_up "$(hostname) is still at work on an earlier run, or somebody holds the lock on $1: process $(lock_holder "$1")"
-  echo "it has ended"
+# What steps keep while they run: root's alone, and gone with them.
+running=/run/watchpost
+at_end=()
+# The last first, since what was begun first is let go of last.
+trap 'ended=$?; for ((each = ${#at_end[@]}; each--;)); do ${at_end[each]} || true; done' EXIT
+
+running_folder() {
+  install -d -m 0700 "$running"
 }
 
-# Who holds a lock on a path, by number and program.
+# Waits for an earlier run of the step whose connection was lost: what it runs by `heard` is still at work, and `tee`
+# holds on to the lock as long as somebody writes. Nobody else can open the lock's file. Waiting is told unless `quietly`.
+# The last word ends a run whose own connection was lost while it waited: by now, the host may have to be otherwise.
+alone() {
+  lock=$running/${1//\//_}.lock
+  while true; do
+    # Another step may take the folder or the file away at any time, with the lock in its hand.
+    { running_folder && exec 9>>"$lock"; } 2>/dev/null || continue
+    if ! flock --nonblock 9; then
+      [ "${2:-}" = quietly ] || echo "waiting for an install that is still at work"
+      flock --timeout "${lock_wait:-3600}" 9 ||
+        give_up "$(hostname) is still at work on an earlier run, which holds $lock: $(lock_holder "$lock")"
+      [ "${2:-}" = quietly ] || echo "it has ended"
+    fi
+    [ ! "$lock" -ef /dev/fd/9 ] || break
+  done
+  at_end+=(let_go)
+}
+
+# Not where a program of the step's is still at work and holds the lock.
+let_go() {
+  exec 9<&-
+  flock --nonblock "$lock" rm -f "$lock" 2>/dev/null || true
+  rmdir --ignore-fail-on-non-empty "$running" 2>/dev/null || true
+}
+
+# Who holds a lock on a path: "process 12 (tee) of root". The process that took it may have left it to another one.
 lock_holder() {
-  local holder inode
+  local inode found holder
   inode=$(stat -c %i "$1")
-  holder=$(awk -v inode=":$inode" '$2 == "FLOCK" && substr($6, length($6) - length(inode) + 1) == inode { print $5; exit }' /proc/locks)
-  echo "$holder ($(cat "/proc/$holder/comm" 2>/dev/null || echo unknown))"
+  found=$(grep -lsE "^lock:.* FLOCK .*:$inode " /proc/[0-9]*/fdinfo/* | head -n 1)
+  holder=${found#/proc/}
+  holder=${holder%%/*}
+  [ -n "$holder" ] || { echo "a process that has just ended" && return; }
+  echo "process $holder ($(cat "/proc/$holder/comm" 2>/dev/null)) of $(stat -c %U "/proc/$holder" 2>/dev/null)"
 }
 
 # Runs a program, shown as it goes, and keeps what it says in $said. It comes to its end even where nobody listens any
 # more (-p): dpkg goes on after a maintainer script's helper that a broken pipe has killed, as if it had done its work.
 heard() {
   # In memory, since the disk may be full.
-  local log=/run/watchpost-${0##*/}.log status
+  local log status
+  running_folder
+  log=$(mktemp "$running/log.XXXXXX")
   "$@" 2>&1 9<&- | tee -p "$log"
   status=${PIPESTATUS[0]}
   said=$(tail -c 20000 "$log")
   rm "$log"
   return "$status"
+}
+
+# Runs a program of somebody else's, for at most so many seconds. What it says comes by files: a process that it leaves
+# behind could keep a pipe open for good, and the step waiting.
+captured() {
+  local answer status=0
+  running_folder
+  answer=$(mktemp -d "$running/answer.XXXXXX")
+  (ulimit -f 16384 && exec timeout --kill-after=5 "$@") >"$answer/said" 2>"$answer/errors" 9<&- || status=$?
+  cat "$answer/said"
+  cat "$answer/errors" >&2
+  rm -rf "$answer"
+  return "$status"
+}
+
+# As a user that can do less than root; to the program it is as if it had been logged in.
+as_user() {
+  local user=$1 seconds=$2
+  shift 2
+  captured "$seconds" env -i PATH="$PATH" LC_ALL="${LC_ALL:-C.UTF-8}" HOME=/nonexistent \
+    setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups --inh-caps=-all --no-new-privs "$@"
+}
+
+# The Agent's programs, folders and configuration are its user's, who would be root if root ran them.
+as_agent() {
+  if getent passwd dd-agent >/dev/null; then
+    as_user dd-agent 120 "$@" </dev/null
+  else
+    captured 120 "$@" </dev/null
+  fi
 }
 
 # The room on those paths, which a step writes to, and on whatever else is full: "0 on /tmp, 12M on /var".
@@ -42,6 +102,11 @@ room() {
     df -h --output=pcent,avail,target "$@" 2>/dev/null | sed 1d
     df -h --output=pcent,avail,target -x squashfs | awk '$1 + 0 >= 99'
   } | awk '{ print $2 " on " $3 }' | sort -u | paste -sd , | sed 's/,/, /g'
+}
+
+# Whose process "12 (apt-get)" is, as " of root".
+of_whom() {
+  stat -c ' of %U' "/proc/${1%% *}" 2>/dev/null || true
 }
 
 # The cause that $said tells, else the words given first; the others are paths that the step writes to.
@@ -64,7 +129,7 @@ cause() {
   elif [[ $said == *'name resolution'* || $said == *'Name or service not known'* ]]; then
     sentence="$(hostname) can't resolve names: check its DNS (/etc/resolv.conf) and run \`pulumi up\` again"
   elif [[ $said =~ $held ]]; then
-    sentence="process ${BASH_REMATCH[3]} on $(hostname) holds ${BASH_REMATCH[2]}: let it end and run \`pulumi up\` again"
+    sentence="process ${BASH_REMATCH[3]}$(of_whom "${BASH_REMATCH[3]}") on $(hostname) holds ${BASH_REMATCH[2]}: let it end and run \`pulumi up\` again"
   fi
   [ -z "$full" ] ||
     sentence="no space left on $(hostname): make room there and run \`pulumi up\` again (free: $(room "$@"))"
@@ -79,8 +144,22 @@ give_up() {
   exit 1
 }
 
+# Puts standard input into a file of root's own: after a power cut it is there whole, as it is now or as it was before.
+# A file system with a journal keeps the order of what happens to its folders; what a file holds has to be waited for.
+write_whole() {
+  cat >"$1.new" && sync "$1.new" && mv -T "$1.new" "$1" && sync "$(dirname "$1")"
+}
+
+# Takes a folder away whole, as far as anybody sees after a power cut.
+drop_folder() {
+  rm -rf "$1.gone"
+  [ -e "$1" ] || return 0
+  mv -T "$1" "$1.gone"
+  rm -rf "$1.gone"
+}
+
 # How a step is undone is kept on the host until that is done. A stack whose run was killed, or whose step failed, may not
-# know of the step; host/ready.sh, which comes last, then undoes what is left here.
+# know of the step; host/ready.sh, which comes last, then undoes what is left here, if it is of the same stack.
 undo_folder=/var/lib/watchpost/undo
 
 # Keeps the step under a name of its own, with its variables; none of them is a secret.
@@ -91,7 +170,14 @@ keep_undo() {
   [ -n "${BASH_EXECUTION_STRING:-}" ] || return 0
   install -d -m 0755 /var/lib/watchpost
   install -d -m 0700 "$undo_folder"
-  { declare -p "$@" && printf '%s\n' "$BASH_EXECUTION_STRING"; } >"$new"
+  {
+    printf '# of %s\n' "${claimant:-}"
+    declare -p "$@" && printf '%s\n' "$BASH_EXECUTION_STRING" '# complete'
+  } >"$new"
+  if cmp --quiet "$new" "$undo_folder/$name"; then
+    rm "$new"
+    return
+  fi
   # What was done first is undone last, also when it was done again.
   [ ! -e "$undo_folder/$name" ] || touch -r "$undo_folder/$name" "$new"
   sync "$new"

@@ -32,6 +32,7 @@ facts() {
 begin_note() {
   install -d -m 0755 "$kept"
   facts | grep -qx begun || add_facts <<<begun
+  sync "$kept" "$(dirname "$kept")"
 }
 
 note_is_broken() {
@@ -52,7 +53,7 @@ package_state() {
 # way. All that apt is about to do to packages is noted first. Programs that call apt find this by APT_CONFIG.
 # To remove packages it needs no sources (`no-sources`), which may be broken.
 own_apt() {
-  trap drop_own_apt EXIT
+  at_end+=(drop_own_apt)
   safely make_own_apt "${1:-}"
   export APT_CONFIG=$apt/apt.conf
 }
@@ -119,15 +120,24 @@ repair_packages() {
     give_up "dpkg on $(hostname) can't configure what is half installed" "$@"
 }
 
-# Notes what became of what apt was about to install; prints the names of what is there now and wasn't settled before.
+# Notes what became of what apt was about to install. With `unmark`, apt's marks for what it is asked for by name are
+# taken off first: a mark that is found later is somebody's.
 settle() {
-  local state name how
+  local state name how brought=() gone=()
   while read -r state name how; do
     case $(package_state "$name"),$state in
-    installed,installing) echo "installed $name $how" | add_facts && echo "$name" ;;
-    ,* | not-installed,* | config-files,installing) echo "gone $name" | add_facts ;;
+    installed,installing) brought+=("$name $how") ;;
+    ,* | not-installed,* | config-files,installing) gone+=("$name") ;;
     esac
   done < <(ours)
+  if [ ${#brought[@]} -gt 0 ]; then
+    if [ "${1:-}" = unmark ]; then
+      apt-mark auto "${brought[@]% *}" >/dev/null
+      sync /var/lib/apt/extended_states
+    fi
+    printf 'installed %s\n' "${brought[@]}" | add_facts
+  fi
+  [ ${#gone[@]} = 0 ] || printf 'gone %s\n' "${gone[@]}" | add_facts
 }
 
 # What of these packages can go without any other having to go or to come.

@@ -2,53 +2,36 @@
 # Puts standard input into a file, its owner and mode set before its content; on removal brings back what was there.
 # Variables: path, owner (USER:GROUP), mode (octal); python: of a YAML file, the Python that merges standard input into
 # what was there before.
+# shellcheck disable=SC2154 # running and undo_folder are those of cause.sh
 set -eu
 : "${python:=}"
 : "${path:?}" "${owner:?}" "${mode:?}"
-directory=$(dirname "$path")
-new=$path.watchpost
 verb=$1
 kept=/var/lib/watchpost/files$path
 kept_directory=$(dirname "$kept")
 made=$kept_directory.made
 # shellcheck source=/dev/null
 . files/host/cause.sh
+# shellcheck source=/dev/null
+. files/host/folder.sh
 # One at a time: files of one directory are removed at once, and the last has to know that it is.
-exec 9</var/lib
-flock 9
+alone files quietly
 
-there() {
-  [ -e "$1" ] || [ -L "$1" ]
+# What a merged file is merged into is what its folder's owner could read too: others would read it there from then on.
+is_merged() {
+  [ -n "$python" ] && [ -s "$kept/original" ] && [ ! -L "$kept/original" ] && grep -qs '"readable": true' "$kept/was"
 }
 
-# The directories that do not exist yet, the innermost first.
-missing_directories() {
-  local missing=$directory
-  while [ ! -d "$missing" ]; do
-    echo "$missing"
-    missing=$(dirname "$missing")
-  done
+# What belongs into a merged file, on standard output: everything that standard input doesn't name stays as it was,
+# comments too; what it names is behind it. Where others may change that Python, it runs as who owns the file.
+merged() {
+  local by=(captured 60)
+  folder is_ours "$python" 2>/dev/null || by=(as_user "${owner%%:*}" 60)
+  "${by[@]}" "$python" -c "$merge" "$path" "$verb" 4<"$kept/original"
 }
 
-remember() {
-  install -d -m 0700 /var/lib/watchpost/files
-  mkdir -p "$kept_directory"
-  rm -rf "$kept.new"
-  mkdir "$kept.new"
-  # `cp -a` keeps owner, mode and times, so that what comes back is the same file.
-  ! there "$path" || cp -a "$path" "$kept.new/original"
-  [ -d "$directory" ] || missing_directories >"$made"
-  mv -T "$kept.new" "$kept"
-}
-
-# What belongs into the file. In a merged one, everything that standard input doesn't name stays as it was, comments
-# too; what it names is behind it.
-content() {
-  if [ -z "$python" ] || [ ! -s "$kept/original" ]; then
-    cat
-    return
-  fi
-  "$python" /dev/fd/3 "$kept/original" "$path" "$verb" 3<<'PYTHON'
+merge=$(
+  cat <<'PYTHON'
 import re, sys, yaml
 
 
@@ -68,18 +51,20 @@ def merged(before, ours):
 
 
 Dumper.add_representer(str, text)
-original, ours = open(sys.argv[1], encoding="utf-8", errors="replace").read(), yaml.safe_load(sys.stdin)
+with open(4, encoding="utf-8", errors="replace") as file:
+    original = file.read()
+ours = yaml.safe_load(sys.stdin)
 try:
     before = yaml.safe_load(original) or {}
 except yaml.YAMLError:
     before = None
 if not isinstance(before, dict):
-    print(f"{sys.argv[2]} was no valid YAML and is replaced until it is taken back", file=sys.stderr)
+    print(f"{sys.argv[1]} was no valid YAML and is replaced until it is taken back", file=sys.stderr)
     original, before = "", {}
 whole = merged(before, ours)
 changed = [key for key in ours if key in before and before[key] != whole[key]]
-if changed and sys.argv[3] == "apply":
-    print(f"{sys.argv[2]}: {', '.join(changed)} are changed, everything else in it stays", file=sys.stderr)
+if changed and sys.argv[2] == "apply":
+    print(f"{sys.argv[1]}: {', '.join(changed)} are changed, everything else in it stays", file=sys.stderr)
 kept, ours_too = [], False
 for line in original.splitlines(keepends=True):
     key = re.match(r"""(["']?)([\w.-]+)\1\s*:""", line)
@@ -97,43 +82,49 @@ except yaml.YAMLError:
     same = False
 sys.stdout.write(new if same else yaml.dump(whole, Dumper=Dumper, sort_keys=False, allow_unicode=True))
 PYTHON
-}
+)
 
-# By its owner and mode first, then its content.
 write() {
-  install -d "$directory" && install -m 0600 /dev/null "$new" && chown "$owner" "$new" && chmod "$mode" "$new" &&
-    content >"$new"
+  local new status=0
+  if is_merged; then
+    new=$(mktemp "$running/merged.XXXXXX")
+    merged >"$new" && folder put "$path" "$owner" "$mode" <"$new" || status=$?
+    rm -f "$new"
+    return "$status"
+  fi
+  [ -z "$python" ] || [ ! -e "$kept/original" ] || [ ! -s "$kept/original" ] ||
+    echo "$path was a link, or not for its folder's owner to read, and is replaced until it is taken back"
+  folder put "$path" "$owner" "$mode"
 }
 
 case $1 in
 check)
-  [ -f "$path" ] || { echo "$path is not there" >&2 && exit 1; }
-  content | cmp --quiet - "$path" || { echo "$path has another content" >&2 && exit 1; }
-  found=$(stat -c '%U:%G %a' "$path")
-  [ "$found" = "$owner ${mode#0}" ] || { echo "$path is $found instead of $owner ${mode#0}" >&2 && exit 1; }
+  if is_merged; then merged 2>/dev/null; else cat; fi | folder same "$path" "$owner" "$mode"
   ;;
 apply)
   keep_undo "file${path//\//_}" path owner mode
-  [ -d "$kept" ] || remember
-  # One name for all times, so that what a killed run leaves is taken by the next.
-  trap 'rm -f "$new"' EXIT
-  said=$(write 2>&1) || give_up "$path can't be written: $said" "$directory" "$(dirname "$directory")"
-  mv -T "$new" "$path"
+  if [ ! -d "$kept" ]; then
+    install -d -m 0700 /var/lib/watchpost/files
+    said=$(folder keep "$path" "$kept" 2>&1) ||
+      give_up "$path can't be kept as it was before: $said" /var/lib/watchpost "$(dirname "$path")"
+  fi
+  said=$(write 2>&1) || give_up "$path can't be written: $said" "$(dirname "$path")"
   [ -z "$said" ] || echo "$said"
   ;;
 remove)
-  rm -rf "$new" "$kept.new"
-  [ -d "$kept" ] || { undone "file${path//\//_}" && exit 0; }
-  if there "$kept/original"; then
-    cp -a "$kept/original" "$new"
-    mv -T "$new" "$path"
+  rm -rf "$kept.new" "$kept.gone"
+  if [ -d "$kept" ]; then
+    said=$(folder back "$path" "$kept" 2>&1) || give_up "$said"
+    [ -z "$said" ] || echo "$said"
+    drop_folder "$kept"
   else
-    rm -f "$path"
+    folder tidy "$path"
+    [ ! -e "$undo_folder/file${path//\//_}" ] ||
+      echo "keeping $path: what was there before isn't known ($kept is gone)"
   fi
-  rm -r "$kept"
   # Directories that were made for files of ours go with the last of them, unless others use them.
   if [ -e "$made" ] && rmdir "$kept_directory" 2>/dev/null; then
-    while read -r empty && rmdir "$empty" 2>/dev/null; do :; done <"$made"
+    folder empty "$made"
     rm "$made"
   fi
   rmdir -p --ignore-fail-on-non-empty "$kept_directory" "$(dirname "$kept_directory")" 2>/dev/null || true

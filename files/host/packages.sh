@@ -4,13 +4,13 @@
 # Variables: packages (as in a Depends field: "a, b | c" means a, and b or else c),
 #   directories, users (what those packages make and leave behind, with blanks between),
 #   lock_wait (seconds to wait for another apt, default 600).
+# shellcheck disable=SC2154 # undo_folder and said are cause.sh's
 set -eu
 : "${packages?}" "${directories:=}" "${users:=}" "${lock_wait:=600}"
 places=(/var/cache/apt/archives /var/lib/apt/lists /var/lib/dpkg /usr /var /tmp)
 kept=/var/lib/watchpost/packages
 note=$kept/ours
 # While the packages are ours, they aren't marked as manually installed: so it is seen when somebody else does that.
-# Cleaning up by `apt autoremove` leaves them all the same.
 unmarked=/etc/apt/apt.conf.d/90watchpost
 info=/var/lib/dpkg/info
 # shellcheck source=/dev/null
@@ -39,18 +39,27 @@ choose() {
   give_up "apt on $(hostname) offers none of: $*" "${places[@]}"
 }
 
-# Directories and users that aren't there, just before the packages that make them are installed.
+# Whether directories and users are there just before the packages that make them are installed. What packages of ours
+# have made by then stays what it is.
 note_absent() {
+  local made state
+  made=$(made_by_ours)
   for directory in $directories; do
-    [ -e "$directory" ] || [ -L "$directory" ] || echo "absent directory $directory"
+    ! grep -qxF "directory $directory" <<<"$made" || continue
+    state=present
+    [ -e "$directory" ] || [ -L "$directory" ] || state=absent
+    echo "$state directory $directory"
   done
   for user in $users; do
-    getent passwd "$user" >/dev/null || echo "absent user $user"
+    ! grep -qxF "user $user" <<<"$made" || continue
+    state=present
+    getent passwd "$user" >/dev/null || state=absent
+    echo "$state user $user"
   done
 }
 
-# Lets go of the marks that apt sets for what it is asked for by name, on the packages given and what is ours already.
-unmark() {
+# While nothing of ours is marked as manually installed, it isn't for `apt autoremove` to take.
+keep_from_autoremove() {
   local name named=" ${packages//[,|]/ } " wanted=()
   while read -r _ name _; do
     [[ "$named" != *" ${name%%:*} "* ]] || wanted+=("$name")
@@ -66,8 +75,12 @@ unmark() {
       echo "APT::NeverAutoRemove:: \"^${name//[.+]/.}\$\";"
     done
   } >"$unmarked.new"
+  if cmp --quiet "$unmarked.new" "$unmarked"; then
+    rm "$unmarked.new"
+    return
+  fi
+  sync "$unmarked.new"
   mv "$unmarked.new" "$unmarked"
-  [ $# = 0 ] || apt-mark auto "$@" >/dev/null
 }
 
 # What an older version of this program left is no list of what it brought: it held whatever was installed meanwhile.
@@ -90,10 +103,7 @@ read_old_note() {
       for user in $users; do
         [ "$(getent shadow "$user" | cut -d : -f 3)" -lt "$day" ] 2>/dev/null || echo "absent user $user"
       done
-    } | sed 's/$/ ./' >"$note.new"
-    sync "$note.new"
-    mv "$note.new" "$note"
-    sync "$kept"
+    } | sed 's/$/ ./' | write_whole "$note"
   fi
   rm "$kept/before"
   echo "by apt's log, earlier runs installed on $(hostname): $(ours | cut -d ' ' -f 2 | paste -sd ' ')"
@@ -118,7 +128,8 @@ made_by_ours() {
   [ ${#files[@]} -gt 0 ] || return 0
   while read -r _ kind what; do
     [ -z "$(told_of "$what" "${files[@]}")" ] || echo "$kind $what"
-  done < <(facts | grep '^absent ' | sort -u)
+  done < <(facts | awk '$1 == "absent" || $1 == "present" { last[$2 " " $3] = $0 }
+    END { for (what in last) if (last[what] ~ /^absent/) print last[what] }' | sort)
 }
 
 remove_made() {
@@ -130,13 +141,13 @@ remove_made() {
     elif [ "$kind" = directory ]; then
       rm -rf "$what"
     elif getent passwd "$what" >/dev/null; then
-      userdel "$what"
+      heard userdel "$what" || give_up "the user $what can't be removed on $(hostname): $said"
     fi
   done
 }
 
 # Before anything is looked at: what is kept is that run's, too.
-[ "$1" = check ] || alone /var/lib/dpkg/lock
+[ "$1" = check ] || alone packages
 
 case $1 in
 check)
@@ -154,7 +165,8 @@ apply)
   safely begin_note
   own_apt
   repair_packages "${places[@]}"
-  mapfile -t settled < <(settle)
+  keep_from_autoremove
+  settle unmark
   missing=()
   IFS=, read -ra wanted <<<"$packages"
   for alternatives in "${wanted[@]}"; do
@@ -172,11 +184,12 @@ apply)
     safely add_facts < <(note_absent)
     if [ ${#missing[@]} -gt 0 ]; then
       heard apt-get -q -y install --no-install-recommends "${missing[@]}" && status=0 || status=1
-      mapfile -t -O ${#settled[@]} settled < <(settle)
+      keep_from_autoremove
+      settle unmark
       [ "$status" = 0 ] || give_up "apt on $(hostname) can't install ${missing[*]}" "${places[@]}"
     fi
   fi
-  unmark "${settled[@]}"
+  keep_from_autoremove
   ;;
 remove)
   if [ -e "$kept" ]; then
@@ -192,16 +205,18 @@ remove)
     own_apt no-sources
     repair_packages "${places[@]}"
     # Nobody has marked these since, but apt itself has.
-    mapfile -t settled < <(settle)
-    [ ${#settled[@]} = 0 ] || apt-mark auto "${settled[@]}" >/dev/null
+    settle unmark
     made=$(made_by_ours)
     remove_ours marks "${places[@]}"
     [ -z "$made" ] || remove_made <<<"$made"
     # What an apt that was killed since the machine was claimed has left, where none is at work.
     pgrep -x 'apt|apt-get|aptitude|dpkg|unattended-upgr' >/dev/null ||
       find /tmp -maxdepth 1 -user root -type d -name 'apt-dpkg-install-??????' -newer "${claim:?}" -exec rm -rf {} +
-    rm -r "$kept"
+    drop_folder "$kept"
+  elif [ -e "$undo_folder/packages" ]; then
+    echo "keeping all packages on $(hostname): of which this step brought isn't known any more ($kept is gone)"
   fi
+  rm -rf "$kept.gone"
   undone packages
   drop_own_apt
   rmdir --ignore-fail-on-non-empty /var/lib/watchpost 2>/dev/null || true

@@ -16,19 +16,55 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
+# All else of the stack has gone before, but for steps of a run that was killed, or that failed: the stack may not know
+# of them. What was done last is undone first, if its note is whole and of this stack. The claim goes last.
+# shellcheck disable=SC2016 # as root, with who claims and the claim
+undo='
+  if cd /var/lib/watchpost/undo 2>/dev/null; then
+    rm -f ./*.new
+    for step in $(ls -t); do
+      whose=$(sed -n "1s/^# of //p" "$step")
+      if [ "$(tail -n 1 "$step")" != "# complete" ]; then
+        echo "left as it is: what $step did on $(hostname), since the note of that is damaged ($PWD/$step)"
+      elif [ "${whose%/*}" != "${1%/*}" ]; then
+        echo "left as it is: what $step did on $(hostname) for ${whose:-another stack}"
+      else
+        echo "undoing $step, which a run that was cut off has left"
+        bash "./$step" remove <<<"$1" || failed=yes
+      fi
+    done
+  fi
+  [ -z "${failed:-}" ] || exit 1
+  for lock in /run/watchpost/*.lock; do [ ! -e "$lock" ] || flock --nonblock "$lock" rm -f "$lock"; done
+  rm -rf /run/watchpost/{log,answer,merged}.* /var/lib/watchpost/owner.new.*
+  rmdir /run/watchpost 2>/dev/null
+  [ "$(cat "$2")" != "$1" ] || rm -f "$2"
+  rmdir --ignore-fail-on-non-empty /var/lib/watchpost/undo /var/lib/watchpost 2>/dev/null
+  sync --file-system /var/lib
+'
+
+# Claims the machine, unless somebody has: the claim is there whole and on the disk, or not at all. One that is not whole
+# is of a time when that was otherwise; then the notes tell whose the machine is.
+# shellcheck disable=SC2016 # as root, with who claims and the claim
+make_claim='
+  umask 022
+  install -d -m 0755 /var/lib/watchpost
+  new=$2.new.$$
+  echo "$1" >"$new" && sync "$new"
+  if [ -e "$2" ] && { [ -n "$(tail -c 1 "$2")" ] || ! grep -q / "$2"; }; then
+    others=$(sed -s -n "1s/^# of //p" /var/lib/watchpost/undo/* 2>/dev/null | grep -vF "${1%/*}/")
+    [ -n "$others" ] || mv -T "$new" "$2"
+  fi
+  ln -T "$new" "$2" 2>/dev/null
+  rm -f "$new"
+  sync /var/lib/watchpost /var/lib
+'
+
 if [ "$1" = remove ]; then
   # A stack that was refused has nothing to remove, nor has another name of the same machine.
   [ "$(cat "$claim" 2>/dev/null)" = "$claimant" ] || exit 0
-  # All else of the stack has gone before, but for steps of a run that was killed, or that failed: the stack may not
-  # know of them. What was done last is undone first.
-  # shellcheck disable=SC2016
-  as_root bash -c 'cd /var/lib/watchpost/undo 2>/dev/null || exit 0
-    for step in $(ls -t); do echo "undoing $step, which a run that was cut off has left" && bash "./$step" remove <<<"$0" || failed=yes; done
-    rm -f /run/watchpost-*.log
-    [ -z "${failed:-}" ]' "$claimant" ||
+  as_root bash -c "$undo" undo "$claimant" "$claim" ||
     fail "what a run that was cut off has left on $(hostname) can't all be undone; /var/lib/watchpost/undo holds it"
-  as_root rm -f "$claim"
-  as_root rmdir --ignore-fail-on-non-empty /var/lib/watchpost 2>/dev/null || true
   exit 0
 fi
 
@@ -92,18 +128,20 @@ running | degraded) ;;
 esac
 # Two stacks on one machine would undo each other's work; of two at once, one gets to make the file.
 if [ "$1" = apply ]; then
-  as_root install -d -m 0755 /var/lib/watchpost
-  # shellcheck disable=SC2016
-  as_root bash -c 'umask 022; set -C; echo "$0" >"$1"' "$claimant" "$claim" 2>/dev/null || true
+  as_root bash -c "$make_claim" claim "$claimant" "$claim" || true
 fi
 found=$(cat "$claim" 2>/dev/null || true)
 if [ "$1" = apply ] && [ "$found" != "$claimant" ] && [ "${found%/*}" = "${claimant%/*}" ]; then
   echo "$(hostname) was ${found##*/} in this stack and is ${claimant##*/} now"
   # shellcheck disable=SC2016
-  as_root bash -c 'umask 022; echo "$0" >"$1.new" && mv "$1.new" "$1"' "$claimant" "$claim"
+  as_root bash -c 'umask 022; echo "$0" >"$1.new" && sync "$1.new" && mv -T "$1.new" "$1" && sync /var/lib/watchpost' "$claimant" "$claim"
   found=$claimant
 fi
-[ -n "$found" ] || fail "$(hostname) is not claimed by this stack any more: $claim is gone"
+if [ -z "$found" ]; then
+  [ ! -e "$claim" ] || fail "who has claimed $(hostname) can't be read in $claim any more, and there are notes of" \
+    "another stack's: destroy that one, or if it is lost, run there: sudo rm $claim"
+  fail "$(hostname) is not claimed by this stack any more: $claim is gone"
+fi
 [ "$found" = "$claimant" ] ||
   fail "$(hostname) belongs to another stack of Watchpost ($found): destroy that one, or if it is lost, run there: sudo rm $claim"
 echo "$(hostname) is ready: $PRETTY_NAME"

@@ -7,6 +7,10 @@ set -eu
 : "${port:?}" "${endpoints:?}" "${requests:?}" "${concurrency:?}"
 [ "$1" = apply ] || exit 0
 
+# All of it as nobody: the generator only needs the app's port, and what it writes is read by the same user.
+load=$(
+  cat <<'LOAD'
+set -eu
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
 started=()
@@ -32,8 +36,7 @@ for endpoint in $endpoints; do
 done
 [ $failed = 0 ] || exit 1
 
-figures=$(
-  python3 - "$reports" "$endpoints" <<'PYTHON'
+python3 - "$reports" "$endpoints" <<'PYTHON'
 import csv, json, math, pathlib, re, sys
 
 folder, endpoints = pathlib.Path(sys.argv[1]), sys.argv[2].split()
@@ -63,5 +66,10 @@ for number, endpoint in enumerate(endpoints):
     }
 print(json.dumps(report))
 PYTHON
+LOAD
 )
+as_nobody=()
+[ "$(id -u)" != 0 ] || as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --no-new-privs)
+figures=$(env port="$port" endpoints="$endpoints" requests="$requests" concurrency="$concurrency" TMPDIR=/tmp HOME=/nonexistent \
+  "${as_nobody[@]}" bash -c "$load" 9<&-)
 report "$figures"

@@ -3,10 +3,13 @@
 # version. On removal, or where the first run fails, the user and the server's unit are again as they were before.
 # Variables: sql (what the user may do, in the order of SHOW GRANTS).
 # Standard input: the user's password, of letters, digits, - and _ only.
+# shellcheck disable=SC2154 # undo_folder is cause.sh's
 set -eu
 : "${sql:?}"
 umask 077
 kept=/var/lib/watchpost/mysql-user.sql
+# The unit alone, until it is known what there was of the user; by then, nothing has been made of one.
+kept_unit=/var/lib/watchpost/mysql-unit
 kept_formerly=/var/lib/watchpost/mysql-user
 complete='-- complete'
 # shellcheck source=/dev/null
@@ -18,10 +21,11 @@ export HOME=~root
 client=$(command -v mariadb || command -v mysql || true)
 
 # As root, by the socket. What it shows and takes doesn't follow the server's sql_mode. Each host has its own user, so
-# it isn't replicated, and no log of the server gets the password.
+# it isn't replicated, and no log of the server gets the password. Others' locks are waited for a minute, and not a year.
 as_root() {
-  "$client" --batch --skip-column-names --init-command="SET SESSION sql_mode = '', sql_quote_show_create = 1,
-    sql_log_bin = 0, sql_log_off = 1, long_query_time = 31536000" "$@"
+  timeout 300 "$client" --connect-timeout=60 --batch --skip-column-names --init-command="SET SESSION sql_mode = '',
+    sql_quote_show_create = 1, sql_log_bin = 0, sql_log_off = 1, long_query_time = 31536000, lock_wait_timeout = 60,
+    innodb_lock_wait_timeout = 60" "$@"
 }
 
 # Reads as root; an error shows nowhere, since it may hold a line of root's option file.
@@ -135,10 +139,7 @@ start() {
 # Writes the note of what was there: its first line, what stands on standard input, and its end. It counts once it is
 # whole and on the disk, since by it a removal takes the user away or leaves it.
 write_note() {
-  { echo "$1" && cat && echo "$complete"; } >"$kept.new"
-  sync "$kept.new"
-  mv "$kept.new" "$kept"
-  sync /var/lib/watchpost
+  { echo "$1" && cat && echo "$complete"; } | write_whole "$kept"
 }
 
 # The unit as it was, by the note's first line.
@@ -151,10 +152,11 @@ restore_unit() {
 
 # A first run that fails isn't in the stack's state, so that no destroy would undo it.
 undo_first_run() {
-  [ $? != 0 ] || return 0
+  # shellcheck disable=SC2154 # cause.sh's
+  [ "$ended" != 0 ] && [ -z "${made:-}" ] || return 0
   if [ ! -e "$kept" ] || put_back <"$kept"; then
-    restore_unit "$([ -e "$kept" ] && echo "$kept" || echo "$kept.new")"
-    rm -f "$kept" "$kept.new"
+    restore_unit "$([ -e "$kept" ] && echo "$kept" || echo "$kept_unit")"
+    rm -f "$kept" "$kept_unit"
     undone mysql-user
   fi
 }
@@ -180,6 +182,11 @@ refusal() {
   1290* | 1836*) echo "it is read-only (error ${error%%:*}): turn that off there while \`pulumi up\` runs" ;;
   1044* | 1045* | 1142* | 1227* | 1410*)
     echo "its administrator $(asked 'SELECT CURRENT_USER()') lacks a privilege (error ${error%%:*})"
+    ;;
+  1205*)
+    echo "another session there holds a lock for longer than a minute (error ${error%%:*}); there are:" \
+      "$(asked "SELECT GROUP_CONCAT(CONCAT(id, ' ', user, '@', host, ' ', command) SEPARATOR ', ')
+        FROM information_schema.processlist WHERE id != CONNECTION_ID() AND command NOT IN ('Daemon', 'Binlog Dump')")"
     ;;
   *) echo "error $error" ;;
   esac
@@ -226,16 +233,16 @@ apply)
   service=$(find_service)
   [ -n "$service" ] || give_up "no MySQL or MariaDB service is installed on $host"
   install -d -m 0755 /var/lib/watchpost
-  alone /var/lib/watchpost
+  alone mysql-user
   keep_undo mysql-user sql
   # As an older version of this script has kept it.
   [ ! -e "$kept_formerly" ] || write_note "-- unit $service enabled active" <"$kept_formerly"
   rm -f "$kept_formerly"
   if [ ! -e "$kept" ]; then
-    unit=$(grep -m 1 '^-- unit ' "$kept.new" 2>/dev/null) ||
+    unit=$(grep -m 1 '^-- unit ' "$kept_unit" 2>/dev/null) ||
       unit="-- unit $service $(systemctl is-enabled "$service" || true) $(systemctl is-active "$service" || true)"
-    echo "$unit" >"$kept.new"
-    trap undo_first_run EXIT
+    write_whole "$kept_unit" <<<"$unit"
+    at_end+=(undo_first_run)
   fi
   systemctl --quiet is-enabled "$service" || systemctl enable --quiet "$service" ||
     give_up "$service can't be enabled on $host"
@@ -243,6 +250,7 @@ apply)
   before=$(statements) ||
     give_up "the database on $host doesn't tell how its user $user was made: run \`pulumi up\` again"
   [ -e "$kept" ] || write_note "$unit" < <(printf '%s\n' "$before")
+  rm -f "$kept_unit"
   look_at_the_server
   # Not without need: where the server keeps a history of passwords, it refuses the one that the user has.
   if ! can_read || ! has_its_privileges; then
@@ -252,17 +260,22 @@ apply)
       why="the database user datadog can't read what the integration reads on $host: $(obstacle)"
     [ -z "$why" ] || { printf '%s\n' "$before" | put_back || true; give_up "$why"; }
   fi
-  trap - EXIT
+  made=yes
   version=$(asked 'SELECT VERSION()')
   [ "$(value performance_schema)" = ON ] || version="$version, performance_schema is off"
   report "$(json_text "$version")"
   ;;
 remove)
+  alone mysql-user
   rm -f "$kept.new"
-  [ -e "$kept" ] || { undone mysql-user && exit 0; }
-  alone /var/lib/watchpost
   service=$(find_service)
-  if [ -z "$client" ] || [ -z "$service" ]; then
+  if [ ! -e "$kept" ]; then
+    if grep -qs '^-- unit ' "$kept_unit"; then
+      [ -z "$service" ] || restore_unit "$kept_unit"
+    elif [ -e "$undo_folder/mysql-user" ]; then
+      echo "keeping the database user $user on $host: what was there before isn't known ($kept is gone)"
+    fi
+  elif [ -z "$client" ] || [ -z "$service" ]; then
     echo "the database is gone from $host, and its user datadog with it"
   elif [ "$(sed -n '1s/^-- unit .*/-- unit/p; $p' "$kept")" != "-- unit"$'\n'"$complete" ]; then
     echo "watchpost: $kept on $host is damaged, so nobody knows whether the database user $user was there before:" \
@@ -272,7 +285,7 @@ remove)
     put_back <"$kept" || give_up "the database user datadog can't be made as it was on $host: $error (see $kept)"
     restore_unit "$kept"
   fi
-  rm "$kept"
+  rm -f "$kept" "$kept_unit"
   undone mysql-user
   ;;
 esac

@@ -24,7 +24,7 @@ check)
   ;;
 apply)
   keep_undo environment directory
-  alone "$directory"
+  alone environment
   # Only when something is missing: the app runs out of this folder.
   if ! complete; then
     pip() {
@@ -48,13 +48,15 @@ apply)
       give_up "pip on $(hostname) can't install $directory/requirements.txt" "$directory" "${TMPDIR:-/tmp}"
     # uv, and the lock that it leaves for everybody to write to.
     rm -rf "$directory/venv/uv" "$directory/venv/.lock"
-    # Last, so that an install that is cut off is begun anew.
+    # Last, so that an install that is cut off is begun anew, also where the power was.
+    sync --file-system "$directory/venv"
     cp "$directory/requirements.txt" "$directory/venv/requirements.txt"
+    sync "$directory/venv/requirements.txt" "$directory/venv"
   fi
   "$directory/venv/bin/python" -m pip list --disable-pip-version-check 2>/dev/null | grep -i -E '^(ddtrace|flask) '
   ;;
 remove)
-  [ ! -d "$directory" ] || alone "$directory"
+  alone environment
   rm -rf "$directory/venv"
   rmdir --ignore-fail-on-non-empty "$directory" 2>/dev/null || true
   undone environment

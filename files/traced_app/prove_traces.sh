@@ -6,6 +6,8 @@
 set -eu
 : "${port:?}" "${endpoints:?}"
 [ "$1" = apply ] || exit 0
+# shellcheck source=/dev/null
+. files/host/cause.sh
 
 # The Agent publishes these figures once a minute.
 deadline=$((SECONDS + 150))
@@ -17,7 +19,7 @@ while [ $seen = no ] && [ $SECONDS -lt $deadline ]; do
     curl --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint" || true
   done
   sleep 1
-  said=$(datadog-agent status --json 2>/dev/null | python3 -c '
+  said=$(as_agent datadog-agent status --json 2>/dev/null | python3 -c '
 import json, sys
 
 try:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.contract.scripts import command, stand_in
+from tests.contract.test_host_file import Host, may_mount
+
+pytestmark = pytest.mark.skipif(not may_mount(), reason="needs root and mount namespaces (unshare --mount)")
 
 PYTHON = r"""
 for word; do last=$word; done
@@ -26,19 +29,27 @@ esac
 """
 """A Python, pip and uv that only tell who is asked to install."""
 
+
+def new_host(folder: Path) -> Host:
+    """A host with nothing on it."""
+    (folder / "kept").mkdir()
+    return Host(files=folder, kept=folder / "kept")
+
+
 WORDS = "waiting for an install that is still at work"
 
 
 @pytest.mark.parametrize(("verb", "code"), [("apply", 1), ("remove", 0)])
 def test_an_install_that_is_still_at_work_is_waited_for(tmp_path: Path, verb: str, code: int) -> None:
-    app, programs = tmp_path / "app", tmp_path / "programs"
+    app, programs, host = tmp_path / "app", tmp_path / "programs", new_host(tmp_path)
     app.mkdir()
     (app / "requirements.txt").write_text("flask==3\n")
     stand_in(programs, "python3", "echo the install began; exit 1")
-    lock = os.open(app, os.O_RDONLY)
+    (host.run / "watchpost").mkdir(parents=True)
+    lock = os.open(host.run / "watchpost" / "environment.lock", os.O_RDONLY | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
     with subprocess.Popen(
-        command("traced_app/environment.sh", verb, {"directory": str(app)}),
+        [*host.inside(), *command("traced_app/environment.sh", verb, {"directory": str(app)})],
         env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -69,9 +80,10 @@ def test_uv_installs_unless_pip_s_settings_name_another_index_and_pip_does_what_
     app.mkdir()
     (app / "requirements.txt").write_text("flask==3\n")
     stand_in(programs, "python3", PYTHON)
+    host = new_host(tmp_path)
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        command("traced_app/environment.sh", "apply", {"directory": str(app)}),
+        [*host.inside(), *command("traced_app/environment.sh", "apply", {"directory": str(app)})],
         env={**os.environ, "PATH": path, "PIP_SETTINGS": pip_settings, "UV_CODE": str(uv_code)},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -1,6 +1,6 @@
 """A file on a host: owner and mode before content, and afterwards everything as it was. For real, as root.
 
-Each run sees a /var/lib of its own, where the script keeps what was there before.
+Each run sees a /var/lib of its own, where the script keeps what was there before, and a /run for its lock.
 """
 
 import contextlib
@@ -39,14 +39,21 @@ pytestmark = pytest.mark.skipif(not may_mount(), reason="needs root and mount na
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """A folder for files, and the one that stands for /var/lib."""
+    """A folder for files, and the one that stands for /var/lib; the one for /run is beside that."""
 
     files: Path
     kept: Path
 
+    @property
+    def run(self) -> Path:
+        """What stands for /run."""
+        return self.kept.with_name("run")
+
     def inside(self) -> list[str | Path]:
-        """What the script is run in: a process of its own with the folder in the place of /var/lib."""
-        return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /var/lib && exec "$@"', self.kept]
+        """What the script is run in: a process of its own with the folders in the place of /var/lib and /run."""
+        self.run.mkdir(exist_ok=True)
+        bind = 'mount --bind "$0" /var/lib && mount --bind "$1" /run && shift && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", bind, self.kept, self.run]
 
     def apply(self, path: Path, content: str, mode: str = "0640", python: str = "") -> Done:
         """Put ``content`` at ``path``, or have ``python`` merge it into what is there."""

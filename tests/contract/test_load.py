@@ -1,18 +1,21 @@
 """The load generator's report counts what really happened, as the real ApacheBench sees it."""
 
 import json
+import os
 import shutil
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .processes import free_port
-from .scripts import Done, run
+from .scripts import Done, run, stand_in
 
 pytestmark = pytest.mark.skipif(shutil.which("ab") is None, reason="ApacheBench (apache2-utils) is not installed")
 
@@ -120,6 +123,16 @@ def test_a_port_where_nobody_listens_is_said_so() -> None:
     sentences = [line for line in done.stderr.splitlines() if line.startswith("watchpost: ")]
     assert len(sentences) == 2
     assert all("Connection refused" in sentence for sentence in sentences)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="steps run as root")
+def test_the_generator_is_not_root() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        stand_in(Path(folder, "bin"), "ab", "id -u >&2; grep -E '^(CapEff|NoNewPrivs)' /proc/self/status >&2; exit 1")
+        variables: dict[str, str | int] = {"port": 1, "endpoints": "/", "requests": 1, "concurrency": 1}
+        done = run("load/run.sh", variables=variables, programs=Path(folder, "bin"))
+    assert done.stderr.splitlines()[:3] == ["/: 65534", "/: CapEff:\t0000000000000000", "/: NoNewPrivs:\t1"]
 
 
 def test_removal_sends_nothing(server: Server) -> None:

@@ -134,6 +134,29 @@ def test_what_is_asked_for_by_https_never_comes_by_http(machine: Machine, accoun
     assert "can't be had from https://127.0.0.1:4443/agent.sh (watchpost:installScriptUrl): (1) " in sentence(done)
 
 
+def test_a_user_that_did_not_come_with_our_agent_stays(machine: Machine, account: Account, before: set[str]) -> None:
+    """A run was killed before apt began, and somebody has made the user since."""
+    note = r"begun .\nversion  .\nabsent /etc/datadog-agent .\nscript .\nabsent-user dd-agent .\n"
+    kept = "/var/lib/watchpost/agent"
+    for rest in ("", r"installing datadog-agent purge .\n"):
+        machine.run(f"mkdir -p {kept}/files && printf '{note}{rest}' >{kept}/ours && useradd --system dd-agent")
+        said = went_well(step(machine, SCRIPT, "remove", wanted(account)))
+        assert "keeping the user dd-agent, of which it isn't known who made it" in said
+        machine.run("getent passwd dd-agent && userdel dd-agent && rm -f /var/cache/apt/*.bin")
+    assert sorted(before ^ host_state(machine)) == []
+
+
+@pytest.mark.parametrize("damage", [": >{}/ours", "rm -f {}/ours", "printf 'begun .\\nscri' >{}/ours"])
+def test_what_a_damaged_note_does_not_tell_of_stays(machine: Machine, account: Account, damage: str) -> None:
+    kept = "/var/lib/watchpost/agent"
+    machine.run(f"mkdir -p {kept}/files /etc/datadog-agent /opt/datadog-agent && echo mine >/etc/datadog-agent/mine")
+    machine.run(f"useradd --system dd-agent; {damage.format(kept)}")
+    said = went_well(step(machine, SCRIPT, "remove", wanted(account)))
+    assert "can't be read in full on vm" in said
+    machine.run("cat /etc/datadog-agent/mine && test -d /opt/datadog-agent && getent passwd dd-agent")
+    machine.run("rm -r /etc/datadog-agent /opt/datadog-agent; userdel dd-agent; rm -f /var/cache/apt/*.bin")
+
+
 def test_a_version_that_there_is_not_is_told_by_its_setting(machine: Machine, account: Account) -> None:
     done = step(machine, SCRIPT, "apply", wanted(account, "7.99.9"))
     assert sentence(done).startswith(

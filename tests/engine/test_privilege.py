@@ -12,6 +12,7 @@ from sandbox.machine import Machine
 from sandbox.stack import Stack
 from tests.engine.leaks import database_password, fake_key
 from tests.engine.stacks import up
+from tests.engine.steps import step, went_well
 
 EXPOSURE = 1.0
 """The most that ``systemd-analyze security`` may say of the app's service, of 10."""
@@ -160,6 +161,26 @@ def test_the_app_is_nobody_without_capabilities_and_reads_no_secret(machine: Mac
         assert machine.run(f"{within} test -r {path}", check=False).returncode == 1, path
     for path in ("/opt/watchpost-app", "/etc", "/var/lib", "/home"):
         assert machine.run(f"{within} touch {path}/mine", check=False).returncode != 0, path
+
+
+def test_programs_that_the_agent_s_user_may_change_do_not_run_as_root(machine: Machine) -> None:
+    log, home = "/var/log/datadog/ran", "/opt/datadog-agent"
+    agent, python = f"{home}/bin/agent/agent", f"{home}/embedded/bin/python3"
+    machine.run(
+        f"sudo -u dd-agent test -w {agent} && cp -a {agent} {agent}.kept && cp -a {python} {python}.kept"
+        f" && printf '#!/bin/sh\nid -u >>{log}\nexec {python}.kept {agent}.kept \"$@\"\n' >{agent}"
+        f" && rm {python} && printf '#!/bin/sh\nid -u >>{log}\nexec {python}.kept \"$@\"\n' >{python}"
+        f" && chmod 0755 {python} && chown dd-agent {python}"
+    )
+    try:
+        file = {"path": "/etc/datadog-agent/datadog.yaml", "owner": "dd-agent:dd-agent", "mode": "0640"}
+        step(machine, "host/file.sh", "check", {**file, "python": python}, "a: 1\n")
+        went_well(step(machine, "agent/service.sh", "check", {"checks": "cpu"}))
+        step(machine, "traced_app/prove_traces.sh", "apply", {"port": 5050, "endpoints": "/"})
+        users = set(machine.run(f"cat {log}; rm {log}").stdout.split())
+    finally:
+        machine.run(f"mv {agent}.kept {agent}; mv {python}.kept {python}")
+    assert users == set(machine.run("id -u dd-agent").stdout.split())
 
 
 def test_what_watchpost_writes_belongs_to_root_or_the_agent_and_nobody_else_writes_it(machine: Machine) -> None:

@@ -106,6 +106,45 @@ def test_a_machine_without_python_is_taken_for_what_apt_offers(machine: Machine,
     assert "python3 3.8 and" in refused[1]
 
 
+def test_removal_undoes_only_what_is_noted_whole_and_of_this_stack(machine: Machine, ready: str) -> None:
+    machine.run(ready, input="fake/vm\n", user=machine.user)
+    undo = "/var/lib/watchpost/undo"
+    for name, whose, rest in (
+        ("ours", "fake/of-before", "# complete"),
+        ("theirs", "another/vm", "# complete"),
+        ("cut-off", "fake/vm", ""),
+    ):
+        text = f"# of {whose}\ntouch /run/undone-{name}\n{rest}\n"
+        machine.run(f"install -d -m 0700 {undo} && cat >{undo}/{name}", input=text)
+    machine.run(f": >{undo}/empty")
+    done = machine.run(ready.removesuffix("apply") + "remove", input="fake/vm\n", user=machine.user)
+    left = machine.run(f"ls {undo}; ls /run/undone-*; rm -rf /var/lib/watchpost /run/undone-*").stdout.split()
+    assert left == ["cut-off", "empty", "ours", "theirs", "/run/undone-ours"]
+    assert "left as it is: what theirs did on bare for another/vm" in done.stdout
+    for name in ("cut-off", "empty"):
+        assert f"left as it is: what {name} did on bare, since the note of that is damaged" in done.stdout
+
+
+@pytest.mark.parametrize("damaged", ["", "fak"])
+def test_a_claim_that_is_not_whole_is_made_anew_unless_notes_are_another_stack_s(
+    machine: Machine, ready: str, damaged: str
+) -> None:
+    undo, claim = "/var/lib/watchpost/undo", "/var/lib/watchpost/owner"
+    machine.run(
+        f"mkdir -p {undo} && printf '{damaged}' >{claim} && printf '# of another/vm\n# complete\n' >{undo}/step"
+    )
+    refused = machine.run(ready, input="fake/vm\n", user=machine.user, check=False)
+    assert refused.returncode == 1
+    assert machine.run(f"cat {claim}; rm -r {undo}").stdout == damaged
+    machine.run(ready, input="fake/vm\n", user=machine.user)
+    assert machine.run(f"cat {claim}").stdout == "fake/vm\n"
+    other = machine.run(ready, input="another/vm\n", user=machine.user, check=False)
+    assert other.returncode == 1
+    # Another stack's removal takes nothing, also where there is no claim.
+    machine.run(ready.removesuffix("apply") + "remove", input="another/vm\n", user=machine.user)
+    assert machine.run(f"cat {claim}; rm -r /var/lib/watchpost").stdout == "fake/vm\n"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("release", "taken"),
