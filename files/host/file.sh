@@ -119,7 +119,7 @@ remove)
     drop_folder "$kept"
   else
     folder tidy "$path"
-    [ ! -e "$undo_folder/file${path//\//_}" ] ||
+    [ ! -e "$undo_folder/file${path//\//_}" ] || { [ ! -e "$path" ] && [ ! -L "$path" ]; } ||
       echo "keeping $path: what was there before isn't known ($kept is gone)"
   fi
   # Directories that were made for files of ours go with the last of them, unless others use them.
