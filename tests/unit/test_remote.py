@@ -78,7 +78,7 @@ def test_every_script_reaches_bash_as_it_stands_in_its_file(shell: str, script: 
     words = "env some=value bash -c"
     assert f"\n{words} " in line
     shown = output(shell, line.replace(f"\n{words}", "\nprintf '%s|%s|%s'", 1))
-    parts = {f". files/{part}\n": templates.text(part) for part in ("host/cause.sh", "host/dpkg.sh")}
+    parts = {f". files/{part}\n": templates.text(part) for part in ("host/cause.sh", "host/dpkg.sh", "host/folder.sh")}
     text = templates.text("host/step.sh")
     text += "".join(parts.get(line, line) for line in templates.text(script).splitlines(keepends=True))
     assert shown == f"{text.rstrip()}\n{END}|files/{script}|apply"
