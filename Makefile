@@ -12,14 +12,12 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode
 
 help:  ## Show the commands
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n -e 's/^##@ /\n/p' -e 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 16
 
 $(READY): requirements.txt requirements-dev.txt .ci/environment
 	@PYTHON=$(PYTHON) $(RUN) bash .ci/environment
 
-update: $(READY)  ## Newer packages, pinned with their hashes; says what changed (PACKAGES="flask uv": these alone)
-	@$(RUN) $(BIN)/python .ci/update.py $(PACKAGES)
-
+##@ The sandbox
 up: $(READY)  ## The whole: sandbox, stack, and a table of links and proofs
 	@$(RUN) $(BIN)/python -m sandbox up
 
@@ -38,6 +36,7 @@ drift: $(READY)  ## What was changed behind the stack's back
 snapshot: $(READY)  ## Send a snapshot of the my_metric graph to the recipients
 	@$(RUN) $(BIN)/python -m sandbox snapshot
 
+##@ Checks
 test: lint types unit contract engine-test  ## Everything that CI checks
 
 lint: $(READY)  ## Format and lint
@@ -58,6 +57,7 @@ engine-test: $(READY)  ## The real engine on the sandbox
 	@$(RUN) $(BIN)/python -m sandbox prepare
 	$(RUN) $(BIN)/python -m pytest tests/torture tests/engine -v -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
+##@ Long checks
 torture: export WATCHPOST_KILLS ?= 50
 torture: export WATCHPOST_SEED ?= $(shell date +%s)
 torture: $(READY)  ## The long tests; and killed at random points, WATCHPOST_KILLS times
@@ -70,3 +70,7 @@ vagrant-test: $(READY)  ## A stack on a real Vagrant VM, emulated: half an hour
 
 bench: $(READY)  ## Timings, side by side
 	$(RUN) $(BIN)/python -m bench
+
+##@ Upkeep
+update: $(READY)  ## Newer packages, pinned with their hashes; says what changed (PACKAGES="flask uv": these alone)
+	@$(RUN) $(BIN)/python .ci/update.py $(PACKAGES)
