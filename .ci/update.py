@@ -1,7 +1,8 @@
 """Brings every pinned package up to date, with its hashes, and says what changed: ``make update``.
 
 Each ``requirements.in`` names packages for people; the ``requirements.txt`` beside it pins them and whatever they need,
-for pip and uv alike. With names of packages, only these are raised: ``make update PACKAGES="flask ddtrace"``.
+for pip and uv alike. With names of packages, only these are raised: ``make update PACKAGES="flask ddtrace"``; with
+``PACKAGES=--hashes`` nothing that needn't be, as after a change of a ``requirements.in``.
 """
 
 import argparse
@@ -135,35 +136,25 @@ def compiled(pins: Pins, raised: Sequence[str], *, everything: bool) -> str:
         UpdateError: uv finds no versions that go together, or can't ask the index.
     """
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder, "pylock.toml" if pins.for_hosts else "requirements.txt")
-        constraints = Path(folder, "constraints.txt")
-        constraints.write_text("".join(_constraints(pins)))
-        options: list[str | Path] = [
-            "--universal",
-            "--python-version",
-            pins.python,
-            "--no-header",
-            "--constraint",
-            constraints,
-        ]
-        options += ["--exclude-newer", COOLING, "--only-binary", ":all:", "--quiet", "--output-file", output]
-        options += ["--upgrade"] if everything else [f"--upgrade-package={name}" for name in raised]
-        if pins.for_hosts:
-            if not everything:
-                current = versions((ROOT / pins.path).read_text()) if (ROOT / pins.path).exists() else {}
-                kept = [_line(key, version) for key, version in current.items() if key[0] not in raised]
-                constraints.write_text(constraints.read_text() + "".join(kept))
-            options += ["--format", "pylock.toml"]
-        else:
-            options += ["--generate-hashes", "--no-annotate"]
-            if (ROOT / pins.path).exists():
-                output.write_text((ROOT / pins.path).read_text())
-        _uv("pip", "compile", *options, pins.source.relative_to(ROOT))
+        output, like, lock = Path(folder, "requirements.txt"), Path(folder, "like.txt"), Path(folder, "pylock.toml")
+        like.write_text("".join(_constraints(pins)))
+        if (ROOT / pins.path).exists():
+            output.write_text((ROOT / pins.path).read_text())  # whose versions uv keeps if it can
+        raises = ["--upgrade"] if everything else [f"--upgrade-package={name}" for name in raised]
+        _compile(pins, like, output, "--generate-hashes", "--no-annotate", *raises)
         text = output.read_text()
-    source = pins.source.name
-    if pins.for_hosts:
-        return rendered(tomllib.loads(text)["packages"], source, pins.python)
-    return HEADER.format(source=source) + re.sub(r"^--.*\n+", "", text, flags=re.MULTILINE)
+        if pins.for_hosts:  # a lock file also has the names of the wheels
+            like.write_text("".join(_line(key, version) for key, version in versions(text).items()))
+            _compile(pins, like, lock, "--format", "pylock.toml")
+            return rendered(tomllib.loads(lock.read_text())["packages"], pins.source.name, pins.python)
+    return HEADER.format(source=pins.source.name) + re.sub(r"^--.*\n+", "", text, flags=re.MULTILINE)
+
+
+def _compile(pins: Pins, like: Path, output: Path, *options: str) -> None:
+    source = pins.source.relative_to(ROOT)
+    where = ["--universal", "--python-version", pins.python, "--only-binary", ":all:", "--exclude-newer", COOLING]
+    files: list[str | Path] = ["--constraint", like, "--output-file", output, source]
+    _uv("pip", "compile", "--quiet", "--no-header", *where, *options, *files)
 
 
 def _line(key: tuple[str, str], version: str) -> str:
@@ -220,6 +211,9 @@ def _write(path: Path, text: str) -> list[str]:
 
 def update(raised: Sequence[str], *, everything: bool) -> Iterator[str]:
     """Write every file anew that changes; a line for each change."""
+    known = {name for pins in ALL for name, _ in versions((ROOT / pins.path).read_text())}
+    if unknown := sorted(set(raised) - known):
+        raise UpdateError(f"no requirements.txt has {', '.join(unknown)}")
     for pins in ALL:
         yield from (
             f"{pins.path}: {line}" for line in _write(ROOT / pins.path, compiled(pins, raised, everything=everything))

@@ -5,7 +5,9 @@ Whoever may push a branch writes its workflows: what guards a secret is the envi
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ import pytest
 import yaml
 
 from sandbox import paths, workflows
+
+from .processes import wait_until
+from .scripts import stand_in
 
 PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+")
 REQUIREMENTS = ("requirements.txt", "policy/requirements.txt")
@@ -97,6 +102,21 @@ def test_no_expression_stands_in_a_script(path: Path) -> None:
     assert not [step["run"] for step in steps(path) if "${{" in step.get("run", "")]
 
 
+def ran(step: dict[str, Any], folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a step's script as GitHub's runner does, with the programs in ``folder`` first."""
+    options = ["-o", "pipefail"] if step.get("shell") == "bash" else []
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-e", *options, "-c", step["run"]],
+        env={"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", **variables},
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
 def secrets(job: dict[str, Any]) -> set[str]:
     """The secrets that a job has, but the token of the workflow itself."""
     return set(re.findall(r"\bsecrets\.(\w+)", yaml.safe_dump(job)))
@@ -169,7 +189,13 @@ def test_a_fork_gets_no_preview_and_asks_nobody_for_one() -> None:
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        ("    watchpost:hosts: {web: {address: 192.0.2.7, agent: true}}", 0),
+        ("  watchpost:hosts: {web: {address: 192.0.2.7, agent: true}}", 0),
+        ("  watchpost:hosts: {web: {address: 192.0.2.7, privateKey: {secure: v1:x}}}", 1),
+        ('  watchpost:hosts: {"web":{"privateKey":{"secure":"v1:x"}}}', 1),
+        ("  watchpost:hosts:\n    web:\n      proxy:\n        privateKeyPassword:\n          secure: v1:x", 1),
+        ("  watchpost:hosts:\n    secure: v1:x", 1),
+        ("  watchpost:hosts: {secure: v1:x}", 1),
+        ("  # privateKey: never here", 0),
         ("      privateKey: {secure: v1:x}", 1),
         ('        "privateKeyFile": "~/.ssh/id"', 1),
         ("  datadog:appKey:", 1),
@@ -181,12 +207,58 @@ def test_there_is_no_preview_of_a_stack_whose_state_holds_a_host_s_key(tmp_path:
     look = jobs(GITHUB / "workflows" / "preview.yml")["look"]
     checkout, script = look["steps"]
     assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"  # what the state is made from
-    environment = {"PATH": os.environ["PATH"], "STACK": "prod"}
-    done = subprocess.run(
-        ["bash", "-e", "-c", script["run"]], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == code
-    assert ("No preview: the stack's file has the keys above" in done.stdout) == bool(code)
+    for stack in ("prod", "organization/watchpost/prod"):
+        done = ran(script, tmp_path, STACK=stack)
+        assert done.returncode == code
+        assert ("No preview: the stack's file has the keys above" in done.stdout) == bool(code)
+    assert "main has no Pulumi.other.yaml" in ran(script, tmp_path, STACK="other").stdout
+
+
+@pytest.mark.parametrize("name", ["up", "destroy"])
+def test_the_hosts_key_is_in_an_ssh_agent_while_pulumi_runs_and_nowhere_else(tmp_path: Path, name: str) -> None:
+    if shutil.which("ssh-agent") is None:
+        pytest.skip("OpenSSH's client is not installed")
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "fake", "-f", key], check=True, timeout=20)
+    stand_in(tmp_path, "pulumi", "ssh-add -l; env; exit 3")
+    (step,) = [step for step in steps(GITHUB / "workflows" / f"{name}.yml") if "ssh-agent" in step.get("run", "")]
+    done = ran(step, tmp_path, STACK="prod", HOST_PRIVATE_KEY=key.read_text().rstrip("\n"))
+    assert done.returncode == 3
+    assert " fake (ED25519)" in done.stdout
+    assert "PRIVATE KEY" not in done.stdout
+    socket = re.search(r"^SSH_AUTH_SOCK=(.+)$", done.stdout, re.MULTILINE)
+    assert socket
+    wait_until(lambda: not Path(socket[1]).exists(), "the agent ends")
+
+
+DIGEST = """{"config": {"watchpost:hosts": "{\\"web\\": {\\"address\\": \\"web.example.net\\"}}"},
+"steps": [{"op": "update", "urn": "urn:pulumi:prod::watchpost::command:remote:Command::web-ready",
+"detailedDiff": {"connection": {}}, "newState": {"inputs": {"host": "192.0.2.7"}}}],
+"diagnostics": [{"severity": "error", "message": "web.example.net ``` 192.0.2.7"}], "changeSummary": {"update": 1}}"""
+
+
+@pytest.mark.parametrize("name", ["preview", "drift"])
+def test_what_a_preview_says_is_handed_on_without_addresses_and_its_failure_too(tmp_path: Path, name: str) -> None:
+    stand_in(tmp_path, "pulumi", f"cat <<'EOF'\n{DIGEST}\nEOF\necho 'error: 192.0.2.7 is away' >&2; exit 4")
+    (tmp_path / ".venv").symlink_to(Path(sys.prefix))
+    found = {step["id"]: step for step in steps(GITHUB / "workflows" / f"{name}.yml") if "id" in step}
+    output = tmp_path / "output"
+    environment = {"STACK": "prod", "PYTHONPATH": str(paths.ROOT), "GITHUB_OUTPUT": str(output)}
+    done = ran(found["preview"], tmp_path, **environment)
+    assert done.returncode == 4
+    shown = done.stdout + done.stderr
+    if name == "drift":
+        (tmp_path / "downtimes.txt").write_text("closed-office-nights: the downtime was cancelled\n")
+        (tmp_path / "downtimes.err").write_text("watchpost: web at 192.0.2.7 is away\n")
+        shown += ran(found["result"], tmp_path, **environment).stdout
+        assert "the downtime was cancelled" in shown
+    text = output.read_text()
+    assert re.fullmatch(r"text<<(\S+)\n(.*\n)+\1\n", text)
+    assert "update web-ready (command:remote:Command): connection" in text
+    for where in (shown, text):
+        assert "192.0.2.7" not in where
+        assert "web.example.net" not in where
+    assert "`" not in text
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

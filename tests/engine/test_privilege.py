@@ -236,3 +236,12 @@ def test_a_preview_needs_one_scope_and_drift_three_which_change_no_monitor_and_n
     looked = run(scopes, *preview, "--refresh", "--expect-no-changes")
     assert looked.returncode == 0, changes.read(looked.stdout)
     assert [stack.account.monitors(), stack.account.dashboards()] == before
+
+
+def test_an_application_key_from_the_environment_is_not_in_the_state_that_a_preview_reads(
+    stack: Stack, machine: Machine
+) -> None:
+    assert machine.running()
+    state = stack.pulumi("stack", "export", "--show-secrets", "--stack", stack.name).stdout
+    assert stack.account.api_key in state  # in what the Agent's file holds
+    assert stack.account.app_key not in state
