@@ -1,5 +1,9 @@
 """Watchpost: settings, then what watches in Datadog, then hosts and what runs on them, then links."""
 
+import startup
+
+startup.prepare()  # before anything imports a provider's SDK
+
 import pulumi
 
 from components import agent, links, mysql, traced_app
@@ -11,6 +15,7 @@ from components.host import Host, HostArgs
 from components.mark import Mark
 from components.monitors import MetricMonitor, MetricMonitorArgs
 from components.mysql import MySql, MySqlArgs
+from components.provider import provider
 from components.settings import HostSettings, load
 from components.sharing import SharedDashboard, SharedDashboardArgs
 from components.timeboards import Timeboards, TimeboardsArgs
@@ -98,7 +103,7 @@ def watched_host(name: str, machine: HostSettings, after: pulumi.Input[object]) 
 
 def watched_from_datadog() -> dict[str, pulumi.Input[object]]:
     """The dashboards, the monitor and the downtimes, which cover all hosts by tag; the links to them."""
-    in_datadog = pulumi.ResourceOptions(provider=keys.provider("datadog", site))
+    in_datadog = pulumi.ResourceOptions(provider=provider("datadog", keys, site))
     timeboards = Timeboards(
         "watchpost",
         TimeboardsArgs(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pulumi
-import pulumi_datadog as datadog
 from pulumi.runtime.config import CONFIG, get_config_env
 from pulumi.runtime.proto.resource_pb2_grpc import ResourceMonitorStub
 from pulumi.runtime.settings import get_monitor
@@ -92,15 +91,6 @@ class Keys:
     def url(self, site: str) -> str:
         """Where Datadog's API answers for ``site``."""
         return (self.api_url or links.api(site)).rstrip("/")
-
-    def provider(self, name: str, site: str) -> datadog.Provider:
-        """The provider for ``site``. Keys that aren't in the stack's configuration are left to it to find."""
-        return datadog.Provider(
-            name,
-            api_key=self.api_key_of_stack,
-            app_key=self.app_key_of_stack,
-            api_url=self.api_url or links.api(site),
-        )
 
 
 def of_environment(name: str) -> tuple[str, str]:

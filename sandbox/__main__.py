@@ -1,5 +1,4 @@
 """What the Makefile runs: the `dev` stack on the sandbox, from nothing to a table of links and proofs, and back."""
-# ruff: noqa: E402
 
 import signal
 

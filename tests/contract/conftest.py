@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import startup
 from sandbox import debian, paths
 from sandbox.environments import environment
 from sandbox.progress import SandboxError
@@ -13,7 +14,8 @@ from . import program
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Install the programs that the tests run, where that is possible; without them their tests say why they skip."""
+    """Be quick as the program is; install what the tests run where that is possible, else they say why they skip."""
+    startup.prepare()
     with contextlib.suppress(SandboxError):
         debian.install("The contract tests", {"ab": "apache2-utils", "vagrant": "vagrant"})
     # pulumi-command warns of a resource of its own that nothing here uses.

@@ -17,6 +17,7 @@ from unittest.mock import Mock, patch
 import pulumi
 import pytest
 
+import startup
 from tests.unit.recorder import Created, run, run_program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,11 +91,13 @@ def test_resources_that_the_engine_sends_back_become_the_same_classes(told: dict
 def _tell(form: str) -> Told:
     """Everything that could differ, in this process."""
     if form == "whole":
-        import pulumi_datadog  # noqa: F401 - before the components put its slim form in place
+        import pulumi_datadog  # noqa: F401 - before the program puts its slim form in place
+    else:
+        startup.prepare()
 
     from pulumi.runtime import rpc
 
-    from components import slim
+    from startup import slim
 
     with patch("components.downtimes.datetime", Mock(now=lambda _: NOW)):
         runs = {"up": run_program(), "preview": run_program(preview=True)}

@@ -19,9 +19,9 @@ from urllib.parse import quote
 
 import pytest
 
-from components.process import DEBUG
 from sandbox import paths
 from sandbox.stack import Stack
+from startup.process import DEBUG
 from tests.engine.leaks import Processes, Search, database_password, fake_key, forms, set_secret
 from tests.engine.stacks import up
 

@@ -5,11 +5,17 @@ import gc
 import pytest
 from hypothesis import settings
 
+import startup
 from tests.unit.recorder import Program, run_program
 
 # The same examples on every run: a test fails for what has changed, not by luck.
 settings.register_profile("watchpost", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("watchpost")
+
+
+def pytest_configure() -> None:
+    """Do as the program does, before any module of the tests imports a provider's SDK."""
+    startup.prepare()
 
 
 @pytest.fixture(scope="session")

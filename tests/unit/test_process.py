@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pulumi
 import pytest
 
-from components import process
+from startup import process
 
 
 @pytest.fixture

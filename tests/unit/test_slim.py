@@ -14,7 +14,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components import slim
+from startup import slim
 
 HEAD = "# coding=utf-8\nimport pulumi\nfrom . import _utilities\n"
 
@@ -181,8 +181,6 @@ def program(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     (folder / "__main__.py").write_text(textwrap.dedent(source))
     (folder / "components").mkdir()
     monkeypatch.setattr(slim, "PROGRAM", folder)
-    monkeypatch.setattr(slim, "__file__", str(folder / "components" / "slim.py"))
-    (folder / "components" / "slim.py").touch()
 
 
 def test_it_holds_what_is_used_and_what_that_reaches_and_nothing_else(
@@ -276,7 +274,7 @@ def test_another_content_or_version_or_use_is_another_form(site: Path) -> None:
 
 def test_two_processes_that_make_it_at_once_both_have_it(site: Path) -> None:
     name = installed(site)
-    code = f"from components import slim; print(slim.slim_form({name!r}, ['Monitor']))"
+    code = f"from startup import slim; print(slim.slim_form({name!r}, ['Monitor']))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(slim.PROGRAM)])}
     # The program's own SDK is of no interest here, and costs time.
     code = "import sys; sys.modules['pulumi_datadog'] = sys; " + code

@@ -3,7 +3,9 @@
 A generated SDK executes the classes of all its resources on import; pulumi_datadog's are 35 MB of source, which costs
 seconds and 200 MB on every preview. Here the resources that the program names are cut out, with the argument and output
 classes that they reach, unchanged, into a package of the same name that comes first on ``sys.path``. The components
-write ``import pulumi_datadog as datadog`` as ever, and type checkers see the installed SDK.
+write ``import pulumi_datadog as datadog`` as ever, and type checkers see the installed SDK. This can go once Pulumi's
+generated SDKs execute a module when it is first used, as they do with whole subpackages
+(https://github.com/pulumi/pulumi/pull/6827).
 
 A slim form is made once for each SDK, its version and content, and the names used, and kept in the user's cache. When
 anything is not as expected the installed SDK is imported as it is, and a warning says so.
@@ -41,7 +43,7 @@ def lighten(package: str) -> None:
         return
     path = list(sys.path)
     try:
-        sources = [PROGRAM / "__main__.py", *Path(__file__).parent.rglob("*.py")]
+        sources = [PROGRAM / "__main__.py", *(PROGRAM / "components").rglob("*.py")]
         sys.path.insert(0, str(slim_form(package, names_used(package, sources))))
         importlib.import_module(package)
     except Exception as error:  # noqa: BLE001 - whatever it is, the installed SDK still works

@@ -22,7 +22,8 @@ def tune() -> None:
     # What is frozen isn't looked through for garbage when the interpreter ends.
     atexit.register(gc.freeze)
     if not os.environ.get(DEBUG):
-        # The SDK sends some for each resource, and waits for the engine to take each, which throws it away.
+        # The SDK sends some for each resource, and waits for the engine to take each, which throws it away (`_log` in
+        # sdk/python/lib/pulumi/log.py). This can go once the SDK asks whether anybody wants them.
         pulumi.log.debug = _unsent
 
 
