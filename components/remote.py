@@ -2,9 +2,10 @@
 
 A script is one idempotent step. It is called with ``apply`` when its resource is created or updated, with ``remove``
 when it is deleted, and by :mod:`components.drift` with ``check``, which changes nothing and fails where the host is not
-as the step left it. Its plain arguments are variables, its secrets stand on standard input. It reaches the host as the
-text of the command, so that a preview shows every change of it, and every change runs it again. Any login shell may
-stand in between, and may print what it likes: a step's result is what its own report says.
+as the step left it. Its plain arguments are variables, its secrets stand on standard input, and nothing that the step
+or a program of it prints shows them: ``host/step.sh`` sees to that. It reaches the host as the text of the command, so
+that a preview shows every change of it, and every change runs it again. Any login shell may stand in between, and may
+print what it likes: a step's result is what its own report says.
 
 Source: https://www.pulumi.com/registry/packages/command/api-docs/remote/command/
 """
@@ -100,7 +101,7 @@ class Shell:
                 connection=self.connection,
                 create=command_line(script, "apply", variables, sudo=sudo),
                 delete=command_line(script, "remove", variables, sudo=sudo) if undo else None,
-                stdin=pulumi.Output.concat(self.owner, "\n", stdin or ""),
+                stdin=pulumi.Output.concat(self.owner, _shown(stdin), "\n", stdin or ""),
                 add_previous_output_in_env=False,
                 opts=pulumi.ResourceOptions(
                     parent=parent,
@@ -182,6 +183,11 @@ def reported(stdout: object, keys: Sequence[str] | None = None) -> list[Any]:
     if keys is None:
         return found
     return [x for x in found if (isinstance(x, dict) and set(keys) <= set(x) if keys else isinstance(x, str))]
+
+
+async def _shown(stdin: pulumi.Input[str] | None) -> str:
+    """What tells ``host/step.sh`` that the step is given no secret, so that whatever it says can be shown."""
+    return "" if await pulumi.Output.from_input(stdin).is_secret() else " public"
 
 
 def _result(name: str, stdout: object, keys: Sequence[str] | None, again: Callable[[str], remote.Command]) -> Any:

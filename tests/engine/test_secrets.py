@@ -5,6 +5,7 @@ itself. That the search finds what there is to find is shown by planting; the te
 """
 
 import base64
+import contextlib
 import gzip
 import json
 import os
@@ -13,12 +14,14 @@ import shlex
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from components import drift
 from sandbox import paths
 from sandbox.stack import Stack
 from startup.process import DEBUG
@@ -175,6 +178,78 @@ def test_keys_of_the_environment_stay_in_that_of_pulumi_s_own_processes(watched:
     exposed = processes.exposed(watched.search)
     assert {found.variable for found in exposed} == set(keys)
     assert not any(found.inside for found in exposed)
+
+
+LEAKING = ("cat", "install", "mv", "sed", "tail", "sync", "mariadb", "datadog-agent", "journalctl", "curl", "ab")
+"""Programs of the steps that print whatever they are given, and what the Agent keeps from others."""
+
+LEAK = """#!/bin/bash
+exec 8>&2
+{ echo "$*"; /usr/bin/tail -n +1 /etc/datadog-agent/datadog.yaml /etc/datadog-agent/conf.d/mysql.d/conf.yaml; } >&2 2>&8
+# One that is told what to read leaves the step's own input alone.
+[ $# = 0 ] || [ "${0##*/}" = mariadb ] || { %s "$@" && exit %d; exit; }
+/usr/bin/tee /dev/fd/8 | %s "$@"
+status=${PIPESTATUS[1]}
+exit $((status + %d))
+"""
+
+
+@contextlib.contextmanager
+def leaking(watched: Watched, names: tuple[str, ...], failing: int) -> Iterator[None]:
+    """Have these programs of the machine tell everything; ``failing`` is added to their exit code."""
+    machine = watched.stack.machines["vm"]
+    try:
+        for name in names:
+            real = machine.run(f"command -v {name}").stdout.strip()
+            machine.run(
+                f"install -m 0755 /dev/stdin /usr/local/sbin/{name}", input=LEAK % (real, failing, real, failing)
+            )
+        yield
+    finally:
+        machine.run(f"cd /usr/local/sbin && rm -f {' '.join(names)}")
+
+
+def commands(watched: Watched) -> dict[str, tuple[str, str]]:
+    """The steps of the stack by name: command and standard input."""
+    export = json.loads(watched.stack.pulumi("stack", "export", "--show-secrets", "--stack", watched.stack.name).stdout)
+    return {step.name: (step.command.removesuffix(" check"), step.stdin) for step in drift.steps(export)}
+
+
+@pytest.mark.long
+def test_no_step_shows_a_secret_whatever_its_programs_print(watched: Watched) -> None:
+    machine, hidden = watched.stack.machines["vm"], set()
+    with leaking(watched, LEAKING, failing=0):
+        for name, (command, stdin) in commands(watched).items():
+            if name == "vm-ready":
+                continue  # it is given no secret, comes before there is one on the machine, and nothing of it reads one
+            for verb in ("check", "apply"):
+                traced = command.replace("\nclaim=/var", "\nset -x\nclaim=/var", 1)
+                done = machine.run(f"{traced} {verb}", input=stdin, user=machine.user, check=False)
+                assert watched.search.names(done.stdout + done.stderr) == set(), (name, verb)
+                hidden |= {name} if "[secret]" in done.stdout + done.stderr else set()
+        # Of those that are handed a secret, and of those whose programs read one.
+        assert hidden >= {"vm-agent-datadog.yaml", "vm-mysql-user", "vm-mysql-conf.yaml", "vm-agent-service-restart"}
+        command, stdin = commands(watched)["vm-mysql-user"]
+        bare = command.replace("exec /usr/bin/python3 -IBc", ": ", 1).replace("\nclaim=/var", "\nset -x\nclaim=/var", 1)
+        shown = machine.run(f"{bare} apply", input=stdin, check=False)
+        assert "database password" in watched.search.names(shown.stderr)
+
+
+@pytest.mark.long
+def test_an_update_whose_steps_fail_shows_no_secret(watched: Watched) -> None:
+    stack = watched.stack
+    stack.configure(repairs=dict.fromkeys(commands(watched), "2027-01-01T00:00:00"))
+    keys = {"DD_API_KEY": watched.secrets["API key"], "DD_APP_KEY": watched.secrets["application key"]}
+    # The packages get through, and then what each step begins with doesn't.
+    for failing in (("mariadb", "datadog-agent", "curl", "ab"), ("cat", "install")):
+        with leaking(watched, failing, failing=1):
+            done = up(stack, "--continue-on-error", *TALKATIVE, environment=keys)
+        assert done.code, done.text[-5000:]
+        assert "[secret]" in done.text
+        assert watched.search.names(done.text) == set()
+        assert watched.search.in_files(stack.folder / "state", stack.folder / "events.json") == {}
+    mended = up(stack, environment=keys)
+    assert mended.code == 0, mended.text[-5000:]
 
 
 def test_a_planted_secret_is_found_in_files_and_output(watched: Watched, tmp_path: Path) -> None:
