@@ -130,7 +130,7 @@ def ssh_command(
     if proxy:
         # Not -J, which has no place for the proxy's own key.
         way = ssh_command(str(proxy.address), proxy.port, str(proxy.user), proxy.private_key_file)
-        jump = ["-o", f"ProxyCommand={way} -W '[%h]:%p'"]
+        jump = ["-o", f"ProxyCommand={way.replace('%', '%%')} -W '[%h]:%p'"]
     return shlex.join(["ssh", *identity, *jump, "-p", str(port), f"{user}@{address}"])
 
 

@@ -32,6 +32,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+from components import agent_keys
 from components.account import Keys
 from components.office_hours import DAYS, OfficeHours
 
@@ -123,6 +124,21 @@ def _web_address(value: str) -> str:
     return value
 
 
+def _network_address(value: str) -> str:
+    """Where SSH is dialed: a name, an IPv4 address, or an IPv6 address, which may have brackets and a zone.
+
+    Source: https://www.rfc-editor.org/rfc/rfc4007#section-11 (``fe80::1%eth0``)
+    """
+    bare = value.removeprefix("[").removesuffix("]") if value.startswith("[") else value
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(bare)
+        return bare
+    if len(value) > 253 or not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?\.?", value):
+        port = "; a port is the setting `port`" if re.fullmatch(r"(\[.*\]|[^:]*):[0-9]+", value) else ""
+        raise ValueError(f"must be a host name or IP address, such as 203.0.113.10 or 2001:db8::10{port}")
+    return value
+
+
 LOCAL_NAMES = ("localhost", "localhost.localdomain", "localhost6.localdomain6", "ip6-localhost")
 """What the Agent doesn't take for a host's name, since every machine has it."""
 
@@ -177,9 +193,7 @@ HostKey = Annotated[
         2000,
     ),
 ]
-NetworkAddress = Annotated[
-    str, _matching(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?", "a host name or IP address", 253)
-]
+NetworkAddress = Annotated[str, AfterValidator(_network_address)]
 Sha256 = Annotated[
     str, _matching(r"([0-9a-f]{64})?", "a SHA-256 as `sha256sum` prints it: 64 of the digits 0-9 and a-f", 64)
 ]
@@ -363,6 +377,13 @@ class Settings(_Model):
         }
         if twice := [f"{key} ({own[key]})" for key in own if key in value]:
             raise ValueError(f"must leave out what is a setting of its own: {', '.join(twice)}")
+        if mistaken := {key: meant for key in value if (meant := agent_keys.nearest(key))}:
+            names = ", ".join(f"`{key}` (`{meant}` is one)" for key, meant in mistaken.items())
+            raise ValueError(
+                f"must hold names that the Agent knows, and not {names}; take it out with: pulumi config rm --path"
+                f" '{_key(['agentConfig', next(iter(mistaken))])}' (an Agent that does know it takes it from its"
+                " datadog.yaml, where what stands there stays)"
+            )
         return value
 
     @field_validator("timezone")
@@ -444,6 +465,11 @@ def load() -> tuple[Settings, Keys]:
     if faults or settings is None:
         raise pulumi.RunError(
             "\n".join(["the configuration of this stack can't be used:", *(f"  - {f}" for f in faults)])
+        )
+    if unknown := sorted(settings.agent_config.keys() - agent_keys.known()):
+        pulumi.log.warn(
+            f"watchpost:agentConfig holds {', '.join(unknown)}, which no name known to Watchpost resembles"
+            f" ({agent_keys.TEMPLATE}): it is written as it stands, and the Agent says nothing where it doesn't know it"
         )
     return settings, keys
 

@@ -161,6 +161,9 @@ def test_the_ssh_command_is_what_a_person_types() -> None:
     assert ssh_command("a.example.com", 2222, "me", None) == "ssh -p 2222 me@a.example.com"
     assert ssh_command("::1", 22, "me", "/k") == "ssh -i /k -p 22 me@::1"
     assert ssh_command("::1", 22, "me", "/100%h") == "ssh -i /100%%h -p 22 me@::1"
+    zoned = ProxySettings(address="fe80::1%eth0", user="me", private_key_file=Path(__file__), host_key="ssh-rsa A")
+    # It is expanded once for the proxy's command, in which `%%` is a `%`.
+    assert "me@fe80::1%%eth0 -W" in ssh_command("::1", 22, "me", None, zoned)
     proxy = ProxySettings(address="jump.example.com", user="j", private_key_file=Path(__file__), host_key="ssh-rsa A")
     words = shlex.split(ssh_command("a.example.com", 22, "me", None, proxy))
     assert words[:2] == ["ssh", "-o"]

@@ -9,6 +9,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from components import agent_keys
 from components.settings import Settings, SettingsError, validate
 from tests.unit import recorder
 from tests.unit.recorder import HOST, PRIVATE_KEY, ROOT
@@ -402,6 +403,81 @@ def test_a_proxy_needs_what_a_host_needs(missing: str) -> None:
     ) as fault:
         validate(recorder.settings(hosts={"vm": {**HOST, "proxy": proxy}}))
     assert PRIVATE_KEY not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "taken"),
+    [
+        ("2001:db8::10", "2001:db8::10"),
+        ("2001:db8::", "2001:db8::"),
+        ("::1", "::1"),
+        ("[2001:db8::10]", "2001:db8::10"),
+        ("fe80::10%eth0", "fe80::10%eth0"),
+        ("::ffff:203.0.113.10", "::ffff:203.0.113.10"),
+        ("203.0.113.10", "203.0.113.10"),
+        ("db_1.example.com", "db_1.example.com"),
+        ("web.example.com.", "web.example.com."),
+    ],
+)
+def test_an_address_is_a_name_or_of_either_kind_of_ip(address: str, taken: str) -> None:
+    assert validate(recorder.settings(hosts=host(address=address))).hosts["vm"].address == taken
+    proxy = {**HOST, "address": address}
+    behind = validate(recorder.settings(hosts=host(address="10.0.0.1", proxy=proxy))).hosts["vm"].proxy
+    assert behind is not None
+    assert behind.address == taken
+
+
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [
+        ("web.example.com:22", True),
+        ("203.0.113.10:22", True),
+        ("[2001:db8::10]:22", True),
+        ("2001:db8:::10", False),
+        ("[web.example.com]", False),
+        ("ssh://web", False),
+        ("me@web", False),
+        ("-oProxyCommand=x", False),
+        ("a b", False),
+    ],
+)
+def test_what_is_no_address_is_told_and_a_port_with_its_setting(address: str, port: bool) -> None:
+    (sentence,) = faults(hosts=host(address=address))
+    assert "must be a host name or IP address" in sentence
+    assert ("a port is the setting `port`" in sentence) == port
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("apm_confg", "apm_config"),
+        ("procces_config", "process_config"),
+        ("log_enabled", "logs_enabled"),
+        ("logsEnabled", "logs_enabled"),
+        ("porxy", "proxy"),
+        ("skip-ssl-validation", "skip_ssl_validation"),
+    ],
+)
+def test_a_typing_mistake_in_a_name_of_datadog_yaml_is_told_with_the_name_that_was_meant(key: str, meant: str) -> None:
+    with pytest.raises(SettingsError) as fault:
+        validate(recorder.settings(agentConfig={key: {"enabled": "fake-value"}}))
+    (sentence,) = fault.value.faults
+    assert f"`{key}` (`{meant}` is one)" in sentence
+    assert f"pulumi config rm --path 'watchpost:agentConfig.{key}'" in sentence
+    assert "fake-value" not in sentence
+
+
+def test_no_known_name_of_datadog_yaml_is_taken_for_a_mistake() -> None:
+    assert len(agent_keys.known()) > 400
+    assert {name: agent_keys.nearest(name) for name in agent_keys.known() if agent_keys.nearest(name)} == {}
+    assert faults(agentConfig={"apm_config": {}, "process_config": {}, "containerd_namespace": [], "proxy": {}}) == []
+
+
+def test_a_name_of_datadog_yaml_that_resembles_none_is_taken_with_a_warning() -> None:
+    program = recorder.run_program(agentConfig={"section_of_tomorrow": 1, "logs_enabled": True})
+    (warning,) = [text for text in program.warnings if "agentConfig" in text]
+    assert "section_of_tomorrow" in warning
+    assert "logs_enabled" not in warning
 
 
 @pytest.mark.parametrize("key", ["api_key", "site", "dd_url", "hostname", "env", "tags"])
