@@ -24,6 +24,7 @@ from components.traced_app import OPERATION, LoadGenerator, LoadGeneratorArgs, T
 settings, keys = load()
 site, env, service = settings.site, settings.env, settings.service
 own, arrival = Mark(keys, site), Arrival(keys, site, settings.agent_url)
+machines: dict[str, pulumi.Output[str]] = {}
 
 
 def watched_host(name: str, machine: HostSettings, after: pulumi.Input[object]) -> dict[str, pulumi.Input[object]]:
@@ -39,6 +40,7 @@ def watched_host(name: str, machine: HostSettings, after: pulumi.Input[object]) 
             clean_on_destroy=settings.on_destroy == "clean",
             repairs=settings.repairs,
             after=after,
+            machines=machines,
         ),
     )
     datadog_agent = DatadogAgent(

@@ -26,6 +26,8 @@ class HostArgs:
     ``directories`` and ``users`` are what those packages leave behind when they are purged.
 
     Nothing is done on it before ``after`` is known, which is no dependency: destroying one does not wait for the other.
+
+    ``machines`` are what is known of all hosts, by name: each adds its own.
     """
 
     machine: HostSettings
@@ -36,6 +38,7 @@ class HostArgs:
     clean_on_destroy: bool = True
     repairs: Mapping[str, str] = field(default_factory=dict)
     after: pulumi.Input[object] = None
+    machines: dict[str, pulumi.Output[str]] = field(default_factory=dict)
 
 
 class Host(pulumi.ComponentResource):
@@ -97,8 +100,9 @@ class Host(pulumi.ComponentResource):
         )
         booted = shell.run(f"{name}-ready", "host/ready.sh", parent=self, as_root=False, reports=["machine"])
         self.machine = booted.result.apply(lambda found: str(found["machine"]))
+        args.machines[name] = self.machine
         # Nothing else is even begun on a machine where the first step didn't get through.
-        self.shell = replace(shell, owner=pulumi.Output.concat(owner, _waited_for(self.machine)))
+        self.shell = replace(shell, owner=pulumi.Output.concat(owner, _only_name(name, booted.result, args.machines)))
         # One package install for all: dpkg has one lock, so several would only wait for each other.
         packages = self.shell.run(
             f"{name}-packages",
@@ -113,6 +117,22 @@ class Host(pulumi.ComponentResource):
         )
         self.ready = packages.resource
         self.register_outputs({"ssh": self.ssh})
+
+
+async def _only_name(name: str, reported: pulumi.Output[Any], machines: Mapping[str, pulumi.Output[str]]) -> str:
+    """An empty text once it is known that no other host of the stack is this machine too.
+
+    Raises:
+        pulumi.RunError: one is, and not only until it is moved or renamed in this very run.
+    """
+    found: Mapping[str, str] = await reported.future() or {}
+    other = found.get("was", "")
+    if other in machines and await machines[other].future() == found["machine"]:
+        raise pulumi.RunError(
+            f"hosts {other} and {name} are one machine, and a machine has one name: nothing was done on it as {name}."
+            f" Take one of them out: pulumi config rm --path 'watchpost:hosts.{name}'"
+        )
+    return ""
 
 
 async def _waited_for(value: pulumi.Input[object]) -> str:

@@ -100,11 +100,15 @@ look_at_the_release() {
 
 [ -x "$(command -v apt-get)" ] || fail "$(hostname) is $PRETTY_NAME and has no apt-get: Watchpost needs $needed"
 [ -d /run/systemd/system ] || fail "$(hostname) does not run systemd, which the Agent's and the app's services need"
-said=$(as_root true 2>&1) || {
-  # In sudo's own words, since there are many reasons; and advice for the one that it fits.
-  advice=
-  [[ $said != *"password is required"* && $said != *"not in the sudoers"* ]] ||
-    advice="; allow it there with: echo '$(id -un) ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/watchpost"
+# As steps call it: by a program that runs another one.
+said=$(as_root env true 2>&1) || {
+  # In sudo's own words, since there are many reasons; and advice for those that it fits.
+  rule='' advice=''
+  case $said in
+  *'password is required'* | *'not in the sudoers'* | *'not allowed to'*) rule="$(id -un) ALL=(ALL) NOPASSWD:ALL" ;;
+  *"env: "*) rule="Defaults:$(id -un) !noexec" ;;
+  esac
+  [ -z "$rule" ] || advice="; allow it there with: echo '$rule' > /etc/sudoers.d/watchpost"
   [ -x "$(command -v sudo)" ] || advice="; install it there, or log in as root"
   fail "$(id -un) may not use sudo without a password on $(hostname): ${said##*$'\n'}$advice"
 }
@@ -131,10 +135,11 @@ if [ "$1" = apply ]; then
   as_root bash -c "$make_claim" claim "$claimant" "$claim" || true
 fi
 found=$(cat "$claim" 2>/dev/null || true)
+was=''
+# Another name's in this stack: whether that has another machine by now is for the program to see, and packages.sh, the
+# next step, is it that takes the machine over.
 if [ "$1" = apply ] && [ "$found" != "$claimant" ] && [ "${found%/*}" = "${claimant%/*}" ]; then
-  echo "$(hostname) was ${found##*/} in this stack and is ${claimant##*/} now"
-  # shellcheck disable=SC2016
-  as_root bash -c 'umask 022; echo "$0" >"$1.new" && sync "$1.new" && mv -T "$1.new" "$1" && sync /var/lib/watchpost' "$claimant" "$claim"
+  was=${found##*/}
   found=$claimant
 fi
 if [ -z "$found" ]; then
@@ -145,5 +150,9 @@ fi
 [ "$found" = "$claimant" ] ||
   fail "$(hostname) belongs to another stack of Watchpost ($found): destroy that one, or if it is lost, run there: sudo rm $claim"
 echo "$(hostname) is ready: $PRETTY_NAME"
-# Of this boot, since copies of one image often have the same machine-id.
-report "{\"machine\": \"$(cat /proc/sys/kernel/random/boot_id)\"}"
+# The same text after each reboot, and another one on each copy of an image: of what is made anew for one, mostly.
+machine=$({
+  cat /etc/machine-id /etc/ssh/ssh_host_*_key.pub
+  for card in /sys/class/net/*/device; do cat "${card%/device}/address"; done
+} 2>/dev/null | sha256sum)
+report "{\"machine\": \"${machine%% *}\"${was:+, \"was\": \"$was\"}}"

@@ -6,8 +6,15 @@
 # rest is a secret; then the step's own.
 set -eu
 umask 022
-# What programs say is read, so they have to say it in English.
+# What programs say is read, so they have to say it in English; LANGUAGE would count before LC_ALL here.
 export LC_ALL=C.UTF-8
+unset LANGUAGE CDPATH POSIXLY_CORRECT
+# sudo's secure_path may lack what dpkg needs.
+for folder in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+  [[ :$PATH: == *:$folder:* ]] || PATH=$PATH:$folder
+done
+export PATH
+unset folder
 # Runs the step and shows what it says, with `[secret]` in the place of each secret. Secrets are what comes by standard
 # input, but for keys of YAML, paths that are there, and what stands in the command itself; and what the Agent's files
 # keep from others. Eight characters in a row give one away, in any quotes, escapes, hexadecimal or base64. Where nobody
@@ -202,6 +209,11 @@ json_text() {
 
 if [ "$0" != files/host/ready.sh ]; then
   claimed=$(cat "$claim" 2>/dev/null || true)
+  if [ "$0 $1" = "files/host/packages.sh apply" ] && [ "$claimed" != "$claimant" ] && [ "${claimed%/*}" = "${claimant%/*}" ]; then
+    echo "$(hostname) was ${claimed##*/} in this stack and is ${claimant##*/} now"
+    echo "$claimant" >"$claim.new" && sync "$claim.new" && mv -T "$claim.new" "$claim" && sync "$(dirname "$claim")"
+    claimed=$claimant
+  fi
   if [ "$claimed" != "$claimant" ] && [ "$1" = remove ]; then
     echo "left as it is: $(hostname) belongs to ${claimed:-nobody}, not to $claimant"
     exit 0

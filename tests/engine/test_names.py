@@ -1,0 +1,102 @@
+"""Which machine is behind a host's name, and what becomes of that in the life of a stack: each in one ``up``."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox import paths
+from sandbox.machine import Machine
+from sandbox.stack import Stack, host_entry
+from tests.engine.stacks import Update, up
+
+NAMES = "abcde"
+"""All that a host is called here."""
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A stack that has two machines."""
+    folder = paths.local() / "tests" / "test_names"
+    try:
+        with Stack(folder=folder, hosts=("one", "two")).afresh() as stack:
+            yield stack
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def steps(stack: Stack, hosts: dict[str, Machine], *last: str, **settings: object) -> Update:
+    """Bring the first steps of these hosts up, ``last`` besides what stands for a host at all."""
+    stack.configure(part="hosts", loadRequests=0, hosts={name: host_entry(x) for name, x in hosts.items()}, **settings)
+    # Those that are taken out are targets as well.
+    named = [f"**::{name}{step}" for name in NAMES for step in ("", "-ready", *(f"-{step}" for step in last))]
+    return up(stack, *(word for target in ("**::mark", *named) for word in ("--target", target)))
+
+
+def owner(machine: Machine) -> str:
+    """The name under which the stack has claimed a machine."""
+    return machine.run("cat /var/lib/watchpost/owner", check=False).stdout.strip().rpartition("/")[2]
+
+
+def test_a_second_name_for_one_machine_is_told_and_nothing_of_the_first_is_touched(stack: Stack) -> None:
+    one, two = stack.machines["one"], stack.machines["two"]
+    made = steps(stack, {"a": one, "b": two})
+    assert made.code == 0, made.text
+    # Also when it has rebooted meanwhile, and under another address.
+    one.run("echo 1 >/proc/sys/kernel/sysrq; systemctl --no-block reboot", check=False)
+    one.start()
+    for hosts in ({"a": one, "b": two, "c": one}, {"a": one, "b": one}):
+        again = steps(stack, hosts)
+        assert again.code, again.text
+        assert "are one machine, and a machine has one name" in again.text
+        assert "Traceback" not in again.text
+        assert owner(one) == "a"
+    mended = steps(stack, {"a": one, "b": two})
+    assert mended.code == 0, mended.text
+    assert (owner(one), owner(two)) == ("a", "b")
+
+
+@pytest.mark.long
+def test_names_are_given_exchanged_and_moved_in_one_update_each(stack: Stack) -> None:
+    one, two = stack.machines["one"], stack.machines["two"]
+    for machine in (one, two):
+        machine.run("apt-get -q update >/dev/null")
+    for hosts in (
+        {"a": one, "b": two},
+        {"a": two, "b": one},  # exchanged
+        {"a": two, "c": one},  # renamed
+        {"d": two, "c": one},
+        {"d": one, "e": two},  # one moves to where another was, whose place a new one takes
+        {"d": one},
+        {"d": two},  # moved to another machine
+    ):
+        done = steps(stack, hosts, "packages")
+        assert done.code == 0, done.text
+        for name, machine in hosts.items():
+            assert owner(machine) == name
+            assert machine.run("dpkg-query -W -f '${db:Status-Status}' apache2-utils").stdout == "installed"
+
+
+@pytest.mark.long
+def test_a_host_whose_machine_is_gone_is_let_go_and_its_machine_is_another_stack_s(stack: Stack) -> None:
+    two = stack.machines["two"]
+    made = steps(stack, {"d": two}, "packages")
+    assert made.code == 0, made.text
+    two.run("systemctl --no-block poweroff", check=False)
+    for hosts, on_destroy in (({"d": two}, "leave"), ({"a": stack.machines["one"]}, "leave")):
+        left = steps(stack, hosts, "packages", onDestroy=on_destroy)
+        assert left.code == 0, left.text
+    two.start()
+    assert owner(two) == "d"
+    folder = paths.local() / "tests" / "test_names_other"
+    try:
+        with Stack(folder=folder, hosts=()).afresh() as other:
+            refused = steps(other, {"a": two})
+            assert refused.code
+            assert "two belongs to another stack of Watchpost" in refused.text
+            two.run("rm /var/lib/watchpost/owner")
+            taken = steps(other, {"a": two})
+            assert taken.code == 0, taken.text
+            assert owner(two) == "a"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
