@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from sandbox import paths
+from sandbox.datadog.permissions import PERMISSIONS
 
 TRACKED = subprocess.run(["git", "ls-files"], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout.split()
 DOCUMENTS = [name for name in TRACKED if name.endswith(".md") or name.startswith((".github/", "deploy/"))]
@@ -68,3 +69,23 @@ def test_a_key_on_a_command_line_is_found(text: str) -> None:
 )
 def test_what_asks_or_reads_a_file_is_not(text: str) -> None:
     assert keys_on_command_lines(text) == []
+
+
+NOT_THE_PROGRAM_S = ("/api/v1/dashboard/public", "/api/v1/events", "/api/v1/hosts", "/api/v1/graph/snapshot")
+
+
+def test_the_manual_names_the_permission_that_each_path_needs() -> None:
+    manual = (paths.ROOT / "docs" / "operating.md").read_text()
+    rows = re.findall(r"^\| `(GET|POST|\*) (/api/[^`]*)` \| `(\w+)`", manual, re.MULTILINE)
+    for (method, path), needed in PERMISSIONS.items():
+        if path.startswith(NOT_THE_PROGRAM_S):
+            continue
+        # As the manual has it: what is below a path is as the path, and a row of one method goes before one of all.
+        named = path.replace("/{id}/validate", "/validate").replace("{id}", "*").replace("{token}", "*")
+        told = [
+            permission
+            for asked in (method, "*")
+            for row, known, permission in rows
+            if row == asked and named in (known, f"{known}/*")
+        ]
+        assert told[:1] == (list(needed) or ["none"]), (method, path)
