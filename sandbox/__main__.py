@@ -15,10 +15,11 @@ from typing import Any
 import click
 import yaml
 
-from sandbox import engine, paths, runs
+from sandbox import paths, runs
 from sandbox.machine import host as this_host
 from sandbox.machine import tree
 from sandbox.progress import SandboxError, say
+from sandbox.pulumi import engine
 from sandbox.stack import Stack
 
 

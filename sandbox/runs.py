@@ -153,7 +153,7 @@ def _name(process: int) -> str:
             return f"the machine in {Path(f'/proc/{process}/cwd').readlink()}"
         if "sandbox.datadog" in words:
             return f"the stand-in Datadog in {words[words.index('--folder') + 1]}"
-        if "sandbox.plugins.pool" in words:
+        if "sandbox.pulumi.plugins.pool" in words:
             return f"the pool of stand-in plugins for {words[-1]}"
         if any(words) and "sandbox.runs" not in words:
             return f"process {process}: {' '.join(words)[:100]}"

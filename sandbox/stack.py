@@ -15,10 +15,11 @@ from typing import Any
 import yaml
 
 from components import templates
-from sandbox import engine, paths, plugins, signals
+from sandbox import paths, signals
 from sandbox.datadog import Account
 from sandbox.machine import Machine
 from sandbox.progress import SandboxError
+from sandbox.pulumi import engine, plugins
 
 INSIDE = "10.0.2.2"
 """Where a machine finds the loopback of its host."""

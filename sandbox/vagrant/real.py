@@ -17,9 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import engine, paths, progress
+from sandbox import paths, progress
 from sandbox.machine import host, tree
 from sandbox.progress import SandboxError
+from sandbox.pulumi import engine
 
 PACKAGES = (
     "ca-certificates",

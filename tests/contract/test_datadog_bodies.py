@@ -14,11 +14,11 @@ from datadog_api_client.v2.model.downtime_create_request import DowntimeCreateRe
 from datadog_api_client.v2.model.secure_embed_create_request import SecureEmbedCreateRequest
 
 from sandbox.datadog import Account, schema
-from sandbox.plugins.datadog.client import Client
-from sandbox.plugins.datadog.dashboard import DashboardJson
-from sandbox.plugins.datadog.downtime import DowntimeSchedule
-from sandbox.plugins.datadog.embed import SecureEmbedDashboard
-from sandbox.plugins.datadog.monitor import Monitor as MonitorKind
+from sandbox.pulumi.plugins.datadog.client import Client
+from sandbox.pulumi.plugins.datadog.dashboard import DashboardJson
+from sandbox.pulumi.plugins.datadog.downtime import DowntimeSchedule
+from sandbox.pulumi.plugins.datadog.embed import SecureEmbedDashboard
+from sandbox.pulumi.plugins.datadog.monitor import Monitor as MonitorKind
 
 from . import program
 

@@ -27,7 +27,8 @@ BEGINS = """
 import subprocess, sys, time
 from pathlib import Path
 
-from sandbox import paths, plugins, runs, signals
+from sandbox import paths, runs, signals
+from sandbox.pulumi import plugins
 from sandbox.datadog import Account
 
 def begin():

@@ -14,7 +14,8 @@ import pytest
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2_grpc
 
-from sandbox import paths, plugins
+from sandbox import paths
+from sandbox.pulumi import plugins
 from tests.contract.processes import listens, wait_until
 
 TALKATIVE = ("--logtostderr", "-v=9", "--logflow")

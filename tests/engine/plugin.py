@@ -161,7 +161,7 @@ def plugin(name: str, environment: Mapping[str, str] | None = None) -> Iterator[
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     program = shutil.which(f"pulumi-resource-{name}")
-    command = [program] if program else [sys.executable, "-m", "sandbox.plugins", name]
+    command = [program] if program else [sys.executable, "-m", "sandbox.pulumi.plugins", name]
     with subprocess.Popen(
         [*command, f"127.0.0.1:{port}"],
         stdout=subprocess.PIPE,

@@ -14,8 +14,8 @@ import pytest
 
 from components.remote import REPORT
 from sandbox.machine import Machine, tree
-from sandbox.plugins import random
 from sandbox.progress import SandboxError
+from sandbox.pulumi.plugins import random
 from tests.contract import program
 from tests.engine.leaks import Search
 from tests.engine.steps import OWNER, claimed

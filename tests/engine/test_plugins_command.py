@@ -19,9 +19,9 @@ from pulumi.provider.experimental.provider import (
     UpdateRequest,
 )
 
-from sandbox.plugins.command import ssh
-from sandbox.plugins.command.provider import CommandProvider
-from sandbox.plugins.serve import ASSET, Engine, PluginError, boxed, has_unknown, plain_map
+from sandbox.pulumi.plugins.command import ssh
+from sandbox.pulumi.plugins.command.provider import CommandProvider
+from sandbox.pulumi.plugins.serve import ASSET, Engine, PluginError, boxed, has_unknown, plain_map
 
 REMOTE = "command:remote:Command"
 URN = "urn:pulumi:dev::watchpost::{}::step"

@@ -20,7 +20,7 @@ from sandbox.datadog import API_KEY, APP_KEY, Account
 from sandbox.datadog.permissions import PERMISSIONS
 from sandbox.datadog.server import API_KEY_ONLY, application
 from sandbox.datadog.store import opened
-from sandbox.plugins.datadog.client import Client, StatusError, UnreadableError, UrlError
+from sandbox.pulumi.plugins.datadog.client import Client, StatusError, UnreadableError, UrlError
 
 Call = Callable[..., tuple[int, Any]]
 Json = dict[str, Any]

@@ -38,7 +38,7 @@ ALL_MESSAGES = {**WITHOUT_KEYS, DEBUG: "true"}
 RPC_TRACE = ("Marshaling property for RPC[", "Unmarshaling property for RPC[")
 """How the engine's lines begin in which it shows what it sends and receives, from ``-v=9`` on."""
 
-PULUMIS_OWN = r"pulumi-language-python-exec|pulumi-resource-datadog|(sandbox\.plugins|launch\.py \S+) datadog"
+PULUMIS_OWN = r"pulumi-language-python-exec|pulumi-resource-datadog|(sandbox\.pulumi\.plugins|launch\.py \S+) datadog"
 """The processes to which Pulumi hands decrypted configuration: the program, and the plugin that it is meant for."""
 
 MANUAL = paths.ROOT / "docs" / "operating.md"

@@ -1,9 +1,12 @@
-"""A stand-in plugin by itself, ``python -m sandbox.plugins NAME ENGINE``: what the engine starts where no pool is."""
+"""A stand-in plugin by itself: what the engine starts where no pool is.
+
+``python -m sandbox.pulumi.plugins NAME ENGINE``
+"""
 
 import os
 import sys
 
-from sandbox.plugins import serve
+from sandbox.pulumi.plugins import serve
 
 
 def main() -> None:

@@ -116,7 +116,7 @@ def start_pool(home: Path) -> None:
     log = home / "stand-ins.log"
     with log.open("w") as output:
         subprocess.run(
-            ["setsid", "--fork", sys.executable, "-m", "sandbox.plugins.pool", pool, str(home)],
+            ["setsid", "--fork", sys.executable, "-m", "sandbox.pulumi.plugins.pool", pool, str(home)],
             cwd=paths.ROOT,
             env={key: os.environ[key] for key in kept if key in os.environ},
             stdin=subprocess.DEVNULL,

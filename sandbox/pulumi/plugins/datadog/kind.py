@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.plugins.datadog.client import Client, DatadogError, UrlError
+from sandbox.pulumi.plugins.datadog.client import Client, DatadogError, UrlError
 
 Properties = dict[str, Any]
 """A resource's inputs or outputs in Pulumi's names, as plain Python; what is not known yet is `UNKNOWN`."""

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.plugins.datadog.client import Client, DatadogError, UnreadableError
-from sandbox.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, Shape, ToldError
+from sandbox.pulumi.plugins.datadog.client import Client, DatadogError, UnreadableError
+from sandbox.pulumi.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, Shape, ToldError
 
 COMPUTED = ("id", "author_handle", "author_name", "created_at", "modified_at", "url")
 """What Datadog adds to a dashboard; a difference there is none."""

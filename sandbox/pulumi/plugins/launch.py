@@ -1,7 +1,7 @@
 """What the engine starts as a stand-in plugin: ``python launch.py POOL NAME ENGINE``.
 
 The real plugins are compiled programs, which are up in no time; a Python one takes a quarter of a second to import
-Pulumi. So this asks the stack's pool (:mod:`sandbox.plugins.pool`) for a copy of a process that has imported it, says
+Pulumi. So this asks the stack's pool (``pool.py``) for a copy of a process that has imported it, says
 the copy's port, and lives as long as the copy does. Without a pool it becomes the plugin itself.
 """
 
@@ -32,7 +32,7 @@ def main(pool: str, words: list[str]) -> None:
     except OSError:
         pass
     if not port:
-        os.execv(sys.executable, [sys.executable, "-m", "sandbox.plugins", *words])  # noqa: S606
+        os.execv(sys.executable, [sys.executable, "-m", "sandbox.pulumi.plugins", *words])  # noqa: S606
     os.write(1, port)
     select.select([connection.fileno(), os.pidfd_open(engine)], [], [])
 

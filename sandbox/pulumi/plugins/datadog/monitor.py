@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.plugins.datadog.client import Client, DatadogError
-from sandbox.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, Shape, ToldError, snake
-from sandbox.plugins.serve import has_unknown
+from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
+from sandbox.pulumi.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, Shape, ToldError, snake
+from sandbox.pulumi.plugins.serve import has_unknown
 
 THRESHOLDS = {
     "ok": "ok",

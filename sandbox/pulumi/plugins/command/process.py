@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sandbox.plugins.serve import PluginError
+from sandbox.pulumi.plugins.serve import PluginError
 
 STDOUT_VARIABLE = "PULUMI_COMMAND_STDOUT"
 STDERR_VARIABLE = "PULUMI_COMMAND_STDERR"

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.plugins.datadog.client import Client, DatadogError
-from sandbox.plugins.datadog.kind import Kind, MissingError, Properties, Shape, ToldError
+from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
+from sandbox.pulumi.plugins.datadog.kind import Kind, MissingError, Properties, Shape, ToldError
 
 PATH = "/api/v2/downtime"
 DOING = "error retrieving DowntimeSchedule"

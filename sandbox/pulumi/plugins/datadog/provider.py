@@ -25,13 +25,13 @@ from pulumi.provider.experimental.provider import (
     UpdateResponse,
 )
 
-from sandbox.plugins.datadog.client import Client, DatadogError
-from sandbox.plugins.datadog.dashboard import DashboardJson
-from sandbox.plugins.datadog.downtime import DowntimeSchedule
-from sandbox.plugins.datadog.embed import SecureEmbedDashboard
-from sandbox.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, ToldError, misfits
-from sandbox.plugins.datadog.monitor import Monitor
-from sandbox.plugins.serve import (
+from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
+from sandbox.pulumi.plugins.datadog.dashboard import DashboardJson
+from sandbox.pulumi.plugins.datadog.downtime import DowntimeSchedule
+from sandbox.pulumi.plugins.datadog.embed import SecureEmbedDashboard
+from sandbox.pulumi.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, ToldError, misfits
+from sandbox.pulumi.plugins.datadog.monitor import Monitor
+from sandbox.pulumi.plugins.serve import (
     Engine,
     HalfDoneError,
     PluginError,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import urllib3
 from datadog_api_client.rest import ClientRetry
 
-from sandbox.plugins.serve import PluginError
+from sandbox.pulumi.plugins.serve import PluginError
 
 RETRIED = frozenset({429, *range(500, 600)})
 """The statuses that are tried again, whatever the method."""

@@ -1,4 +1,4 @@
-module watchpost/sandbox/engine
+module watchpost/sandbox/pulumi/engine
 
 go 1.25.11
 

@@ -1,6 +1,8 @@
-"""Keeps the stand-in plugins of a stack at hand: ``python -m sandbox.plugins.pool NAME FOLDER``, until FOLDER is gone.
+"""Keeps the stand-in plugins of a stack at hand, as long as FOLDER is there.
 
-For each :mod:`launch <sandbox.plugins.launch>` that the engine starts, it makes a copy of itself (`fork`) from before
+``python -m sandbox.pulumi.plugins.pool NAME FOLDER``
+
+For each ``launch.py`` that the engine starts, it makes a copy of itself (`fork`) from before
 anything is served, which needs no imports any more. The copy takes over environment and folder of that process, and
 ends with it. When a module that it has imported changes on disk, the pool ends: what the engine starts is today's code.
 """
@@ -15,7 +17,7 @@ import threading
 from pathlib import Path
 
 from sandbox import paths
-from sandbox.plugins import peer, serve
+from sandbox.pulumi.plugins import peer, serve
 
 LOOK = 2.0
 """Seconds between two looks at the folder."""

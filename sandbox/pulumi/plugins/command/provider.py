@@ -24,8 +24,8 @@ from pulumi.provider.experimental.provider import (
     UpdateResponse,
 )
 
-from sandbox.plugins.command.process import LOGGED, Output, previous_output
-from sandbox.plugins.serve import (
+from sandbox.pulumi.plugins.command.process import LOGGED, Output, previous_output
+from sandbox.pulumi.plugins.serve import (
     ASSET,
     Engine,
     PluginError,
@@ -171,7 +171,9 @@ class CommandProvider(Provider):
 
         if kind == "command:local:Command":
             return await _run_here(state, command, Output(state.get("logging"), say))
-        from sandbox.plugins.command import ssh  # here, since asyncssh takes long to import and a preview needs none
+        from sandbox.pulumi.plugins.command import (
+            ssh,  # here, since asyncssh takes long to import and a preview needs none
+        )
 
         return await ssh.run(state, command, say=say, warn=warn)
 
@@ -179,7 +181,7 @@ class CommandProvider(Provider):
         async def say(text: str) -> None:
             await self._engine.log(urn, text, ephemeral=True)
 
-        from sandbox.plugins.command import ssh
+        from sandbox.pulumi.plugins.command import ssh
 
         source = given["source"]
         await ssh.copy(given["connection"], source.get("path"), source.get("text"), given["remotePath"], say=say)

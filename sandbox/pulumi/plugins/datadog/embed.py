@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.plugins.datadog.client import Client, DatadogError, StatusError, UnreadableError
-from sandbox.plugins.datadog.kind import Kind, MissingError, Properties, Shape, ToldError, snake
+from sandbox.pulumi.plugins.datadog.client import Client, DatadogError, StatusError, UnreadableError
+from sandbox.pulumi.plugins.datadog.kind import Kind, MissingError, Properties, Shape, ToldError, snake
 
 LEFT_OUT: Properties = {
     "globalTimeLiveSpan": "1h",

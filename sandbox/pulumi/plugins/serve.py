@@ -1,7 +1,7 @@
 """What the stand-in plugins share: the gRPC server, the engine's log, and property values as plain Python.
 
 A stand-in is a ``pulumi.provider.experimental.provider.Provider``, made of an :class:`Engine` and named in
-:data:`PROVIDERS`; ``python -m sandbox.plugins NAME ENGINE`` serves it.
+:data:`PROVIDERS`; ``python -m sandbox.pulumi.plugins NAME ENGINE`` serves it.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2, prov
 from pulumi.runtime.rpc import UNKNOWN
 
 PROVIDERS = {
-    "command": "sandbox.plugins.command.provider.CommandProvider",
-    "random": "sandbox.plugins.random.RandomProvider",
-    "datadog": "sandbox.plugins.datadog.provider.Datadog",
+    "command": "sandbox.pulumi.plugins.command.provider.CommandProvider",
+    "random": "sandbox.pulumi.plugins.random.RandomProvider",
+    "datadog": "sandbox.pulumi.plugins.datadog.provider.Datadog",
 }
 """The stand-ins by the plugin's name."""
 

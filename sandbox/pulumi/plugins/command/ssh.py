@@ -20,8 +20,8 @@ from typing import Any
 
 import asyncssh
 
-from sandbox.plugins.command.process import STDERR_VARIABLE, STDOUT_VARIABLE, Output, Say, previous_output
-from sandbox.plugins.serve import PluginError
+from sandbox.pulumi.plugins.command.process import STDERR_VARIABLE, STDOUT_VARIABLE, Output, Say, previous_output
+from sandbox.pulumi.plugins.serve import PluginError
 
 FIRST_DELAY, GROWTH, LONGEST_DELAY = 0.1, 1.5, 5.0
 """Seconds between dials: ten of them last 11 s, a hundred 8 minutes."""

@@ -22,7 +22,7 @@ from pulumi.provider.experimental.provider import (
     Provider,
 )
 
-from sandbox.plugins.serve import (
+from sandbox.pulumi.plugins.serve import (
     Engine,
     PluginError,
     boxed,
