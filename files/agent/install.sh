@@ -132,6 +132,14 @@ settle_user() {
   fi
 }
 
+# Ends what runs as the user of an Agent of ours: it would be in the way of a purge, and of taking the user away.
+end_processes() {
+  local user
+  user=$(id -u dd-agent 2>/dev/null) && facts | grep -qx "made-user $user" || return 0
+  systemctl stop 'datadog-agent*' 2>/dev/null || true
+  ! [ -x "$(command -v pkill)" ] || pkill -KILL -u "$user" || true
+}
+
 remove_group() {
   ! getent group dd-agent >/dev/null || heard groupdel dd-agent ||
     give_up "the group dd-agent can't be removed on $(hostname): $said"
@@ -281,6 +289,7 @@ take_away() {
     printf '#!/bin/sh\n' | tee "$scratch/bin/deluser" >"$scratch/bin/delgroup"
     chmod 0755 "$scratch/bin"/*
     echo "DPkg::Path \"$scratch/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\";" >>"$APT_CONFIG"
+    end_processes
   fi
   remove_ours no-marks "${places[@]}"
   if [ "$(package_state datadog-agent)" = installed ]; then

@@ -6,6 +6,7 @@
 # A line counts if it is whole, which the full stop at its end shows. The last one about a package holds:
 #   installing NAME purge|remove .   apt is about to; `remove` where its configuration was there before
 #   installed NAME purge|remove .    it is there, and this step brought it
+#   removing NAME purge|remove .     apt is about to take it away, and may forget marks while it does
 #   gone NAME .                      it isn't there any more, or was never made
 #   replacing NAME VERSION .         of another's package: the version that it had before this step
 set -eu
@@ -41,7 +42,7 @@ note_is_broken() {
 
 # What this step brought or was about to bring: "installed NAME purge", a line each.
 ours() {
-  facts | awk '$1 ~ /^(installing|installed|gone)$/ { last[$2] = $0 }
+  facts | awk '$1 ~ /^(installing|installed|removing|gone)$/ { last[$2] = $0 }
     END { for (name in last) if (last[name] !~ /^gone/) print last[name] }' | LC_ALL=C sort
 }
 
@@ -126,7 +127,7 @@ settle() {
   local state name how brought=() gone=()
   while read -r state name how; do
     case $(package_state "$name"),$state in
-    installed,installing) brought+=("$name $how") ;;
+    installed,installing | installed,removing) brought+=("$name $how") ;;
     ,* | not-installed,* | config-files,installing) gone+=("$name") ;;
     esac
   done < <(ours)
@@ -218,6 +219,10 @@ remove_ours() {
       fi
     done < <(ours)
   fi
+  {
+    [ ${#remove[@]} = 0 ] || printf 'removing %s remove\n' "${remove[@]}"
+    [ ${#purge[@]} = 0 ] || printf 'removing %s purge\n' "${purge[@]}"
+  } | add_facts
   [ ${#remove[@]} = 0 ] || heard apt-get -q -y --allow-change-held-packages remove "${remove[@]}" ||
     give_up "apt on $(hostname) can't remove ${remove[*]}" "$@"
   [ ${#purge[@]} = 0 ] || heard apt-get -q -y --allow-change-held-packages purge "${purge[@]}" ||

@@ -107,6 +107,8 @@ apply)
     install -d -m 0700 /var/lib/watchpost/files
     said=$(folder keep "$path" "$kept" 2>&1) ||
       give_up "$path can't be kept as it was before: $said" /var/lib/watchpost "$(dirname "$path")"
+  elif [ ! -e "$kept/was" ]; then
+    folder adopt "$path" "$kept"
   fi
   said=$(write 2>&1) || give_up "$path can't be written: $said" "$(dirname "$path")"
   [ -z "$said" ] || echo "$said"
@@ -114,9 +116,13 @@ apply)
 remove)
   rm -rf "$kept.new" "$kept.gone"
   if [ -d "$kept" ]; then
-    said=$(folder back "$path" "$kept" 2>&1) || give_up "$said"
+    said=$(folder back "$path" "$kept" 2>&1) && status=0 || status=$?
+    [ "$status" = 0 ] || [ "$status" = 3 ] || give_up "$said"
     [ -z "$said" ] || echo "$said"
-    drop_folder "$kept"
+    # What couldn't be brought back stays where it is.
+    if [ "$status" = 0 ] || { [ ! -e "$kept/original" ] && [ ! -L "$kept/original" ]; }; then
+      drop_folder "$kept"
+    fi
   else
     folder tidy "$path"
     [ ! -e "$undo_folder/file${path//\//_}" ] || { [ ! -e "$path" ] && [ ! -L "$path" ]; } ||

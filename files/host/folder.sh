@@ -205,7 +205,7 @@ def placed(path, fill, make=False):
             os.rename(new, name, src_dir_fd=inner, dst_dir_fd=at)
         except OSError as error:
             raise Refused(f"{path} can't be written: {error.strerror}") from None
-        os.fsync(at)
+    os.fsync(at)
     again, _ = walk(path)
     if not os.path.samestat(os.fstat(at), os.fstat(again)):
         raise Refused(f"the folder of {path} was moved away while it was written, by {called(whose or 0)}")
@@ -301,6 +301,26 @@ def keep(path, kept):
     flushed(os.path.dirname(kept))
 
 
+def adopt(path, kept):
+    """Notes what an older version of this program has kept: a file, or nothing where it made the folder itself."""
+    original, note = f"{kept}/original", None
+    try:
+        _, whose = walk(path)
+        if os.path.islink(original):
+            note = {"kind": "link", "target": os.readlink(original)}
+        elif os.path.isfile(original) and os.path.getsize(original):
+            found = os.stat(original)
+            readable = whose in (None, found.st_uid) or bool(found.st_mode & 0o004)
+            note = {"kind": "file", "sha256": digest(original), "readable": readable}
+        elif not os.path.lexists(original):
+            with open(os.path.dirname(kept) + ".made", encoding="utf-8") as made:
+                note = {"kind": "absent"} if os.path.dirname(path) in made.read().splitlines() else None
+    except (OSError, Refused):
+        pass
+    if note:
+        durable(f"{kept}/was", json.dumps(note).encode())
+
+
 def like(file, found, other, content, whose):
     """Fills an opened file with what another one holds, with its owner, mode, attributes and times."""
     with open(other, "wb", closefd=False) as out:
@@ -380,6 +400,7 @@ def back(path, kept):
         why = f"what was there before is damaged ({original})"
     if why:
         print(f"keeping {path}: {why}")
+        sys.exit(3)
     elif note["kind"] == "absent":
         drop(path)
     else:

@@ -201,12 +201,14 @@ remove)
         [ -z "$name" ] || ! is_installed "$name" || ours | grep -q " $name " || echo "keeping $name, of which it isn't known who installed it"
       done
     fi
-    rm -f "$unmarked"
+    rm -f "$unmarked" "$unmarked.new"
     own_apt no-sources
     repair_packages "${places[@]}"
     # Nobody has marked these since, but apt itself has.
     settle unmark
-    made=$(made_by_ours)
+    # Once the packages are gone, nothing else tells.
+    made=$({ made_by_ours && facts | sed -n 's/^made //p'; } | sort -u)
+    [ -z "$made" ] || echo "made ${made//$'\n'/$'\n'made }" | add_facts
     remove_ours marks "${places[@]}"
     [ -z "$made" ] || remove_made <<<"$made"
     # What an apt that was killed since the machine was claimed has left, where none is at work.

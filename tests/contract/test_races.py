@@ -29,7 +29,7 @@ from .test_host_file import NOBODY, Host, may_mount
 
 pytestmark = pytest.mark.skipif(not may_mount(), reason="needs root and mount namespaces (unshare --mount)")
 
-SECONDS = float(os.environ.get("WATCHPOST_RACES") or 4)
+SECONDS = float(os.environ.get("WATCHPOST_RACES") or 3)
 SEED = int(os.environ.get("WATCHPOST_SEED") or 17)
 SWITCHES = [Path("/proc/sys/fs") / f"protected_{what}" for what in ("symlinks", "hardlinks", "fifos", "regular")]
 SECRET, KEY = "fake-secret-of-root", "fake-key-of-the-account"
@@ -127,7 +127,7 @@ def switched(value: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def under_attack(host: Host, seed: int, counts: list[int]) -> Iterator[None]:
+def under_attack(host: Host, seed: int, counts: list[int]) -> Iterator["subprocess.Popen[str]"]:
     """The Agent's user at work against root; ``counts`` gets how often it has tried."""
     canaries = host.files.parents[1] / "root"
     words = [*AS_NOBODY, *PYTHON, "-I", "-", str(seed), str(host.files), str(canaries), *NAMES]
@@ -137,9 +137,10 @@ def under_attack(host: Host, seed: int, counts: list[int]) -> Iterator[None]:
         attacker.stdin.write(ATTACKER.read_text())
         attacker.stdin.close()
         try:
-            yield
+            yield attacker
         finally:
             attacker.send_signal(signal.SIGTERM)
+            attacker.send_signal(signal.SIGCONT)
             said = attacker.stdout.read()
     counts.append(int(said or 0))
 
@@ -150,14 +151,16 @@ def test_nobody_wins_a_race_against_root(host: Host, protected: str, capsys: pyt
     before, won, steps, well = look(place / "root"), 0, 0, 0
     counts: list[int] = []
     dice = random.Random(SEED)  # noqa: S311 - a game
-    with switched(protected), under_attack(host, SEED, counts):
+    with switched(protected), under_attack(host, SEED, counts) as attacker:
         ends = time.monotonic() + SECONDS
         while time.monotonic() < ends or steps < 5:
             name, verb = dice.choice(NAMES), dice.choice(["apply", "apply", "apply", "check", "remove"])
             well += step(host, verb, name, f"api_key: {KEY}\nround: {steps}\n").returncode == 0
             steps += 1
+            attacker.send_signal(signal.SIGSTOP)  # or it would fool this test
             won += look(place / "root") != before
             won += len(leaks(place))
+            attacker.send_signal(signal.SIGCONT)
     # Once it is quiet, everything goes.
     for path in host.files.iterdir():
         if path.is_dir() and not path.is_symlink():
@@ -366,6 +369,24 @@ def test_what_a_damaged_note_tells_of_is_left_and_named(host: Host, existed: boo
     assert f"keeping {path}: what was there before " in done.stdout
     assert said in done.stdout
     assert path.read_text() == "ours\n"
+    # What was there before is never thrown away.
+    assert (kept / "original").exists() == (existed and damage not in ("original", "all"))
+    assert existed or list(host.kept.iterdir()) == []
+
+
+def test_what_an_older_version_has_kept_comes_back(host: Host) -> None:
+    """It kept no note of what was there."""
+    for name in NAMES[:2]:
+        (host.files / name).write_text("a: 1\n")
+        assert step(host, "apply", name, "b: 2\n").returncode == 0
+    for note in host.kept.rglob("was"):
+        note.unlink()
+    for name in NAMES[:2]:
+        assert step(host, "apply", name, "b: 3\n").returncode == 0
+    assert (host.files / NAMES[0]).read_text() == "a: 1\nb: 3\n"
+    for name in NAMES[:2]:
+        assert step(host, "remove", name).returncode == 0
+        assert (host.files / name).read_text() == "a: 1\n"
     assert list(host.kept.iterdir()) == []
 
 
