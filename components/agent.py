@@ -74,6 +74,7 @@ class DatadogAgent(pulumi.ComponentResource):
         self.installed = args.host.shell.run(
             f"{name}-install",
             "agent/install.sh",
+            holds_secrets=True,
             parent=self,
             variables={
                 "url": args.install_script_url,
@@ -136,6 +137,7 @@ class AgentService(pulumi.ComponentResource):
         self.restarted = host.shell.run(
             f"{name}-restart",
             "agent/service.sh",
+            holds_secrets=True,
             parent=self,
             variables={"checks": " ".join([*CORE_CHECKS, *args.checks]), "version": args.agent.version},
             stdin=fingerprints(files),

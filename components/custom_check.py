@@ -74,6 +74,7 @@ class CustomCheck(pulumi.ComponentResource):
         proof = agent.host.shell.run(
             f"{name}-proof",
             "agent/prove_check.sh",
+            holds_secrets=True,
             parent=self,
             variables={"check": check, "metric": metric.name, "twice": "no"},
             stdin=fingerprints(self.files),

@@ -75,6 +75,7 @@ class MySql(pulumi.ComponentResource):
         proof = host.shell.run(
             f"{name}-proof",
             "agent/prove_check.sh",
+            holds_secrets=True,
             parent=self,
             variables={"check": "mysql", "metric": USER_TIME, "twice": "yes"},
             stdin=fingerprints([self.config]),

@@ -3,7 +3,7 @@
 A script is one idempotent step. It is called with ``apply`` when its resource is created or updated, with ``remove``
 when it is deleted, and by :mod:`components.drift` with ``check``, which changes nothing and fails where the host is not
 as the step left it. Its plain arguments are variables, its secrets stand on standard input, and nothing that the step
-or a program of it prints shows them: ``host/step.sh`` sees to that. It reaches the host as the text of the command, so
+or a program of it prints shows them: ``host/mask.py`` sees to that. It reaches the host as the text of the command, so
 that a preview shows every change of it, and every change runs it again. Any login shell may stand in between, and may
 print what it likes: a step's result is what its own report says.
 
@@ -32,6 +32,9 @@ INCLUDE = re.compile(r"^\. files/(\S+)\n", re.MULTILINE)
 
 BEGIN, END = "host/step.sh", 'finish "$1"'
 """What stands before and behind each script."""
+
+MASKED = "host/masked.sh"
+"""What stands before all else in a step that has to do with secrets, so that nothing which it prints shows them."""
 
 REPORT = re.compile(r"^=watchpost= (.*)$", re.MULTILINE)
 """The line that a step prints when it is through, whatever its login says around it: its result as JSON."""
@@ -86,21 +89,27 @@ class Shell:
         undo: bool = True,
         then: Sequence[pulumi.ResourceHook] = (),
         reports: Sequence[str] | None = None,
+        holds_secrets: bool = False,
     ) -> Step:
         """A step on the machine: ``script`` is its path under ``files/``; ``then`` is called each time it has run.
 
         One that leaves nothing behind has nothing to ``undo``: its script isn't kept for that, and not called. What it
-        ``reports`` is an object with these keys, or with none of them a text.
+        ``reports`` is an object with these keys, or with none of them a text. It ``holds_secrets`` where its programs
+        have some that aren't in ``stdin``.
         """
         variables = {**(variables or {}), **({"again": self.repairs[name]} if name in self.repairs else {})}
         sudo = self.sudo and as_root
+
+        async def line(verb: str) -> str:
+            masked = holds_secrets or await pulumi.Output.from_input(stdin).is_secret()
+            return command_line(script, verb, variables, sudo=sudo, masked=masked)
 
         def command(name: str, *, undo: bool) -> remote.Command:
             return remote.Command(
                 name,
                 connection=self.connection,
-                create=command_line(script, "apply", variables, sudo=sudo),
-                delete=command_line(script, "remove", variables, sudo=sudo) if undo else None,
+                create=line("apply"),
+                delete=line("remove") if undo else None,
                 stdin=pulumi.Output.concat(self.owner, _shown(stdin), "\n", stdin or ""),
                 add_previous_output_in_env=False,
                 opts=pulumi.ResourceOptions(
@@ -223,11 +232,17 @@ def was_cut_off(arguments: pulumi.ErrorHookArgs) -> bool:
     return again
 
 
-def command_line(script: str, verb: str, variables: Mapping[str, str | int], *, sudo: bool) -> str:
-    """The shell command that runs ``script``, free of secrets; standard input stays the script's own."""
+def command_line(
+    script: str, verb: str, variables: Mapping[str, str | int], *, sudo: bool, masked: bool = False
+) -> str:
+    """The shell command that runs ``script``, free of secrets; standard input stays the script's own.
+
+    ``masked``, it shows nothing of standard input.
+    """
     assignments = [f"{name}={_word(str(value))}" for name, value in variables.items()]
     words = [*(["sudo", "-n"] if sudo else []), *(["env", *assignments] if assignments else []), "bash", "-c"]
-    text = "\n".join(templates.text(part).rstrip("\n") for part in (BEGIN, script))
+    parts = [*([MASKED] if masked else []), BEGIN, script]
+    text = "\n".join(templates.text(part).rstrip("\n") for part in parts)
     text = INCLUDE.sub(lambda line: templates.text(line[1]), f"{text}\n{END}")
     return f"{CSH}{' '.join(words)} {_word(text)} files/{script} {verb}"
 

@@ -28,8 +28,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``files/`` with the real beginning of every step, and a script of the test's own; the claim is beside them."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "host").mkdir()
-    begin = templates.text("host/step.sh").replace("/var/lib/watchpost/owner", str(folder / "owner"))
-    (folder / "host" / "step.sh").write_text(begin)
+    for name in ("masked.sh", "mask.py", "step.sh"):
+        text = templates.text(f"host/{name}").replace("/var/lib/watchpost/owner", str(folder / "owner"))
+        (folder / "host" / name).write_text(text)
     (folder / "owner").write_text("stack/vm\n")
     return folder
 
@@ -38,7 +39,7 @@ def line(files: Path, script: str, verb: str = "apply") -> list[str]:
     """The command of a step with this script, as a login shell gets it."""
     (files / "own.sh").write_text(script)
     with mock.patch.object(templates, "FILES", files):
-        return ["bash", "-c", command_line("own.sh", verb, {}, sudo=False)]
+        return ["bash", "-c", command_line("own.sh", verb, {}, sudo=False, masked=True)]
 
 
 def run(files: Path, script: str, stdin: str, claimant: str = "stack/vm") -> "subprocess.CompletedProcess[str]":
@@ -179,7 +180,7 @@ def test_a_step_to_which_nobody_listens_any_more_ends_at_its_next_word(files: Pa
 
 
 def test_without_python_no_secret_is_handed_on(files: Path, tmp_path: Path) -> None:
-    begin = files / "host" / "step.sh"
+    begin = files / "host" / "masked.sh"
     text = begin.read_text()
     begin.write_text(text.replace("/usr/bin/python3", str(tmp_path / "python3")))
     try:

@@ -73,14 +73,17 @@ def test_a_script_gets_its_values_and_standard_input_literally(
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_every_script_reaches_bash_as_it_stands_in_its_file(shell: str, script: str) -> None:
-    line = command_line(script, "apply", {"some": "value"}, sudo=False)
+@pytest.mark.parametrize("masked", [False, True])
+def test_every_script_reaches_bash_as_it_stands_in_its_file(shell: str, script: str, masked: bool) -> None:
+    line = command_line(script, "apply", {"some": "value"}, sudo=False, masked=masked)
     words = "env some=value bash -c"
     assert f"\n{words} " in line
     shown = output(shell, line.replace(f"\n{words}", "\nprintf '%s|%s|%s'", 1))
-    parts = {f". files/{part}\n": templates.text(part) for part in ("host/cause.sh", "host/dpkg.sh", "host/folder.sh")}
-    text = templates.text("host/step.sh")
-    text += "".join(parts.get(line, line) for line in templates.text(script).splitlines(keepends=True))
+    included = ("host/cause.sh", "host/dpkg.sh", "host/folder.sh", "host/mask.py")
+    parts = {f". files/{part}\n": templates.text(part) for part in included}
+    files = [*(["host/masked.sh"] if masked else []), "host/step.sh", script]
+    lines = "".join(map(templates.text, files)).splitlines(keepends=True)
+    text = "".join(parts.get(line, line) for line in lines)
     assert shown == f"{text.rstrip()}\n{END}|files/{script}|apply"
     # Linux takes no longer argument: MAX_ARG_STRLEN.
     assert len(line.encode()) < 128 * 1024

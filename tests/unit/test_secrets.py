@@ -16,6 +16,7 @@ from tests.unit.recorder import (
     PRIVATE_KEY,
     SECRETS,
     Program,
+    Secret,
     run,
     run_program,
     unencrypted,
@@ -36,6 +37,19 @@ def leaks(program: Program, *more: str) -> set[str]:
 def holders(program: Program, secret: str) -> set[str]:
     """The resources that were given a secret at all."""
     return {resource.name for resource in program.resources if secret in json.dumps(resource.plain)}
+
+
+def masked(program: Program) -> set[str]:
+    """The steps that show nothing of the secrets they have to do with."""
+    steps = program.of("command:remote:Command")
+    return {step.name for step in steps if "for what is ``public``" in step.command}
+
+
+def test_steps_that_are_given_secrets_or_run_the_agent_are_masked_and_no_others(dev_stack: Program) -> None:
+    steps = dev_stack.of("command:remote:Command")
+    given = {step.name for step in steps if isinstance(step.inputs["stdin"], Secret)}
+    assert given >= {"vm-agent-datadog.yaml", "vm-mysql-user", "vm-mysql-conf.yaml"}
+    assert masked(dev_stack) == given | {step.name for step in steps if step.script.startswith("files/agent/")}
 
 
 @pytest.mark.parametrize("preview", [False, True], ids=["up", "preview"])
