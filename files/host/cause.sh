@@ -72,7 +72,7 @@ captured() {
   local answer status=0
   running_folder
   answer=$(mktemp -d "$running/answer.XXXXXX")
-  (ulimit -f 16384 && exec timeout --kill-after=5 "$@") >"$answer/said" 2>"$answer/errors" 9<&- || status=$?
+  (ulimit -f 65536 && exec timeout --kill-after=5 "$@") >"$answer/said" 2>"$answer/errors" 9<&- || status=$?
   cat "$answer/said"
   cat "$answer/errors" >&2
   rm -rf "$answer"

@@ -239,6 +239,11 @@ def cut(disk: Disk, process: "subprocess.Popen[str]") -> None:
     if not children:
         process.kill()
     process.communicate()
+    settle(disk)
+
+
+def settle(disk: Disk) -> None:
+    """Wait until what is on its way to the disk has arrived."""
     device = subprocess.run(["losetup", "-nO", "NAME", "-j", disk.path], capture_output=True, text=True, check=True)
     under_way = Path("/sys/block", Path(device.stdout.strip()).name, "inflight")
     quiet = 0
