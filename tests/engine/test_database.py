@@ -5,6 +5,7 @@
 
 import contextlib
 import json
+import shlex
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -124,6 +125,7 @@ class Server:
         command = claimed(f"{create.removesuffix('apply')}{verb}")
         if faulty:
             command = command.replace("GRANT SELECT ON", "GRANTS SELECT ON")
+        command = command.replace("lock_wait_timeout = 60", "lock_wait_timeout = 2")
         done = self.machine.run(command, input=f"{OWNER}\n{password}\n", user=self.machine.user, check=False)
         # What the step reports is shown bare.
         said = REPORT.sub(lambda line: json.loads(line[1]) or "", done.stdout).replace("\n\n", "\n") + done.stderr
@@ -231,6 +233,21 @@ def test_another_password_is_set_and_the_old_one_refused(server: Server) -> None
     new = server.applied()
     assert server.step("check", new) == Done(0, "")
     assert server.step("check", old).code == 1
+
+
+def test_a_lock_of_another_session_is_told_and_not_waited_for_for_good(server: Server) -> None:
+    client = server.machine.run("command -v mariadb || command -v mysql").stdout.strip()
+    hold = shlex.join([client, "--execute", "FLUSH TABLES WITH READ LOCK; SELECT SLEEP(600)"])
+    server.machine.run(f"systemd-run --quiet --unit db-lock {hold}")
+    server.machine.run(
+        f"timeout 20 bash -c 'until {client} -BNe \"SHOW PROCESSLIST\" | grep -q SLEEP; do sleep 0.1; done'"
+    )
+    told = ("another session there holds a lock for longer than a minute (error 1205", "root@localhost Query")
+    try:
+        server.refused(new_password(), *told)
+    finally:
+        server.machine.run("systemctl stop db-lock")
+    server.applied()
 
 
 def test_the_agent_logs_in_after_a_restart_of_the_server_too(server: Server) -> None:
