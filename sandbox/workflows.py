@@ -27,7 +27,7 @@ def actionlint() -> Path:
     """The linter, built once for each of its versions and kept in the user's cache.
 
     Raises:
-        MissingError: there is no Go.
+        MissingError: there is no Go, or it can't build.
     """
     go = shutil.which("go")
     if go is None:
@@ -38,7 +38,16 @@ def actionlint() -> Path:
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=folder.parent) as made:
                 environment = os.environ | {"GOBIN": f"{made}/bin", "GOFLAGS": "-mod=mod"}
-                subprocess.run([go, "install", ACTIONLINT], env=environment, check=True, timeout=600)
+                done = subprocess.run(
+                    [go, "install", ACTIONLINT],
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=600,
+                )
+                if done.returncode:
+                    raise MissingError(f"Go can't build actionlint: {done.stderr.strip()[-300:]}")
                 Path(made, "bin").rename(folder)
     return folder / "actionlint"
 
