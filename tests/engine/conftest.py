@@ -1,13 +1,14 @@
 """Stacks on the sandbox for the engine tests; what one leaves behind, the next run removes."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from sandbox import paths
 from sandbox.stack import Stack
+from tests.engine import lives
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,3 +35,24 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
             yield stack
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def life(record_property: Callable[[str, object], None]) -> Callable[..., lives.Life]:
+    """Notes what becomes of the traits of a host: ``life("login shell fish", "umask 077")``."""
+    return lambda *traits: lives.Life(record_property, traits)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what became of each trait of a host in each part of a stack's life."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    noted = [
+        value
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == lives.PROPERTY
+    ]
+    if noted:
+        terminalreporter.section("hosts as they are, in the life of a stack")
+        terminalreporter.write_line("\n".join(lives.table(noted)))

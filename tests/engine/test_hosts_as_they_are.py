@@ -1,16 +1,23 @@
 """Hosts as people have them: their ways in, login shells, umasks and names, crossed with the life of a stack."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Iterator
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import asyncssh
 import pytest
 
 from components.remote import command_line, reported
 from sandbox import paths
-from sandbox.machine import Machine
+from sandbox.machine import Machine, tree
 from sandbox.stack import INSIDE, Stack, host_entry
+from tests.engine import relays
+from tests.engine.lives import Life, live
 from tests.engine.stacks import host_state, inode, up
 
 USER = "jane.doe"
@@ -33,8 +40,9 @@ def login(machine: Machine, shell: str) -> dict[str, object]:
     file, line = TALKS.get(shell, (".profile", "echo Welcome"))
     machine.run(
         f"""
+        set -e
         id -u {USER} >/dev/null 2>&1 || useradd --badname --create-home {USER}
-        command -v {shell} >/dev/null || apt-get -q -y install {SHELLS[shell]} >/dev/null
+        command -v {shell} >/dev/null || {{ apt-get -q update && apt-get -q -y install {SHELLS[shell]}; }} >/dev/null
         usermod --shell "$(command -v {shell})" {USER}
         echo '{USER} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/91-jane
         install -d -o {USER} -g {USER} ~{USER}/.ssh "$(dirname ~{USER}/{file})"
@@ -66,7 +74,7 @@ def _apt(stack: Stack) -> None:
 @pytest.mark.parametrize(
     "shell", [pytest.param(shell, marks=pytest.mark.long) if shell in ("zsh", "ksh") else shell for shell in SHELLS]
 )
-def test_a_step_reaches_bash_whole_through_any_login_shell(stack: Stack, shell: str) -> None:
+def test_a_step_reaches_bash_whole_through_any_login_shell(stack: Stack, shell: str, life: Callable[..., Life]) -> None:
     machine = stack.machines["vm"]
     entry = login(machine, shell)
 
@@ -80,16 +88,17 @@ def test_a_step_reaches_bash_whole_through_any_login_shell(stack: Stack, shell: 
             assert done.exit_status == 0, done.stderr
             return str(done.stdout)
 
-    printed = asyncio.run(run())
-    assert "Welcome" in printed or shell in ("dash", "ksh")
-    (result,) = reported(printed, ["machine"])
-    assert set(result) == {"machine"}
+    with life(f"login shell {shell}", "a login that talks").part("first step"):
+        printed = asyncio.run(run())
+        assert "Welcome" in printed or shell in ("dash", "ksh")
+        (result,) = reported(printed, ["machine"])
+        assert set(result) >= {"machine"}
     assert machine.run("cat /var/lib/watchpost/owner; rm -r /var/lib/watchpost").stdout == "tests/shells\n"
 
 
 @pytest.mark.long
 def test_a_host_behind_a_bastion_with_a_talking_fish_and_a_tight_umask_lives_like_any_other(
-    stack: Stack, bastion: Machine
+    stack: Stack, bastion: Machine, life: Callable[..., Life]
 ) -> None:
     machine = stack.machines["vm"]
     entry = login(machine, "fish")
@@ -99,13 +108,15 @@ def test_a_host_behind_a_bastion_with_a_talking_fish_and_a_tight_umask_lives_lik
     )
     hidden = {**entry, "address": INSIDE, "proxy": host_entry(bastion)}
     stack.configure(loadRequests=0, hosts={"vm": hidden})
+    # What fish and man keep of the logins themselves is no trace of Watchpost.
+    own = (f"/home/{USER}/", "/var/cache/man")
+    traits = life(
+        "login shell fish", "a login that talks", "umask 077", "behind a bastion", "user jane.doe", "Debian 12"
+    )
+    live(traits, stack, machine, also_changed=own)
     bare = host_state(machine)
-
     made = up(stack)
     assert made.code == 0, made.text
-    assert stack.outputs()["hosts"]["vm"]["proofs"]["my_metric"]["tags"] == ["custom_check:my_metric"]
-    again = up(stack)
-    assert (again.code, again.names("create", "update", "delete", "replace")) == (0, set()), again.text
 
     # It gets another name: what is installed stays, in one update.
     before = inode(machine, "/opt/datadog-agent/bin/agent/agent")
@@ -133,6 +144,153 @@ def test_a_host_behind_a_bastion_with_a_talking_fish_and_a_tight_umask_lives_lik
     assert up(stack).names("create", "update", "delete", "replace") == set()
 
     stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
-    # What fish and man keep of the logins themselves is no trace of Watchpost.
-    own = (f"/home/{USER}/", "/var/cache/man")
     assert sorted(line for line in bare ^ host_state(machine) if not any(path in line for path in own)) == []
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Path], None]]:
+    """Begins another login session here, whose SSH agent holds this key."""
+    with contextlib.ExitStack() as sessions:
+
+        def begin(key: Path) -> None:
+            path = tmp_path / f"agent-{len(list(tmp_path.iterdir()))}"
+            process = sessions.enter_context(
+                subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+            )
+            sessions.callback(process.terminate)
+            while not path.exists():
+                assert process.poll() is None
+            monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+            subprocess.run(["ssh-add", "-q", str(key)], check=True)
+
+        yield begin
+
+
+def another_name() -> str:
+    """How ``::1`` is called besides: by a name that has no IPv4 address where this computer knows one."""
+    for name in ("ip6-localhost", "ip6-loopback"):
+        with contextlib.suppress(OSError):
+            if {found[0] for found in socket.getaddrinfo(name, 22)} == {socket.AF_INET6}:
+                return name
+    return "0:0:0:0:0:0:0:1"
+
+
+SUDOERS = """
+Defaults:jane.doe use_pty, env_reset, timestamp_timeout=0, passwd_tries=0, !visiblepw, lecture=always
+Defaults:jane.doe secure_path="/usr/bin:/bin"
+Defaults:jane.doe !env_editor, log_output, iolog_dir=/run/sudo-io
+"""
+
+TURKISH = r"""
+set -e
+apt-get -q -y install locales >/dev/null
+sed -i -E 's/^# *((tr_TR|de_DE).UTF-8)/\1/' /etc/locale.gen && locale-gen >/dev/null
+printf 'LANG=tr_TR.UTF-8\nLC_ALL=tr_TR.UTF-8\nLANGUAGE=de:tr\n' | tee /etc/default/locale >>/etc/environment
+echo 'SetEnv LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8 LANGUAGE=de' >/etc/ssh/sshd_config.d/language.conf
+systemctl reload ssh
+locale -a | grep -qi 'tr_TR.utf-\?8'
+"""
+"""A machine, and a client that forwards its own language, where `I` has another small letter and a comma is decimal."""
+
+
+@pytest.mark.long
+def test_a_host_by_ipv6_in_another_language_with_a_strict_sudo_and_an_ssh_agent_lives_like_any_other(
+    stack: Stack, life: Callable[..., Life], agent: Callable[[Path], None]
+) -> None:
+    machine = stack.machines["vm"]
+    machine.reset()
+    machine.run("apt-get -q update >/dev/null")
+    entry = login(machine, "tcsh")
+    key = Path(str(entry.pop("privateKeyFile")))
+    machine.run(TURKISH)
+    machine.run("cat >/etc/sudoers.d/92-strict; visudo -cqf /etc/sudoers.d/92-strict", input=SUDOERS)
+    url = stack.account.url
+    port = int(url.rpartition(":")[2])
+    outside = f"http://127.0.0.1:{port}"
+    addresses = {
+        "agentUrl": outside,
+        "traceUrl": outside,
+        "installScriptUrl": f"{outside}/agent/install_script_agent7.sh",
+    }
+    with relays.by_ipv6(machine, port) as way_in:
+        agent(key)
+        host = {**entry, "agent": True, "address": "::1", "port": way_in}
+        stack.configure(loadRequests=0, checkInterval=None, hosts={"vm": host}, **addresses)
+
+        def without_ipv4() -> None:
+            # Not before packages and wheels are there, which come from registries; and in another session.
+            machine.run(
+                "systemd-run --quiet sh -c 'ip -4 route flush default; ip -4 address flush dev tap0'", check=False
+            )
+            agent(key)
+            stack.configure(hosts={"vm": {**host, "address": another_name()}})
+            moved = up(stack)
+            assert moved.code == 0, moved.text
+            stack.configure(hosts={"vm": host})
+            back = up(stack)
+            assert back.code == 0, back.text
+
+        traits = life(
+            "IPv6 only", "SSH agent", "login shell tcsh", "locale tr_TR, LANGUAGE de",
+            "sudo use_pty", "sudo secure_path without sbin", "sudo log_output", "sudo timestamp_timeout=0",
+        )  # fmt: skip
+        live(
+            traits,
+            stack,
+            machine,
+            once_up=without_ipv4,
+            also_changed=(f"/home/{USER}/", "/var/cache/man", "/run/sudo-io"),
+        )
+
+
+@pytest.mark.long
+def test_a_debian_13_with_sudo_rs_and_a_guarded_database_lives_like_any_other(life: Callable[..., Life]) -> None:
+    folder = paths.local() / "tests" / "as-they-are-13"
+    try:
+        with Stack(folder=folder, tree=tree.ensure(tree.DEBIAN_13)).afresh() as stack:
+            machine = stack.machines["vm"]
+            entry = login(machine, "zsh")
+            machine.run(
+                """
+                set -e
+                apt-get -q update >/dev/null
+                DEBIAN_FRONTEND=noninteractive apt-get -q -y install sudo-rs mariadb-server >/dev/null
+                ln -s "$(command -v sudo-rs)" /usr/local/bin/sudo
+                sudo --version 2>&1 | grep -q sudo-rs
+                mariadb -e "INSTALL SONAME 'simple_password_check';
+                    ALTER USER root@localhost IDENTIFIED VIA mysql_native_password USING PASSWORD('Fake-Root-0');
+                    SET GLOBAL lc_messages = 'de_DE'"
+                printf '[client]\npassword=Fake-Root-0\n' >/root/.my.cnf && chmod 600 /root/.my.cnf
+                ! mariadb --no-defaults -e 'SELECT 1' 2>/dev/null
+                """
+            )
+            stack.configure(loadRequests=0, hosts={"vm": entry})
+            traits = life(
+                "Debian 13", "sudo-rs", "login shell zsh", "database: root's password, simple_password_check, German"
+            )
+            live(
+                traits,
+                stack,
+                machine,
+                also_changed=(f"/home/{USER}/", "/var/lib/mysql", "/var/log/mysql", "/run/mysqld"),
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.long
+def test_a_host_of_root_without_sudo_and_with_a_tight_umask_lives_like_any_other(
+    stack: Stack, life: Callable[..., Life]
+) -> None:
+    machine = stack.machines["vm"]
+    machine.reset()
+    machine.run(
+        f"""
+        install -d -m 700 ~root/.ssh && cp ~{machine.user}/.ssh/authorized_keys ~root/.ssh/
+        echo 'umask 077; CDPATH=/tmp; export CDPATH POSIXLY_CORRECT=1; echo Hello' >>~root/.bashrc
+        apt-get -q update >/dev/null
+        """
+    )
+    stack.configure(loadRequests=0, checkInterval=None, hosts={"vm": {**host_entry(machine), "user": "root"}})
+    traits = life("user root", "login shell bash", "a login that talks", "umask 077")
+    live(traits, stack, machine, also_changed=("/root/.bash_history",))

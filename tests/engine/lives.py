@@ -1,0 +1,128 @@
+"""What became of each trait of a host in each part of a stack's life: the table that the tests print at their end.
+
+A test says which traits its host has, and does each part within :meth:`Life.part`; what is printed is what the reports
+of the tests hold, also of those that ran in other processes.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox import paths
+from sandbox.machine import Machine
+from sandbox.stack import Stack
+from tests.engine.stacks import host_state, up
+
+PARTS = ("first step", "up", "nothing to change", "a change", "drift", "destroy")
+"""The parts of a life, in their order."""
+
+PROPERTY = "life"
+"""Under what the parts stand in a test's report."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """The life of a host with ``traits``, as a test goes through it."""
+
+    record: Callable[[str, object], None]
+    traits: tuple[str, ...]
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Note how this part ends."""
+        assert name in PARTS
+        ended = "FAILED"
+        try:
+            yield
+            ended = "ok"
+        finally:
+            for trait in self.traits:
+                self.record(PROPERTY, (trait, name, ended))
+
+
+def table(noted: Iterable[tuple[str, str, str]]) -> list[str]:
+    """The lines of the table: how often a part went well with a trait, or that it failed.
+
+    >>> print(*table([("fish", "up", "ok"), ("fish", "up", "ok"), ("fish", "drift", "FAILED")]), sep="\\n")
+    trait  first step  up    nothing to change  a change  drift   destroy
+    fish   -           2 ok  -                  -         FAILED  -
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for trait, part, ended in noted:
+        found.setdefault(trait, {}).setdefault(part, []).append(ended)
+    rows = [["trait", *PARTS]]
+    for trait, parts in found.items():
+        cells = [parts.get(part, []) for part in PARTS]
+        rows.append(
+            [
+                trait,
+                *("FAILED" if "FAILED" in x else f"{len(x)} ok" if len(x) > 1 else "".join(x) or "-" for x in cells),
+            ]
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def drift(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Look at the hosts for drift, as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "components.drift", "--stack", stack.name, *words],
+        env={**os.environ, **stack.environment(), "PYTHONPATH": str(paths.ROOT)},
+        cwd=stack.project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def live(
+    life: Life,
+    stack: Stack,
+    machine: Machine,
+    *,
+    once_up: Callable[[], None] = lambda: None,
+    host: str = "vm",
+    also_changed: tuple[str, ...] = (),
+    **changed: Any,
+) -> None:
+    """Take a stack through its whole life on one host: it is up, up again, changed, drifted and repaired, and gone.
+
+    ``once_up`` is called between the first two, ``changed`` are the settings of the change; what the logins of the
+    tests themselves leave is ``also_changed``.
+    """
+    before = host_state(machine)
+    with life.part("up"):
+        made = up(stack)
+        assert made.code == 0, made.text
+        assert stack.outputs()["hosts"][host]["proofs"]["my_metric"]["tags"] == ["custom_check:my_metric"]
+        assert not any(name.endswith("-again") for name in made.names("create"))
+    once_up()
+    with life.part("nothing to change"):
+        again = up(stack)
+        assert (again.code, again.names("create", "update", "delete", "replace")) == (0, set()), again.text
+    with life.part("a change"):
+        stack.configure(**(changed or {"checkInterval": 33}))
+        done = up(stack)
+        assert done.code == 0, done.text
+        assert done.names("update")
+        assert not done.names("create", "replace", "delete"), done.changed
+        assert up(stack).names("create", "update", "delete", "replace") == set()
+    with life.part("drift"):
+        assert drift(stack).returncode == 0
+        machine.run("echo '# edited' >>/etc/datadog-agent/checks.d/my_metric.py; systemctl stop watchpost-app")
+        looked = drift(stack, "--repair")
+        assert looked.returncode == 1, looked.stdout + looked.stderr
+        assert f"{host}-my-metric-code: " in looked.stdout
+        assert f"{host}-app-service: " in looked.stdout
+        repaired = up(stack)
+        assert repaired.code == 0, repaired.text
+        looked = drift(stack)
+        assert looked.returncode == 0, looked.stdout + looked.stderr
+    with life.part("destroy"):
+        stack.destroy()
+        changes = sorted(before ^ host_state(machine))
+        assert [line for line in changes if not any(path in line for path in also_changed)] == []

@@ -1,0 +1,109 @@
+"""Ways by IPv6 into a machine's own network and out of it: of its own, that has only IPv4 to this computer."""
+
+import contextlib
+import ctypes
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sandbox.machine import Machine, cgroup
+
+NEWNET = 0x40000000
+"""CLONE_NEWNET of setns(2)."""
+
+MACHINE = "fd00:5::2"
+"""The machine's address in its own network."""
+
+
+def _network(machine: Machine) -> int:
+    """The machine's own network, opened; its supervisor is none of its processes in there."""
+    own = Path("/proc/self/ns/net").stat().st_ino
+    for pid in cgroup.processes(machine.id):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+            if os.fstat(network).st_ino != own:
+                return network
+            os.close(network)
+    raise AssertionError("the machine has no process")
+
+
+def _in_network(network: int, work: Callable[[], socket.socket]) -> socket.socket:
+    """A socket of that network: made in a thread of its own, which alone goes there."""
+
+    def enter() -> socket.socket:
+        if ctypes.CDLL(None, use_errno=True).setns(network, NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+        return work()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(enter).result()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+def _relay(listener: socket.socket, connect: Callable[[], socket.socket]) -> None:
+    """Join each that comes with one of ``connect``, until the listener is shut down."""
+
+    def join(client: socket.socket) -> None:
+        with client, connect() as server:
+            back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+            back.start()
+            _pump(client, server)
+            back.join()
+
+    with contextlib.suppress(OSError):
+        while True:
+            threading.Thread(target=join, args=(listener.accept()[0],), daemon=True).start()
+
+
+@contextlib.contextmanager
+def by_ipv6(machine: Machine, outside: int) -> Iterator[int]:
+    """The port at ``::1`` that leads to the machine's SSH at :data:`MACHINE`; the machine finds the port ``outside`` of
+    this computer's loopback interface at its own, so that it needs no IPv4 beyond that."""
+    machine.run(f"ip -6 address replace {MACHINE}/128 dev lo")
+    network = _network(machine)
+    way_in = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    way_out = _in_network(network, lambda: socket.create_server(("127.0.0.1", outside)))
+
+    def to_machine() -> socket.socket:
+        return _in_network(network, lambda: socket.create_connection((MACHINE, 22)))
+
+    def to_outside() -> socket.socket:
+        return socket.create_connection(("127.0.0.1", outside))
+
+    try:
+        for listener, connect in ((way_in, to_machine), (way_out, to_outside)):
+            threading.Thread(target=_relay, args=(listener, connect), daemon=True).start()
+        yield int(way_in.getsockname()[1])
+    finally:
+        for listener in (way_in, way_out):
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        os.close(network)
+
+
+@contextlib.contextmanager
+def another_port(machine: Machine) -> Iterator[int]:
+    """Another port of the loopback interface that leads to the machine's SSH."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def to_machine() -> socket.socket:
+        return socket.create_connection((machine.address, machine.port))
+
+    try:
+        threading.Thread(target=_relay, args=(listener, to_machine), daemon=True).start()
+        yield int(listener.getsockname()[1])
+    finally:
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
