@@ -8,6 +8,7 @@ import pytest
 from sandbox import paths
 from sandbox.machine import Machine
 from sandbox.stack import Stack, host_entry
+from tests.engine import relays
 from tests.engine.stacks import Update, up
 
 NAMES = "abcde"
@@ -25,9 +26,12 @@ def stack() -> Iterator[Stack]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def steps(stack: Stack, hosts: dict[str, Machine], *last: str, **settings: object) -> Update:
+def steps(
+    stack: Stack, hosts: dict[str, Machine], *last: str, entry: dict[str, object] | None = None, **settings: object
+) -> Update:
     """Bring the first steps of these hosts up, ``last`` besides what stands for a host at all."""
-    stack.configure(part="hosts", loadRequests=0, hosts={name: host_entry(x) for name, x in hosts.items()}, **settings)
+    entries = {name: {**host_entry(machine), **(entry or {})} for name, machine in hosts.items()}
+    stack.configure(part="hosts", loadRequests=0, hosts=entries, **settings)
     # Those that are taken out are targets as well.
     named = [f"**::{name}{step}" for name in NAMES for step in ("", "-ready", *(f"-{step}" for step in last))]
     return up(stack, *(word for target in ("**::mark", *named) for word in ("--target", target)))
@@ -54,6 +58,17 @@ def test_a_second_name_for_one_machine_is_told_and_nothing_of_the_first_is_touch
     mended = steps(stack, {"a": one, "b": two})
     assert mended.code == 0, mended.text
     assert (owner(one), owner(two)) == ("a", "b")
+
+
+def test_another_port_or_address_of_the_same_machine_finds_its_work_done(stack: Stack) -> None:
+    hosts = {"a": stack.machines["one"], "b": stack.machines["two"]}
+    with relays.another_port(hosts["a"]) as port:
+        moved = steps(stack, {"a": hosts["a"]}, entry={"port": port, "address": "localhost"})
+        assert moved.code == 0, moved.text
+        assert moved.names("update", "replace") == {"a-ready"}
+    back = steps(stack, hosts)
+    assert back.code == 0, back.text
+    assert (owner(hosts["a"]), owner(hosts["b"])) == ("a", "b")
 
 
 @pytest.mark.long

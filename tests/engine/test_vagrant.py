@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from sandbox import paths
-from sandbox.stack import Stack
+from sandbox.machine import Machine
+from sandbox.stack import Stack, host_entry
 from sandbox.vagrant import stand_in
 
 from .stacks import Update, steered, up
@@ -219,6 +220,37 @@ def test_an_up_that_was_interrupted_while_the_vm_came_up_is_gone_on_with(neighbo
     bring_up(neighbour)
     (folder,) = folders(neighbour)
     assert status(folder) == "running (libvirt)"
+
+
+def test_a_host_goes_from_vagrant_to_an_address_and_back_in_one_update_each(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    there = Machine("vm", tmp_path_factory.mktemp("address") / "vm")
+    try:
+        there.start()
+        for stack in vagrant_stack("test_vagrant_address"):
+            bring_up(stack)
+            (folder,) = folders(stack)
+            stack.configure(hosts={"vm": host_entry(there)})
+            moved = bring_up(stack)
+            assert moved.names("update") == {"vm-ready"}
+            assert moved.names("delete") == {"vm-vagrant", "vm-vm"}
+            assert not folder.exists()
+            assert there.run("cat /var/lib/watchpost/owner").stdout.endswith("/vm\n")
+            assert not bring_up(stack).names("create", "update", "replace", "delete")
+
+            configure(stack)
+            back = bring_up(stack)
+            assert back.names("create") == {"vm-vagrant", "vm-vm"}
+            assert back.names("update") == {"vm-ready"}
+            (folder,) = folders(stack)
+            assert status(folder) == "running (libvirt)"
+            # What was at the address stays as it is.
+            assert there.run("cat /var/lib/watchpost/owner").stdout.endswith("/vm\n")
+            stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
+            assert not folder.exists()
+    finally:
+        there.stop()
 
 
 def test_another_box_is_another_vm_and_destroy_leaves_nothing(
