@@ -18,6 +18,21 @@ MACHINE = "fd00:5::2"
 """The machine's address in its own network."""
 
 
+class ByIPv6(Machine):
+    """The same machine, reached by IPv6 alone."""
+
+    address = "::1"
+
+    def __init__(self, machine: Machine, port: int) -> None:
+        super().__init__(machine.name, machine.folder, machine.start_from)
+        self.way_in = port
+
+    @property
+    def port(self) -> int:
+        """The port of ``::1`` that leads to its SSH."""
+        return self.way_in
+
+
 def _network(machine: Machine) -> int:
     """The machine's own network, opened; its supervisor is none of its processes in there."""
     own = Path("/proc/self/ns/net").stat().st_ino

@@ -237,7 +237,7 @@ def test_a_host_by_ipv6_in_another_language_with_a_strict_sudo_and_an_ssh_agent_
         live(
             traits,
             stack,
-            machine,
+            relays.ByIPv6(machine, way_in),
             once_up=without_ipv4,
             also_changed=(f"/home/{USER}/", "/var/cache/man", "/run/sudo-io"),
         )

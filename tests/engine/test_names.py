@@ -60,6 +60,7 @@ def test_a_second_name_for_one_machine_is_told_and_nothing_of_the_first_is_touch
     assert (owner(one), owner(two)) == ("a", "b")
 
 
+@pytest.mark.long
 def test_another_port_or_address_of_the_same_machine_finds_its_work_done(stack: Stack) -> None:
     hosts = {"a": stack.machines["one"], "b": stack.machines["two"]}
     with relays.another_port(hosts["a"]) as port:
