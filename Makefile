@@ -51,7 +51,7 @@ unit: $(READY)  ## The program under Pulumi's mocks: seconds
 	$(RUN) $(BIN)/python -m pytest tests/unit -q -n 2
 
 contract: $(READY)  ## Against Datadog's own libraries
-	$(RUN) $(BIN)/python -m pytest tests/contract -q -n 2
+	$(RUN) $(BIN)/python -m pytest tests/contract -q -n 2 -m "not long"
 
 engine-test: $(READY)  ## The real engine on the sandbox
 	@$(RUN) $(BIN)/python -m sandbox prepare
@@ -61,7 +61,7 @@ engine-test: $(READY)  ## The real engine on the sandbox
 torture: export WATCHPOST_KILLS ?= 50
 torture: export WATCHPOST_SEED ?= $(shell date +%s)
 torture: $(READY)  ## The long tests; and killed at random points, WATCHPOST_KILLS times
-	$(RUN) $(BIN)/python -m pytest tests/engine -v -n 2 --dist loadfile -m long
+	$(RUN) $(BIN)/python -m pytest tests/contract tests/engine -v -n 2 --dist loadfile -m long
 	$(RUN) $(BIN)/python -m pytest tests/torture -v -s
 
 vagrant-test: $(READY)  ## A stack on a real Vagrant VM, emulated: half an hour
