@@ -219,7 +219,7 @@ def test_a_host_by_ipv6_in_another_language_with_a_strict_sudo_and_an_ssh_agent_
 
         def without_ipv4() -> None:
             # Not before packages and wheels are there, which come from registries; and in another session.
-            machine.run(
+            relays.ByIPv6(machine, way_in).run(
                 "systemd-run --quiet sh -c 'ip -4 route flush default; ip -4 address flush dev tap0'", check=False
             )
             agent(key)
