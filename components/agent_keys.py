@@ -1,18 +1,18 @@
 """The names that ``datadog.yaml`` may hold at its top, to tell a typing mistake in ``watchpost:agentConfig``.
 
-Names only, of what the Agent's published template documents, and of further ones that its code sets a default for. The
-Agent takes a name that it doesn't know without a word, so a mistake would show nowhere else. Its list is never whole:
-whatever resembles no known name is taken, with a warning.
+Names only: of what the Agent's published template documents, and of further ones that its code sets a default for, or
+that Datadog's documentation names. The Agent takes a name that it doesn't know without a word, so a mistake would show
+nowhere else. The list is not whole: whatever resembles no name of it is taken, with a warning.
 
-Sources: pkg/config/config_template.yaml at commit 0007516b1df9 (Agent 7.50) and pkg/config/setup/common_settings.go at
-commit 004235dadf8f (Agent 7.8x) of https://github.com/DataDog/datadog-agent
+Sources, of https://github.com/DataDog/datadog-agent: pkg/config/config_template.yaml at commit 0007516b1df9, and the
+first half of pkg/config/setup/common_settings.go at commit 004235dadf8f
 """
 
 from functools import cache
 from pathlib import Path
 
-TEMPLATE = "config_template.yaml of Agent 7.50, and the settings of Agent 7.8x"
-"""What the names are taken from, as a warning says it."""
+TEMPLATE = "from config_template.yaml and common_settings.go of datadog-agent"
+"""Where the names come from, as a warning says it."""
 
 
 @cache
