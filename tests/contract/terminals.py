@@ -4,6 +4,7 @@ import contextlib
 import os
 import pty
 import select
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,8 @@ def opened(command: Sequence[str | Path], cwd: Path, environment: Mapping[str, s
         os.chdir(cwd)
         os.environ.pop("WATCHPOST_SANDBOX", None)
         os.environ |= environment
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)  # which `nohup make test` has ignored, unlike a terminal's shell
         os.execvp(str(command[0]), [str(word) for word in command])  # noqa: S606
     return Terminal(process, side)
 
