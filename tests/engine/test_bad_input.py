@@ -104,7 +104,7 @@ def test_a_broken_dashboard_is_named_before_anything_is_created(
     tmp_path: Path,
     refusing: Refusing,  # noqa: ARG001 - begins here, to be through when its own test comes
 ) -> None:
-    for folder in ("components", "files"):
+    for folder in ("components", "files", "startup"):
         shutil.copytree(paths.ROOT / folder, tmp_path / folder)
     shutil.copy(paths.ROOT / "__main__.py", tmp_path)
     broken = tmp_path / "files/dashboards/apm_infrastructure.json"

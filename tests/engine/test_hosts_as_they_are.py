@@ -212,6 +212,7 @@ def test_a_host_by_ipv6_in_another_language_with_a_strict_sudo_and_an_ssh_agent_
         "traceUrl": outside,
         "installScriptUrl": f"{outside}/agent/install_script_agent7.sh",
     }
+    before = {name: stack.setting(name) for name in addresses}
     with relays.by_ipv6(machine, port) as way_in:
         agent(key)
         host = {**entry, "agent": True, "address": "::1", "port": way_in}
@@ -241,6 +242,7 @@ def test_a_host_by_ipv6_in_another_language_with_a_strict_sudo_and_an_ssh_agent_
             once_up=without_ipv4,
             also_changed=(f"/home/{USER}/", "/var/cache/man", "/run/sudo-io"),
         )
+    stack.configure(**before)
 
 
 @pytest.mark.long

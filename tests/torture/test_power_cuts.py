@@ -22,7 +22,7 @@ from sandbox.machine import host, tree
 
 from .cuts import SCRIPT, Disk, Disks, Step, begin, command, cut, run, settle, state, steps
 
-CUTS = int(os.environ.get("WATCHPOST_CUTS") or os.environ.get("WATCHPOST_KILLS") or 2)
+CUTS = int(os.environ.get("WATCHPOST_CUTS") or os.environ.get("WATCHPOST_KILLS") or 1)
 SEED = int(os.environ.get("WATCHPOST_SEED") or 2816)
 
 
