@@ -1,4 +1,4 @@
-"""The Datadog account: its keys, and the provider that makes things in it."""
+"""The Datadog account: its keys, its API's address, and a client for it."""
 
 import json
 import os

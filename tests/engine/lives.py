@@ -5,17 +5,13 @@ of the tests hold, also of those that ran in other processes.
 """
 
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox import paths
 from sandbox.machine import Machine
 from sandbox.stack import Stack
-from tests.engine.stacks import host_state, up
+from tests.engine.stacks import drift, host_state, up
 
 PARTS = ("first step", "up", "nothing to change", "a change", "drift", "destroy")
 """The parts of a life, in their order."""
@@ -65,18 +61,6 @@ def table(noted: Iterable[tuple[str, str, str]]) -> list[str]:
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def drift(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Look at the hosts for drift, as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "components.drift", "--stack", stack.name, *words],
-        env={**os.environ, **stack.environment(), "PYTHONPATH": str(paths.ROOT)},
-        cwd=stack.project,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def live(

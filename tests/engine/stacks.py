@@ -5,11 +5,13 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sandbox import paths
 from sandbox.machine import Machine
 from sandbox.stack import Stack
 
@@ -121,6 +123,18 @@ def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]], words: Se
     text = "".join(printed)
     assert not left, text
     return Update({}, text, process.returncode)
+
+
+def drift(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Look for drift, as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "components.drift", "--stack", stack.name, *words],
+        env={**stack.environment(), "PYTHONPATH": str(paths.ROOT)},
+        cwd=stack.project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def call(stack: Stack, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:

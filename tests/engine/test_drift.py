@@ -1,14 +1,9 @@
 """What somebody changes behind the stack's back, in Datadog or on the host, is reported, and ``up`` repairs it."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-from sandbox import paths
 from sandbox.stack import Stack
-from tests.engine.stacks import call, starts, up
+from tests.engine.stacks import call, drift, starts, up
 
 pytestmark = pytest.mark.long
 
@@ -22,18 +17,6 @@ def _up(stack: Stack) -> None:
     stack.configure(loadRequests=0)
     done = up(stack)
     assert done.code == 0, done.text
-
-
-def drift(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
-    """Look at the hosts, as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "components.drift", "--stack", stack.name, *words],
-        env={**os.environ, **stack.environment(), "PYTHONPATH": str(paths.ROOT)},
-        cwd=stack.project,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_hosts_that_nobody_touched_have_no_drift(stack: Stack) -> None:

@@ -5,7 +5,6 @@ Only the Datadog side of a stack is made here, which takes seconds.
 
 import datetime
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from sandbox.datadog import Account
 from sandbox.datadog.account import Fault
 from sandbox.stack import Stack
 from tests.engine.recovery import NONE, ONE_OF_EACH, content, recover
-from tests.engine.stacks import Update, up
+from tests.engine.stacks import Update, drift, up
 
 DASHBOARD, MONITOR = "/api/v1/dashboard", "/api/v1/monitor"
 DOWNTIME, EMBED = "/api/v2/downtime", "/api/v2/dashboard/*/shared/secure-embed"
@@ -320,18 +319,6 @@ def delete(account: Account, *paths: str) -> None:
     """Delete things by hand."""
     for path in paths:
         assert call(account, "DELETE", path) in (200, 204)
-
-
-def drift(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Look for drift, as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "components.drift", "--stack", stack.name, *words],
-        env={**stack.environment(), "PYTHONPATH": str(paths.ROOT)},
-        cwd=stack.project,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def told(done: Update, sentence: str) -> None:

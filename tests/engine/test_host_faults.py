@@ -16,8 +16,7 @@ import yaml
 from sandbox.machine import Machine, cgroup
 from sandbox.stack import Stack
 from tests.engine.recovery import ONE_OF_EACH, content
-from tests.engine.stacks import Update, host_state, steered, up
-from tests.engine.test_drift import drift
+from tests.engine.stacks import Update, drift, host_state, steered, up
 
 pytestmark = pytest.mark.long
 

@@ -17,6 +17,7 @@ from dateutil.rrule import rrulestr
 from sandbox import paths
 from sandbox.agent import repository
 from sandbox.stack import Stack
+from tests.engine.plugin import SECRET
 from tests.engine.stacks import host_state, inode, logins, starts, up
 
 CHECK_CODE = "/etc/datadog-agent/checks.d/my_metric.py"
@@ -27,9 +28,6 @@ RECORDED = json.loads(Path(__file__).with_name("recorded_outputs.json").read_tex
 datadog 5.17 with the provider's 4.19), but for what Pulumi's Terraform bridge keeps for itself."""
 
 BRIDGES_OWN = "__pulumi_raw_state_delta"
-
-SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
-"""How the state marks a secret."""
 
 T = TypeVar("T")
 

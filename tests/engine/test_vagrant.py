@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from sandbox.machine import Machine
 from sandbox.stack import Stack, host_entry
 from sandbox.vagrant import stand_in
 
-from .stacks import Update, steered, up
+from .stacks import Update, drift, steered, up
 
 BOXES = ["watchpost/one", "watchpost/two"]
 FIRST_STEPS = ("**::mark", "**::vm", "**::vm-vagrant", "**::vm-vm", "**::vm-ready")
@@ -123,22 +122,16 @@ def test_a_halted_vm_is_told_by_the_preview_and_started_by_up(stack: Stack) -> N
     vagrant(folder, "halt")
     preview = stack.pulumi("preview", "--stack", stack.name, *TARGETS)
     assert "the Vagrant VM of host vm does not answer" in preview.stdout + preview.stderr
-    assert "`pulumi up` starts a VM that is halted" in drift(stack)
+    assert "`pulumi up` starts a VM that is halted" in looked(stack)
     assert bring_up(stack).names("update") == {"vm-vm"}
     assert status(folder) == "running (libvirt)"
     assert not bring_up(stack).names("create", "update", "replace")
-    assert "as the stack left them" in drift(stack)
+    assert "as the stack left them" in looked(stack)
 
 
-def drift(stack: Stack) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "components.drift", "--stack", stack.name],
-        cwd=stack.project,
-        env={**stack.environment(), "PYTHONPATH": str(paths.ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def looked(stack: Stack) -> str:
+    """What a look for drift says."""
+    done = drift(stack)
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
 
