@@ -14,8 +14,8 @@ from bench.report import Report, seconds
 from sandbox import paths
 from sandbox.progress import SandboxError, say
 from sandbox.stack import Stack
-from tests.engine.fleets import Fleet
-from tests.engine.simulated import simulated_hosts
+from sandbox.testing.fleets import Fleet
+from sandbox.testing.simulated import simulated_hosts
 
 SHARD = 8
 """How many hosts a stack has on average."""

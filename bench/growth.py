@@ -16,9 +16,9 @@ from bench.measure import peaks, timed
 from bench.report import Report, seconds
 from sandbox.progress import SandboxError, say
 from sandbox.stack import Stack
-from tests.engine.recovery import content
-from tests.engine.simulated import free_port
-from tests.engine.stacks import up
+from sandbox.testing.account import content
+from sandbox.testing.processes import free_port
+from sandbox.testing.stacks import up
 
 COUNTS = tuple(map(int, os.environ.get("WATCHPOST_HOSTS", "1 4 16").split()))
 """How many hosts a stack has, one after the other."""

@@ -4,7 +4,7 @@ from bench import stage
 from bench.measure import in_turns, timed
 from bench.report import Report, ratio, seconds, verdict
 from sandbox.stack import Stack
-from tests.engine.stacks import logins
+from sandbox.testing.stacks import logins
 
 BOUND = 1.25
 """How many times longer than an empty program's it may take."""

@@ -8,8 +8,8 @@ from bench.measure import timed
 from bench.report import Report
 from sandbox.progress import SandboxError, say
 from sandbox.stack import Stack
-from tests.engine.stacks import Update, logins, starts
-from tests.engine.stacks import up as update
+from sandbox.testing.stacks import Update, logins, starts
+from sandbox.testing.stacks import up as update
 
 CHANGES: Mapping[str, object] = {
     "alertThreshold": 850,

@@ -8,7 +8,7 @@ from bench.growth import COUNTS, MANY
 from bench.report import Report
 from sandbox import paths
 from sandbox.stack import Stack
-from tests.engine.simulated import simulated_hosts
+from sandbox.testing.simulated import simulated_hosts
 
 
 def run(runs: int) -> Report:

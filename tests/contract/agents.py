@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import agent
+from sandbox.testing.processes import free_port, wait_until
 
-from .processes import free_port, wait_until
 from .scripts import stand_in
 
 KEY = "fake" + "1" * 28

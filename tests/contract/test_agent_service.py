@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from sandbox.testing.processes import free_port, wait_until
+
 from .agents import KEY, Agent, accepting, intake
-from .processes import free_port, wait_until
 from .scripts import Done, command, stand_in
 from .test_stand_in_agent_faults import GOOD
 

@@ -14,8 +14,8 @@ import pytest
 
 from sandbox import paths, signals
 from sandbox.machine import cgroup
+from sandbox.testing.processes import wait_until
 
-from .processes import wait_until
 from .terminals import Terminal, ended, opened, processes
 
 pytestmark = pytest.mark.skipif(

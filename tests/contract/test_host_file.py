@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .processes import wait_until
+from sandbox.testing.processes import wait_until
+
 from .scripts import Done, command, run
 
 SCRIPT = "host/file.sh"

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from .processes import free_port
+from sandbox.testing.processes import free_port
+
 from .scripts import Done, run, stand_in
 
 pytestmark = pytest.mark.skipif(shutil.which("ab") is None, reason="ApacheBench (apache2-utils) is not installed")

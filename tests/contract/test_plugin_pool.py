@@ -16,7 +16,7 @@ from pulumi.runtime.proto import provider_pb2_grpc
 
 from sandbox import paths
 from sandbox.pulumi import plugins
-from tests.contract.processes import listens, wait_until
+from sandbox.testing.processes import listens, wait_until
 
 TALKATIVE = ("--logtostderr", "-v=9", "--logflow")
 """What the engine puts before its address when it was asked for logs."""

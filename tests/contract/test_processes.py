@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from .processes import free_port, listens, running, wait_until
+from sandbox.testing.processes import free_port, listens, running, wait_until
 
 
 def test_nothing_is_left_of_a_test_that_fails(tmp_path: Path) -> None:

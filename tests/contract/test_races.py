@@ -23,7 +23,8 @@ from pathlib import Path
 
 import pytest
 
-from .processes import wait_until
+from sandbox.testing.processes import wait_until
+
 from .scripts import Done, run, stand_in
 from .test_host_file import NOBODY, Host, may_mount
 

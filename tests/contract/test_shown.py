@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from components import templates
 from components.remote import command_line, reported
+from sandbox.testing.processes import wait_until
 from tests.engine.leaks import Search
-
-from .processes import wait_until
 
 SECRET = "fa4e0123-ab_cdEF456789"
 PASSPHRASE = "correct/horse+battery\\staple'\"$é"

@@ -15,9 +15,9 @@ import pytest
 from sandbox.agent import forwarder, sending, settings, trace_writer
 from sandbox.agent.forwarder import Forwarder
 from sandbox.datadog import Account
+from sandbox.testing.processes import free_port, wait_until
 
 from .agents import KEY, Agent, Intake, accepting, intake
-from .processes import free_port, wait_until
 
 GOOD = (
     "from datadog_checks.base import AgentCheck\nclass Good(AgentCheck):\n    def check(self, _): self.gauge('a', 1)\n"

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from components.traced_app import ENDPOINTS, OPERATION
-
-from .processes import free_port, listens, running, wait_until
+from sandbox.testing.processes import free_port, listens, running, wait_until
 
 UNIT = "/etc/systemd/system/watchpost-app.service"
 ANSWERS = {"/": "Entrypoint to the Application", "/api/apm": "Getting APM Started", "/api/trace": "Posting Traces"}

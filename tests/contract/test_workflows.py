@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from sandbox import paths, workflows
+from sandbox.testing.processes import wait_until
 
-from .processes import wait_until
 from .scripts import stand_in
 
 PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+")

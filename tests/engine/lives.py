@@ -11,7 +11,7 @@ from typing import Any
 
 from sandbox.machine import Machine
 from sandbox.stack import Stack
-from tests.engine.stacks import drift, host_state, up
+from sandbox.testing.stacks import drift, host_state, up
 
 PARTS = ("first step", "up", "nothing to change", "a change", "drift", "destroy")
 """The parts of a life, in their order."""

@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 
 from sandbox.stack import INSIDE, Stack
-from tests.engine.stacks import up
+from sandbox.testing.stacks import up
 
 pytestmark = pytest.mark.long
 

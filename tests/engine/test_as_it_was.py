@@ -9,8 +9,7 @@ import signal
 import pytest
 
 from sandbox.stack import Stack
-from tests.engine.recovery import recover
-from tests.engine.stacks import host_state, steered, up
+from sandbox.testing.stacks import host_state, recover, steered, up
 
 pytestmark = pytest.mark.long
 

@@ -19,7 +19,7 @@ import yaml
 from sandbox import paths
 from sandbox.machine import Machine
 from sandbox.stack import Stack
-from tests.engine.stacks import Update, host_state, logins, steered, up
+from sandbox.testing.stacks import Update, host_state, logins, steered, up
 
 WRONG_KEYS = {"DD_API_KEY": "fake-of-another-account", "DD_APP_KEY": "fake-of-another-person"}
 

@@ -11,8 +11,8 @@ import yaml
 
 from sandbox.machine import Machine, cgroup
 from sandbox.stack import Stack
-from tests.engine.recovery import NONE, content, recover
-from tests.engine.stacks import host_state, up
+from sandbox.testing.account import NONE, content
+from sandbox.testing.stacks import host_state, recover, up
 
 pytestmark = pytest.mark.long
 

@@ -11,7 +11,8 @@ import pytest
 
 from sandbox import paths
 from sandbox.stack import Stack
-from tests.engine.stacks import Update, call, up
+from sandbox.testing.account import call
+from sandbox.testing.stacks import Update, up
 
 PARIS = ZoneInfo("Europe/Paris")
 DAY = datetime.timedelta(days=1)

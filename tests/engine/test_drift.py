@@ -3,7 +3,8 @@
 import pytest
 
 from sandbox.stack import Stack
-from tests.engine.stacks import call, drift, starts, up
+from sandbox.testing.account import call
+from sandbox.testing.stacks import drift, starts, up
 
 pytestmark = pytest.mark.long
 

@@ -18,8 +18,8 @@ from sandbox import paths
 from sandbox.datadog import Account
 from sandbox.datadog.account import Fault
 from sandbox.stack import Stack
-from tests.engine.recovery import NONE, ONE_OF_EACH, content, recover
-from tests.engine.stacks import Update, drift, up
+from sandbox.testing.account import NONE, ONE_OF_EACH, content
+from sandbox.testing.stacks import Update, drift, recover, up
 
 DASHBOARD, MONITOR = "/api/v1/dashboard", "/api/v1/monitor"
 DOWNTIME, EMBED = "/api/v2/downtime", "/api/v2/dashboard/*/shared/secure-embed"

@@ -18,8 +18,9 @@ import pytest
 from fleet.shards import shard_of
 from sandbox import debian, paths
 from sandbox.stack import Stack
-from tests.engine.fleets import Fleet
-from tests.engine.simulated import Simulated, free_port, simulated_hosts
+from sandbox.testing.fleets import Fleet
+from sandbox.testing.processes import free_port
+from sandbox.testing.simulated import Simulated, simulated_hosts
 
 pytestmark = pytest.mark.long
 

@@ -15,8 +15,8 @@ import yaml
 
 from sandbox.machine import Machine, cgroup
 from sandbox.stack import Stack
-from tests.engine.recovery import ONE_OF_EACH, content
-from tests.engine.stacks import Update, drift, host_state, steered, up
+from sandbox.testing.account import ONE_OF_EACH, content
+from sandbox.testing.stacks import Update, drift, host_state, steered, up
 
 pytestmark = pytest.mark.long
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sandbox.stack import Stack
-from tests.engine.stacks import up
+from sandbox.testing.stacks import up
 
 HOST = "1e3.a-b.0x1f"
 ENV = "0o17/a.b-c_d"

@@ -16,9 +16,9 @@ from components.remote import command_line, reported
 from sandbox import paths
 from sandbox.machine import Machine, tree
 from sandbox.stack import INSIDE, Stack, host_entry
+from sandbox.testing.stacks import host_state, inode, up
 from tests.engine import relays
 from tests.engine.lives import Life, live
-from tests.engine.stacks import host_state, inode, up
 
 USER = "jane.doe"
 """A name as directories have them; useradd takes it only when it is told to."""

@@ -10,7 +10,7 @@ import pytest
 from sandbox.agent.repository import DEFAULT, NEWER, OLDER
 from sandbox.datadog import Account
 from sandbox.machine import Machine
-from tests.engine.stacks import host_state
+from sandbox.testing.stacks import host_state
 from tests.engine.steps import hold_lock, in_background, sentence, step, went_well
 
 SCRIPT = "agent/install.sh"

@@ -14,9 +14,9 @@ import yaml
 from sandbox import paths
 from sandbox.machine import cgroup
 from sandbox.stack import Stack
-from tests.contract.processes import wait_until
+from sandbox.testing.account import ONE_OF_EACH, content
+from sandbox.testing.processes import wait_until
 from tests.contract.terminals import Terminal, opened, processes
-from tests.engine.recovery import ONE_OF_EACH, content
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from dateutil.rrule import rrulestr
 from sandbox import paths
 from sandbox.agent import repository
 from sandbox.stack import Stack
+from sandbox.testing.stacks import host_state, inode, logins, starts, up
 from tests.engine.plugin import SECRET
-from tests.engine.stacks import host_state, inode, logins, starts, up
 
 CHECK_CODE = "/etc/datadog-agent/checks.d/my_metric.py"
 CHECK_YAML = "/etc/datadog-agent/conf.d/my_metric.d/conf.yaml"

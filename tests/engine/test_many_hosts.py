@@ -15,9 +15,10 @@ import pytest
 
 from sandbox import paths
 from sandbox.stack import Stack
-from tests.engine.recovery import NONE, ONE_OF_EACH, content
-from tests.engine.simulated import Simulated, free_port, simulated_hosts
-from tests.engine.stacks import up
+from sandbox.testing.account import NONE, ONE_OF_EACH, content
+from sandbox.testing.processes import free_port
+from sandbox.testing.simulated import Simulated, simulated_hosts
+from sandbox.testing.stacks import up
 
 pytestmark = pytest.mark.long
 

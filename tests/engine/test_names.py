@@ -8,8 +8,8 @@ import pytest
 from sandbox import paths
 from sandbox.machine import Machine
 from sandbox.stack import Stack, host_entry
+from sandbox.testing.stacks import Update, up
 from tests.engine import relays
-from tests.engine.stacks import Update, up
 
 NAMES = "abcde"
 """All that a host is called here."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.machine import Machine
-from tests.engine.stacks import host_state
+from sandbox.testing.stacks import host_state
 from tests.engine.steps import hold_lock, in_background, sentence, step, went_well
 
 SCRIPT = "host/packages.sh"

@@ -10,8 +10,8 @@ from components import changes
 from sandbox import paths
 from sandbox.machine import Machine
 from sandbox.stack import Stack
+from sandbox.testing.stacks import up
 from tests.engine.leaks import database_password, fake_key
-from tests.engine.stacks import up
 from tests.engine.steps import step, went_well
 
 EXPOSURE = 1.0

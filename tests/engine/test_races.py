@@ -14,8 +14,8 @@ import pytest
 from sandbox import paths
 from sandbox.datadog import Account
 from sandbox.machine import Machine
+from sandbox.testing.stacks import host_state
 from tests.contract.test_races import HOLDER, switched
-from tests.engine.stacks import host_state
 from tests.engine.steps import in_background, step, went_well
 from tests.engine.test_install import NEEDS, wanted
 

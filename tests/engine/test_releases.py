@@ -13,8 +13,8 @@ import pytest
 from sandbox import paths
 from sandbox.machine import tree
 from sandbox.stack import Stack
+from sandbox.testing.stacks import host_state, up
 from tests.engine.leaks import Search, database_password
-from tests.engine.stacks import host_state, up
 
 pytestmark = pytest.mark.long
 

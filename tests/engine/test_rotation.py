@@ -15,8 +15,8 @@ import yaml
 
 from sandbox.machine import Machine
 from sandbox.stack import Stack
+from sandbox.testing.stacks import logins, starts, up
 from tests.engine.leaks import Search, database_password, fake_key, set_secret
-from tests.engine.stacks import logins, starts, up
 
 pytestmark = pytest.mark.long
 

@@ -17,9 +17,8 @@ import pytest
 from sandbox import paths
 from sandbox.machine import Machine
 from sandbox.stack import Stack, host_entry
+from sandbox.testing.stacks import Update, drift, steered, up
 from sandbox.vagrant import stand_in
-
-from .stacks import Update, drift, steered, up
 
 BOXES = ["watchpost/one", "watchpost/two"]
 FIRST_STEPS = ("**::mark", "**::vm", "**::vm-vagrant", "**::vm-vm", "**::vm-ready")

@@ -22,8 +22,8 @@ from sandbox import paths
 from sandbox.datadog import Account
 from sandbox.machine import Machine, cgroup
 from sandbox.stack import Stack
-from tests.engine.recovery import NONE, ONE_OF_EACH, content
-from tests.engine.stacks import host_state
+from sandbox.testing.account import NONE, ONE_OF_EACH, content
+from sandbox.testing.stacks import host_state
 
 KILLS = int(os.environ.get("WATCHPOST_KILLS", "1"))
 SEED = int(os.environ.get("WATCHPOST_SEED") or 6)

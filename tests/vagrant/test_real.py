@@ -20,8 +20,8 @@ from sandbox import paths
 from sandbox.machine.host import GATEWAY
 from sandbox.progress import step
 from sandbox.stack import Stack
+from sandbox.testing.stacks import Update, up
 from sandbox.vagrant import real
-from tests.engine.stacks import Update, up
 
 BOXES = ["watchpost/one", "watchpost/two"]
 FIRST_STEPS = ("**::mark", "**::vm", "**::vm-vagrant", "**::vm-vm", "**::vm-ready")

@@ -12,7 +12,7 @@ import yaml
 
 from sandbox import paths
 from sandbox.stack import Stack
-from tests.engine.simulated import Simulated
+from sandbox.testing.simulated import Simulated
 
 
 @dataclass(frozen=True)

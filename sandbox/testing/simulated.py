@@ -5,7 +5,6 @@ What they are brought up in is Watchpost's and the engine's own time; and there 
 
 import asyncio
 import contextlib
-import socket
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -82,10 +81,3 @@ def simulated_hosts() -> Iterator[Simulated]:
     finally:
         ended.set()
         thread.join(10)
-
-
-def free_port() -> int:
-    """A port on loopback that nobody uses."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

@@ -1,4 +1,4 @@
-"""What the engine tests share: a stack of their own, what a host consists of, and what an update did."""
+"""Brings stacks up, repairs them and looks for drift as a user does; tells what that changed, and what a host holds."""
 
 import json
 import os
@@ -6,10 +6,8 @@ import shlex
 import signal
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sandbox import paths
 from sandbox.machine import Machine
@@ -137,14 +135,19 @@ def drift(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def call(stack: Stack, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
-    """Do something in Datadog as somebody else would."""
-    account = stack.account
-    headers = {"DD-API-KEY": account.api_key, "DD-APPLICATION-KEY": account.app_key, "Content-Type": "application/json"}
-    data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(f"{account.url}{path}", data=data, headers=headers, method=method)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - the account is on loopback
-        pass
+def recover(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run ``components.recover`` on the stack, as its failures say."""
+    command = [sys.executable, "-m", "components.recover", "--stack", stack.name]
+    return subprocess.run(
+        [*command, "--cwd", str(stack.folder / "project"), *words],
+        env=stack.environment(),
+        cwd=paths.ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 def inode(machine: Machine, path: str) -> str:
