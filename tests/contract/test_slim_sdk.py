@@ -18,7 +18,7 @@ import pulumi
 import pytest
 
 import startup
-from tests.unit.recorder import Created, run, run_program
+from tests.unit.mocks import Created, run, run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 

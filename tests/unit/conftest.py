@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 import startup
-from tests.unit.recorder import Program, run_program
+from tests.unit.mocks import Program, run_program
 
 # The same examples on every run: a test fails for what has changed, not by luck.
 settings.register_profile("watchpost", max_examples=50, deadline=None, derandomize=True, database=None)

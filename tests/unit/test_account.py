@@ -8,7 +8,7 @@ from pulumi.runtime.proto.resource_pb2_grpc import ResourceMonitorStub
 
 from components import account, credentials
 from components.account import Keys
-from tests.unit.recorder import API_KEY, APP_KEY, PROVIDER, run, run_program
+from tests.unit.mocks import API_KEY, APP_KEY, PROVIDER, run, run_program
 
 BOTH = ("apiKey", "appKey")
 

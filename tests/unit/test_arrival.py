@@ -13,7 +13,7 @@ import pytest
 
 from components import arrival
 from components.arrival import Arrival, BusyError, RefusedError, asked_back
-from tests.unit.recorder import run_program
+from tests.unit.mocks import run_program
 
 QUERY = "avg:datadog.agent.running{host:vm}"
 

@@ -24,8 +24,8 @@ from components.settings import HostSettings, ProxySettings, validate
 from components.sharing import SharedDashboard, SharedDashboardArgs
 from components.timeboards import Timeboards, TimeboardsArgs
 from components.traced_app import LoadGenerator, LoadGeneratorArgs, TracedApp, TracedAppArgs
-from tests.unit import recorder
-from tests.unit.recorder import (
+from tests.unit import mocks
+from tests.unit.mocks import (
     API_KEY,
     APP_KEY,
     COMMAND,
@@ -393,7 +393,7 @@ def test_a_monitor_speaks_of_missing_data_after_its_own_time() -> None:
 
 
 def test_downtimes_mute_their_monitor_and_leave_the_schedule_alone_afterwards() -> None:
-    hours = validate(recorder.settings()).office_hours
+    hours = validate(mocks.settings()).office_hours
 
     def body() -> None:
         stack = own()
@@ -443,7 +443,7 @@ def test_what_components_know_is_registered_with_them() -> None:
 
 
 def test_everything_is_of_a_component_of_its_own(dev_stack: Program) -> None:
-    for resource in dev_stack.of(COMMAND, DASHBOARD, MONITOR, DOWNTIME, EMBED, recorder.PASSWORD_TYPE):
+    for resource in dev_stack.of(COMMAND, DASHBOARD, MONITOR, DOWNTIME, EMBED, mocks.PASSWORD_TYPE):
         assert "$watchpost:" in resource.parent, resource.name
     assert plain(dev_stack.outputs["hosts"])
 

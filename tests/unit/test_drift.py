@@ -17,7 +17,7 @@ from components.downtimes import identity
 from components.drift import DriftError, Muting, ask, mutings, plain, repeated, report, steps, unmuted
 from components.office_hours import DAYS, OfficeHours, duration_text
 from components.office_hours import recurrences as schedules
-from tests.unit.recorder import COMMAND, DOWNTIME, run_program
+from tests.unit.mocks import COMMAND, DOWNTIME, run_program
 
 NAME = "closed-office-nights-1a2b3c4d-mo-tu-we-th-fr-su-1900-14h-Europe-Paris"
 NIGHTS = {"rrule": "FREQ=WEEKLY;INTERVAL=1;BYDAY=MO,TU,WE,TH,FR,SU", "start": "2027-01-04T19:00:00", "duration": "14h"}

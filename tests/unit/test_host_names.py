@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from components.settings import Settings
 from sandbox.agent import hostname
-from tests.unit.recorder import HOST
+from tests.unit.mocks import HOST
 from tests.unit.test_settings import accepted, faults
 
 LOCAL = {"localhost", "localhost.localdomain", "localhost6.localdomain6", "ip6-localhost"}

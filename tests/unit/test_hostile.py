@@ -13,8 +13,8 @@ from components import agent, monitors, templates
 from components.host import ssh_command
 from components.settings import Settings, SettingsError, validate
 from components.traced_app import UNIT
-from tests.unit import recorder
-from tests.unit.recorder import HOST
+from tests.unit import mocks
+from tests.unit.mocks import HOST
 from tests.unit.test_messages import ARGS, TRANSITIONS, VALUES, rendered
 
 HOSTILE = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30) | st.text(
@@ -29,7 +29,7 @@ LONG = 10_000
 def accepted(**changes: Any) -> Settings | list[str]:
     """The settings of the `dev` stack with ``changes``, or what is wrong with them."""
     try:
-        return validate(recorder.settings(**changes))
+        return validate(mocks.settings(**changes))
     except SettingsError as error:
         return error.faults
 

@@ -10,7 +10,7 @@ from components import monitors
 from components.custom_check import Metric
 from components.downtimes import WHEN
 from components.monitors import MetricMonitorArgs
-from tests.unit.recorder import DOWNTIME, MARK, MONITOR, Program, run_program
+from tests.unit.mocks import DOWNTIME, MARK, MONITOR, Program, run_program
 
 BLOCKS = {
     "is_alert", "is_warning", "is_no_data", "is_recovery", "is_alert_recovery", "is_warning_recovery",

@@ -22,7 +22,7 @@ from components.office_hours import (
     recurrences,
 )
 from components.settings import validate
-from tests.unit import recorder
+from tests.unit import mocks
 from tests.unit.clock import Repeated, first_difference, is_muted, minute, should_be_muted
 
 YEAR = datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
@@ -345,4 +345,4 @@ def test_no_two_time_zones_look_alike_in_a_name() -> None:
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_settings_accept_the_usual_hours_in_many_zones(zone: str) -> None:
-    assert validate(recorder.settings(timezone=zone)).office_hours == hours(zone)
+    assert validate(mocks.settings(timezone=zone)).office_hours == hours(zone)

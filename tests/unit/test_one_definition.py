@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from components.custom_check import MY_METRIC, Metric
-from tests.unit.recorder import COMMAND, DASHBOARD, DOWNTIME, MONITOR, Program, plain, run_program
+from tests.unit.mocks import COMMAND, DASHBOARD, DOWNTIME, MONITOR, Program, plain, run_program
 
 OTHER = Metric(check="my_metric", name="queue.depth", tag="made_by:watchpost", minimum=10, maximum=90)
 

@@ -7,7 +7,7 @@ import pytest
 
 from policy import rules
 from policy.rules import DASHBOARD, DOWNTIME, MONITOR, RULES, Rule
-from tests.unit.recorder import Program, run_program
+from tests.unit.mocks import Program, run_program
 
 COMMAND = "command:remote:Command"
 COPY = "command:remote:CopyToRemote"

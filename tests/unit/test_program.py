@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from components.downtimes import repair_key
-from tests.unit.recorder import (
+from tests.unit.mocks import (
     API_KEY,
     APP_KEY,
     COMMAND,

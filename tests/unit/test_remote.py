@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from components import templates
 from components.remote import AGAIN, END, command_line, was_cut_off
-from tests.unit.recorder import ROOT
+from tests.unit.mocks import ROOT
 
 SHELLS = [shell for shell in ("bash", "sh", "dash", "zsh", "fish", "tcsh", "ksh") if shutil.which(shell)]
 """The login shells that are here."""

@@ -8,7 +8,7 @@ import pytest
 from pulumi_command import remote
 
 from components.remote import RemoteFile
-from tests.unit.recorder import (
+from tests.unit.mocks import (
     API_KEY,
     APP_KEY,
     HOST,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from components import agent_keys
 from components.settings import Settings, SettingsError, validate
-from tests.unit import recorder
-from tests.unit.recorder import HOST, PRIVATE_KEY, ROOT
+from tests.unit import mocks
+from tests.unit.mocks import HOST, PRIVATE_KEY, ROOT
 
 
 def host(**changes: Any) -> dict[str, dict[str, Any]]:
@@ -22,7 +22,7 @@ def host(**changes: Any) -> dict[str, dict[str, Any]]:
 def accepted(**changes: Any) -> Settings | list[str]:
     """The settings of the `dev` stack with ``changes``, or what is wrong with them; ``None`` removes one."""
     try:
-        return validate(recorder.settings(**changes))
+        return validate(mocks.settings(**changes))
     except SettingsError as error:
         return error.faults
 
@@ -237,7 +237,7 @@ def test_an_address_with_a_password_in_it_is_refused_and_not_shown(key: str, sch
 
 
 def test_settings_do_not_show_private_keys_when_printed() -> None:
-    settings = validate(recorder.settings(hosts=host(privateKeyPassword="fake-password")))
+    settings = validate(mocks.settings(hosts=host(privateKeyPassword="fake-password")))
     assert PRIVATE_KEY not in repr(settings)
     assert "fake-password" not in repr(settings)
     assert settings.hosts["vm"].key() == PRIVATE_KEY
@@ -246,10 +246,10 @@ def test_settings_do_not_show_private_keys_when_printed() -> None:
 def test_a_key_file_is_read_and_an_agent_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "key"
     file.write_text("fake-key-of-a-file")
-    settings = validate(recorder.settings(hosts=host(privateKey=None, privateKeyFile=str(file))))
+    settings = validate(mocks.settings(hosts=host(privateKey=None, privateKeyFile=str(file))))
     assert settings.hosts["vm"].key() == "fake-key-of-a-file"
     monkeypatch.setenv("SSH_AUTH_SOCK", "/run/fake-agent")
-    settings = validate(recorder.settings(hosts=host(privateKey=None, agent=True)))
+    settings = validate(mocks.settings(hosts=host(privateKey=None, agent=True)))
     assert settings.hosts["vm"].key() is None
 
 
@@ -371,18 +371,18 @@ def test_a_value_of_any_other_kind_is_a_fault_and_no_crash(value: object) -> Non
     ["slack-ops", "@slack-Acme-ops_2", "pagerduty-Ops", "pagerduty", "webhook-my.hook", "team-sre", "workflow-Restart"],
 )
 def test_a_recipient_may_be_whatever_datadog_can_mention(handle: str) -> None:
-    assert validate(recorder.settings(recipients=[handle])).mentions == f"@{handle.removeprefix('@')}"
+    assert validate(mocks.settings(recipients=[handle])).mentions == f"@{handle.removeprefix('@')}"
 
 
 @pytest.mark.parametrize("typo", ["slak-ops", "slack", "slack-", "you@example", "@", "ops", "slack-a b", "team-{{x}}"])
 def test_a_mistyped_recipient_is_refused(typo: str) -> None:
     with pytest.raises(SettingsError, match=r"recipients\[0\].* must be an e-mail address .* slack-"):
-        validate(recorder.settings(recipients=[typo]))
+        validate(mocks.settings(recipients=[typo]))
 
 
 @pytest.mark.parametrize("user", ["jane.doe", "Jane", "ACME\\\\jane", "jane@acme.example", "deploy+ci", "host$"])
 def test_a_user_may_be_named_as_directories_name_them(user: str) -> None:
-    found = validate(recorder.settings(hosts={"vm": {**HOST, "user": user}}))
+    found = validate(mocks.settings(hosts={"vm": {**HOST, "user": user}}))
     assert found.hosts["vm"].user == user
 
 
@@ -390,7 +390,7 @@ PROXY = {"address": "198.18.0.9", "user": "jump", "privateKey": PRIVATE_KEY, "ho
 
 
 def test_a_host_may_stand_behind_a_proxy() -> None:
-    found = validate(recorder.settings(hosts={"vm": {**HOST, "proxy": PROXY}})).hosts["vm"].proxy
+    found = validate(mocks.settings(hosts={"vm": {**HOST, "proxy": PROXY}})).hosts["vm"].proxy
     assert found
     assert (found.address, found.port, found.user, found.key()) == ("198.18.0.9", 22, "jump", PRIVATE_KEY)
 
@@ -401,7 +401,7 @@ def test_a_proxy_needs_what_a_host_needs(missing: str) -> None:
     with pytest.raises(
         SettingsError, match=rf"watchpost:hosts.vm.proxy is \(not shown\): needs .*`{missing}`"
     ) as fault:
-        validate(recorder.settings(hosts={"vm": {**HOST, "proxy": proxy}}))
+        validate(mocks.settings(hosts={"vm": {**HOST, "proxy": proxy}}))
     assert PRIVATE_KEY not in str(fault.value)
 
 
@@ -420,9 +420,9 @@ def test_a_proxy_needs_what_a_host_needs(missing: str) -> None:
     ],
 )
 def test_an_address_is_a_name_or_of_either_kind_of_ip(address: str, taken: str) -> None:
-    assert validate(recorder.settings(hosts=host(address=address))).hosts["vm"].address == taken
+    assert validate(mocks.settings(hosts=host(address=address))).hosts["vm"].address == taken
     proxy = {**HOST, "address": address}
-    behind = validate(recorder.settings(hosts=host(address="10.0.0.1", proxy=proxy))).hosts["vm"].proxy
+    behind = validate(mocks.settings(hosts=host(address="10.0.0.1", proxy=proxy))).hosts["vm"].proxy
     assert behind is not None
     assert behind.address == taken
 
@@ -460,7 +460,7 @@ def test_what_is_no_address_is_told_and_a_port_with_its_setting(address: str, po
 )
 def test_a_typing_mistake_in_a_name_of_datadog_yaml_is_told_with_the_name_that_was_meant(key: str, meant: str) -> None:
     with pytest.raises(SettingsError) as fault:
-        validate(recorder.settings(agentConfig={key: {"enabled": "fake-value"}}))
+        validate(mocks.settings(agentConfig={key: {"enabled": "fake-value"}}))
     (sentence,) = fault.value.faults
     assert f"`{key}` (`{meant}` is one)" in sentence
     assert f"pulumi config rm --path 'watchpost:agentConfig.{key}'" in sentence
@@ -474,7 +474,7 @@ def test_no_known_name_of_datadog_yaml_is_taken_for_a_mistake() -> None:
 
 
 def test_a_name_of_datadog_yaml_that_resembles_none_is_taken_with_a_warning() -> None:
-    program = recorder.run_program(agentConfig={"section_of_tomorrow": 1, "logs_enabled": True})
+    program = mocks.run_program(agentConfig={"section_of_tomorrow": 1, "logs_enabled": True})
     (warning,) = [text for text in program.warnings if "agentConfig" in text]
     assert "section_of_tomorrow" in warning
     assert "logs_enabled" not in warning
@@ -483,5 +483,5 @@ def test_a_name_of_datadog_yaml_that_resembles_none_is_taken_with_a_warning() ->
 @pytest.mark.parametrize("key", ["api_key", "site", "dd_url", "hostname", "env", "tags"])
 def test_agent_config_leaves_out_what_is_a_setting_of_its_own_and_its_values_are_not_shown(key: str) -> None:
     with pytest.raises(SettingsError, match=rf"agentConfig is \(not shown\): must leave out .*{key} \(") as fault:
-        validate(recorder.settings(agentConfig={key: "fake-value", "logs_enabled": True}))
+        validate(mocks.settings(agentConfig={key: "fake-value", "logs_enabled": True}))
     assert "fake-value" not in str(fault.value)
