@@ -19,6 +19,7 @@ from sandbox.pulumi.plugins.datadog.dashboard import DashboardJson
 from sandbox.pulumi.plugins.datadog.downtime import DowntimeSchedule
 from sandbox.pulumi.plugins.datadog.embed import SecureEmbedDashboard
 from sandbox.pulumi.plugins.datadog.monitor import Monitor as MonitorKind
+from tests.unit.mocks import MONITOR_ID
 
 from . import program
 
@@ -47,7 +48,7 @@ def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         ]
         for monitor in inputs["datadog:index/monitor:Monitor"]:
             MonitorKind().validate(client, monitor, None)
-            assert MonitorKind().create(client, monitor)[0] == program.MONITOR_ID
+            assert MonitorKind().create(client, monitor)[0] == MONITOR_ID
         for downtime in inputs["datadog:index/downtimeSchedule:DowntimeSchedule"]:
             DowntimeSchedule().create(client, downtime)
         for embed in inputs.get("datadog:index/secureEmbedDashboard:SecureEmbedDashboard", []):

@@ -1,10 +1,25 @@
-"""Runs the program, or one component of it, against a recording engine: no network, no plugin, nothing is created.
+"""Runs the program, or one component of it, on Pulumi's mocks: no engine, no plugin, no network.
 
-Every run has an event loop, an engine and a configuration of its own, and ends when all registrations have.
+As in Pulumi's guide, :class:`Mocks` answers for the providers; and since ``Mocks.new_resource`` isn't told what of its
+inputs is secret, nor any of a resource's options, :class:`Monitor` keeps each registration as the program sent it.
+
+Mocks can't show
+
+- what a change of inputs does: there is no state and no diff, so neither updates nor replacements. ``replaceOnChanges``
+  and the like are only seen as options (``request`` of a resource);
+- whether a provider accepts the inputs: nothing is checked, and no id or output is other than what :class:`Mocks` says;
+- the order in which an engine works, deletions, retries and hooks: each resource is there as soon as it is registered;
+- the defaults of ``Pulumi.yaml``, which the engine fills in; :func:`settings` does.
+
+All of that is tested on the real engine, in ``tests/engine``.
+
+Source: https://www.pulumi.com/docs/iac/guides/testing/unit/
 """
 
 import asyncio
+import contextlib
 import json
+import logging
 import os
 import runpy
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,9 +32,9 @@ from unittest import mock
 
 import pulumi
 import yaml
-from google.protobuf import empty_pb2, json_format  # type: ignore[import-untyped]
-from pulumi.runtime import rpc
-from pulumi.runtime.proto import engine_pb2, resource_pb2
+from google.protobuf import json_format  # type: ignore[import-untyped]
+from pulumi.runtime import MockCallArgs, MockResourceArgs, rpc
+from pulumi.runtime.mocks import MockMonitor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +47,10 @@ MONITOR = "datadog:index/monitor:Monitor"
 DOWNTIME = "datadog:index/downtimeSchedule:DowntimeSchedule"
 EMBED = "datadog:index/secureEmbedDashboard:SecureEmbedDashboard"
 PROVIDER = "pulumi:providers:datadog"
+STACK = "pulumi:pulumi:Stack"
+
+MONITOR_ID = "100000001"
+"""A number, as of all monitors; that of the first one which the stand-in Datadog makes."""
 
 API_KEY = "fake-api-key-00000000000000000000"
 APP_KEY = "fake-app-key-00000000000000000000"
@@ -90,6 +109,11 @@ def unencrypted(value: Any) -> Iterator[str]:
         yield str(value)
 
 
+def script_of(inputs: Mapping[str, Any]) -> str:
+    """The script that a step runs: ``files/agent/install.sh``."""
+    return str(inputs.get("create", "")).rpartition(" ")[0].rpartition(" ")[2]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Created:
     """A resource as it was registered; its inputs hold :class:`Secret` where the engine would encrypt."""
@@ -120,7 +144,7 @@ class Created:
     @property
     def script(self) -> str:
         """The script of a step: ``files/agent/install.sh``."""
-        return str(self.plain.get("create", "")).rpartition(" ")[0].rpartition(" ")[2]
+        return script_of(self.plain)
 
 
 @dataclass(kw_only=True)
@@ -161,97 +185,103 @@ class Program:
         return {by_urn[urn].name for urn in found}
 
 
-class _Engine:
-    """The engine's side of a run: as the real one, it keeps secret what came in so or is declared so."""
+class Mocks(pulumi.runtime.Mocks):
+    """What the providers make of the program's resources.
 
-    def __init__(
-        self, program: Program, instead: Mapping[str, str | None], again: str | None, *, preview: bool
-    ) -> None:
-        self.program, self.instead, self.again, self.preview = program, instead, again, preview
+    ``stdout`` is what steps print instead of their reports, by script; ``again`` what one that is run again reports.
+    """
 
-    def GetDeploymentInfo(self, _: Any) -> Any:  # noqa: N802 - the engine's own names
-        return resource_pb2.DeploymentInfo(
-            supportedFeatures=[
-                resource_pb2.RESOURCE_MONITOR_FEATURE_SECRETS,
-                resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_REFERENCES,
-                resource_pb2.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
-                resource_pb2.RESOURCE_MONITOR_FEATURE_ERROR_HOOKS,
-                resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_HOOKS,
-            ]
-        )
+    def __init__(self, stdout: Mapping[str, str | None], again: str | None) -> None:
+        self.stdout, self.again = stdout, again
 
-    def SignalAndWaitForShutdown(self, _: Any) -> Any:  # noqa: N802
-        return empty_pb2.Empty()
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        """The id and the outputs of a resource; in a preview it has none but its inputs."""
+        if pulumi.runtime.is_dry_run() or not args.custom:
+            return None, args.inputs
+        return MONITOR_ID if args.typ == MONITOR else f"{args.name}-id", {**args.inputs, **self.outputs(args)}
 
-    def RegisterResourceHook(self, _: Any) -> Any:  # noqa: N802
-        return empty_pb2.Empty()
+    def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        """The program calls no function of a provider."""
+        raise NotImplementedError(args.token)
 
-    def RegisterErrorHook(self, _: Any) -> Any:  # noqa: N802
-        return empty_pb2.Empty()
-
-    def RegisterResource(self, request: Any) -> Any:  # noqa: N802
-        qualified = f"{request.parent.split('::')[2]}${request.type}" if request.parent else request.type
-        urn = f"urn:pulumi:dev::watchpost::{qualified}::{request.name}"
-        if request.type == "pulumi:pulumi:Stack":
-            return resource_pb2.RegisterResourceResponse(urn=urn)
-        inputs = json_format.MessageToDict(request.object)
-        resource = Created(
-            type=request.type,
-            name=request.name,
-            urn=urn,
-            parent=request.parent,
-            inputs=_marked(inputs),
-            request=request,
-        )
-        self.program.resources.append(resource)
-        state = inputs if self.preview else {**inputs, **self.made(resource)}
-        for key in request.additionalSecretOutputs:
-            if key in state:
-                state[key] = {rpc._special_sig_key: rpc._special_secret_sig, "value": state[key]}
-        identifier = "" if self.preview or not request.custom else self.identifier(resource)
-        response = resource_pb2.RegisterResourceResponse(urn=urn, id=identifier)
-        response.object.update(state)
-        return response
-
-    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
-        if request.urn.endswith("::pulumi:pulumi:Stack::watchpost-dev"):
-            self.program.outputs = _marked(json_format.MessageToDict(request.outputs))
-        return empty_pb2.Empty()
-
-    def Log(self, request: Any) -> None:  # noqa: N802
-        if request.severity >= engine_pb2.WARNING:
-            self.program.warnings.append(request.message)
-
-    def identifier(self, resource: Created) -> str:
-        """A monitor has a number, everything else may have any text."""
-        return "4711" if resource.type == MONITOR else f"{resource.name}-id"
-
-    def printed(self, resource: Created) -> str | None:
-        """What a step prints: its report, with the noise of a login; or what a test has it print instead."""
-        if self.again is not None and resource.name.endswith("-again"):
-            report: str | None = self.again
-        elif resource.script in self.instead:
-            return self.instead[resource.script]
-        else:
-            report = REPORTS.get(resource.script, "null")
-        return f"Welcome\n\n=watchpost= {report}\nBye\n"
-
-    def made(self, resource: Created) -> dict[str, Any]:
-        """What a resource knows once it is there."""
-        match resource.type:
+    def outputs(self, args: MockResourceArgs) -> dict[str, Any]:
+        """What only its provider knows of a resource."""
+        match args.typ:
             case "command:remote:Command":
-                return {"stdout": self.printed(resource), "stderr": ""}
+                return {"stdout": self.printed(args), "stderr": ""}
             case "command:local:Command":
-                return {"stdout": self.instead["files/vagrant/vm.sh"], "stderr": ""}
+                return {"stdout": self.stdout["files/vagrant/vm.sh"], "stderr": ""}
             case "random:index/randomPassword:RandomPassword":
                 return {"result": PASSWORD, "bcryptHash": "fake"}
             case "random:index/randomString:RandomString":
                 return {"result": MARK.removeprefix("watchpost:")}
             case "datadog:index/dashboardJson:DashboardJson":
-                return {"url": f"/dashboard/{resource.name}"}
+                return {"url": f"/dashboard/{args.name}"}
             case "datadog:index/secureEmbedDashboard:SecureEmbedDashboard":
                 return {"url": EMBED_LINK}
         return {}
+
+    def printed(self, args: MockResourceArgs) -> str | None:
+        """What a step prints: its report, with the noise of a login; or what a test has it print instead."""
+        script = script_of(args.inputs)
+        if self.again is not None and args.name.endswith("-again"):
+            report: str | None = self.again
+        elif script in self.stdout:
+            return self.stdout[script]
+        else:
+            report = REPORTS.get(script, "null")
+        return f"Welcome\n\n=watchpost= {report}\nBye\n"
+
+
+class Monitor(MockMonitor):
+    """Keeps what the program registers, with what is secret in it, in :attr:`program`."""
+
+    def __init__(self, mocks: Mocks) -> None:
+        super().__init__(mocks)
+        self.program = Program()
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        """As the engine does: with the types of all ancestors but the stack."""
+        above = parent.split("::")[2] if parent else STACK
+        qualified = type_ if above == STACK else f"{above}${type_}"
+        return f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::{qualified}::{name}"
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the engine's own names
+        """Note the registration; what the resource declares to be a secret output is one."""
+        if request.type != STACK:
+            self.program.resources.append(
+                Created(
+                    type=request.type,
+                    name=request.name,
+                    urn=self.make_urn(request.parent, request.type, request.name),
+                    parent=request.parent,
+                    inputs=_marked(json_format.MessageToDict(request.object)),
+                    request=request,
+                )
+            )
+        response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        for key in set(request.additionalSecretOutputs) & set(response.object):
+            value = json_format.MessageToDict(response.object)[key]
+            response.object.update({key: {rpc._special_sig_key: rpc._special_secret_sig, "value": value}})
+        return response
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
+        """Note the outputs of the stack."""
+        if f"::{STACK}::" in request.urn:
+            self.program.outputs = _marked(json_format.MessageToDict(request.outputs))
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
+
+
+class Log(logging.Logger):
+    """Where the program logs to; it keeps the warnings and errors."""
+
+    def __init__(self, kept: list[str]) -> None:
+        super().__init__("watchpost", logging.WARNING)
+        self.kept = kept
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.kept.append(record.getMessage())
 
 
 def _marked(value: Any) -> Any:
@@ -275,32 +305,42 @@ def run(
 ) -> Program:
     """Run ``body`` as a stack's program and wait until everything that it began is done.
 
-    ``stdout`` is what steps print instead of their reports, by script; ``again`` what one that is run again reports.
+    ``stdout`` and ``again`` are those of :class:`Mocks`.
 
     Raises:
         Exception: whatever the program, or an ``apply`` in it, raises.
     """
-    program = Program()
-    engine = _Engine(program, stdout or {}, again, preview=preview)
+    monitor = Monitor(Mocks(stdout or {}, again))
+    log = Log(monitor.program.warnings)
 
-    def start() -> None:
+    def main() -> None:
+        with asyncio.Runner() as runner:
+            runner.get_loop().set_default_executor(engine)
+            pulumi.runtime.set_mocks(
+                monitor.mocks, project="watchpost", stack="dev", preview=preview, logger=log, monitor=monitor
+            )
+            pulumi.runtime.set_all_config(dict(config or {}), list(secret_keys))
+            pulumi.runtime.test(program)()  # type: ignore[no-untyped-call]
+
+    def program() -> None:
         body()
-
-    async def main() -> None:
-        pulumi.runtime.set_all_config(dict(config or {}), list(secret_keys))
-        pulumi.runtime.configure(
-            pulumi.runtime.Settings(project="watchpost", stack="dev", monitor=engine, engine=engine, dry_run=preview)
-        )
-        await pulumi.runtime.run_in_stack(start)
+        stack = pulumi.runtime.get_root_resource()
+        assert isinstance(stack, pulumi.runtime.stack.Stack)
+        stack.register_outputs(stack.outputs)
 
     ours = ("DD_", "DATADOG_", "PULUMI_", "SSH_")
     clean = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     alone = mock.patch.dict(os.environ, {**clean, **(environment or {})}, clear=True)
-    # In a thread of its own: the SDK notes the stack of each resource, and pytest's is deep. What the SDK keeps in
-    # a context ends with the run.
-    with alone, ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(asyncio.run, main()).result()
-    return program
+    # The program and the monitor have a thread and an event loop each. What the SDK keeps in a context ends with the
+    # run, and it looks through the Python stack for each resource: pytest's is deep.
+    with (
+        alone,
+        contextlib.closing(asyncio.new_event_loop()) as loop,
+        ThreadPoolExecutor(1, initializer=lambda: asyncio.set_event_loop(loop)) as engine,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        thread.submit(main).result()
+    return monitor.program
 
 
 @cache

@@ -37,6 +37,7 @@ from tests.unit.mocks import (
     LOCAL_COMMAND,
     MARK,
     MONITOR,
+    MONITOR_ID,
     PASSWORD,
     PRIVATE_KEY,
     SAMPLE,
@@ -389,7 +390,7 @@ def test_a_monitor_speaks_of_missing_data_after_its_own_time() -> None:
     assert (inputs["requireFullWindow"], inputs["notifyAudit"]) == (True, True)
     assert inputs["monitorThresholds"] == {"critical": "2", "warning": "1"}
     assert children(program, "monitor") == {"monitor"}
-    assert program.outputs == {"link": "https://app.datadoghq.eu/monitors/4711"}
+    assert program.outputs == {"link": "https://app.datadoghq.eu/monitors/100000001"}
 
 
 def test_downtimes_mute_their_monitor_and_leave_the_schedule_alone_afterwards() -> None:
@@ -411,7 +412,7 @@ def test_downtimes_mute_their_monitor_and_leave_the_schedule_alone_afterwards() 
     program = run(body)
     assert len(program.of(DOWNTIME)) == 2
     for downtime in program.of(DOWNTIME):
-        assert downtime.plain["monitorIdentifier"] == {"monitorId": 4711}
+        assert downtime.plain["monitorIdentifier"] == {"monitorId": int(MONITOR_ID)}
         assert downtime.plain["scope"] == "*"
         assert list(downtime.request.ignoreChanges) == ["recurringSchedule"]
         assert len(downtime.plain["recurringSchedule"]["recurrences"]) <= 5
@@ -444,7 +445,8 @@ def test_what_components_know_is_registered_with_them() -> None:
 
 def test_everything_is_of_a_component_of_its_own(dev_stack: Program) -> None:
     for resource in dev_stack.of(COMMAND, DASHBOARD, MONITOR, DOWNTIME, EMBED, mocks.PASSWORD_TYPE):
-        assert "$watchpost:" in resource.parent, resource.name
+        parent = resource.parent.split("::")[2].rpartition("$")[2]
+        assert parent.startswith("watchpost:"), resource.name
     assert plain(dev_stack.outputs["hosts"])
 
 

@@ -23,6 +23,7 @@ from tests.unit.mocks import (
     HOST,
     LOCAL_COMMAND,
     MONITOR,
+    MONITOR_ID,
     PASSWORD_TYPE,
     PROVIDER,
     Created,
@@ -292,7 +293,7 @@ def test_an_office_that_opens_every_day_needs_no_downtime_for_closed_days() -> N
 def test_a_schedule_once_set_is_left_alone(dev_stack: Program) -> None:
     for downtime in dev_stack.of(DOWNTIME):
         assert list(downtime.request.ignoreChanges) == ["recurringSchedule"]
-        assert downtime.plain["monitorIdentifier"] == {"monitorId": 4711}
+        assert downtime.plain["monitorIdentifier"] == {"monitorId": int(MONITOR_ID)}
 
 
 @pytest.mark.parametrize(
