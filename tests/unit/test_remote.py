@@ -18,6 +18,9 @@ from tests.unit.mocks import ROOT
 SHELLS = [shell for shell in ("bash", "sh", "dash", "zsh", "fish", "tcsh", "ksh") if shutil.which(shell)]
 """The login shells that are here."""
 
+if "dash" in SHELLS and Path(str(shutil.which("sh"))).resolve() == Path(str(shutil.which("dash"))).resolve():
+    SHELLS.remove("sh")
+
 SCRIPTS = sorted(str(path.relative_to(ROOT / "files")) for path in (ROOT / "files").rglob("*.sh"))
 SHOW = """\
 # Prints what it was given: 'quotes", $(parentheses, `backticks`, a case that ) looks like an end, and \\ backslashes.
