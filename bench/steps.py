@@ -2,15 +2,14 @@
 
 import base64
 import json
-import re
-import shlex
 import subprocess
 from dataclasses import dataclass
-from typing import Any
 
+from components.step_command import StepCommand
 from sandbox.machine import Machine
 from sandbox.progress import SandboxError
 from sandbox.stack import Stack
+from watchpost.stack import name_of, plain, resources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +28,12 @@ class Step:
     @property
     def script(self) -> str:
         """The script of ``files/`` that it runs."""
-        return self.command.rpartition(" ")[0].rpartition(" ")[2]
+        return f"files/{StepCommand.parse(self.command).script}"
 
     @property
     def variables(self) -> dict[str, str]:
         """The script's variables."""
-        # Behind the line that hands the command to bash.
-        words = shlex.split(re.split(r"(?:^| )bash -c '", self.command.partition("\n")[2], maxsplit=1)[0])
-        return {name: value for name, equals, value in (word.partition("=") for word in words) if equals}
+        return dict(StepCommand.parse(self.command).variables)
 
 
 def steps(stack: Stack) -> list[Step]:
@@ -44,17 +41,12 @@ def steps(stack: Stack) -> list[Step]:
     exported = json.loads(stack.pulumi("stack", "export", "--show-secrets", "--stack", stack.name).stdout)
     return [
         Step(
-            name=resource["urn"].rpartition("::")[2],
+            name=name_of(resource),
             command=resource["inputs"]["create"],
-            stdin=_plain(resource["inputs"].get("stdin", "")),
+            stdin=plain(resource["inputs"].get("stdin", "")),
         )
-        for resource in exported["deployment"]["resources"]
-        if resource["type"] == "command:remote:Command"
+        for resource in resources(exported["deployment"], "command:remote:Command")
     ]
-
-
-def _plain(value: Any) -> str:
-    return str(json.loads(value["plaintext"]) if isinstance(value, dict) else value)
 
 
 def by_hand(machine: Machine, steps: list[Step]) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 
 import pulumi
 
-from components.account import Keys, client
+from components.datadog_api import client
+from settings import Credentials
 
 METRIC = "datadog.agent.running"
 """What every Agent submits each 15 s. Source: ``pkg/aggregator/aggregator.go`` of github.com/DataDog/datadog-agent"""
@@ -42,10 +43,10 @@ class BusyError(RefusedError):
 
 
 class Arrival:
-    """Asks the account of ``keys`` on ``site`` about hosts whose Agents send to ``agent_url``, or to the site."""
+    """Asks the account on ``site`` about hosts whose Agents send to ``agent_url``, or to the site itself."""
 
-    def __init__(self, keys: Keys, site: str, agent_url: str) -> None:
-        self._keys, self._site = keys, site
+    def __init__(self, credentials: Credentials, site: str, agent_url: str) -> None:
+        self._credentials, self._site = credentials, site
         self._destination = f"{agent_url} (watchpost:agentUrl)" if agent_url else f"{site} (watchpost:site)"
         self._restarted: dict[str, float] = {}
 
@@ -66,7 +67,7 @@ class Arrival:
         async def wait(said: str) -> str:
             since = self._restarted.get(host)
             if since is not None and re.match(r"Agent 7\.", said):
-                if "appKey" in self._keys.missing:
+                if "appKey" in self._credentials.missing:
                     pulumi.log.info(
                         f"whether data of {host} arrives is not asked: that takes an application key (datadog:appKey,"
                         " or DD_APP_KEY), which this stack has not and needs for nothing else"
@@ -78,8 +79,8 @@ class Arrival:
         return version.apply(wait)
 
     async def _wait(self, host: str, since: float) -> None:
-        url = self._keys.url(self._site)
-        keys = await pulumi.Output.all(self._keys.api_key, self._keys.app_key).future()
+        url = self._credentials.url(self._site)
+        keys = await pulumi.Output.all(self._credentials.api_key, self._credentials.app_key).future()
         assert keys is not None  # they are never unknown
         api_key, app_key = keys
         query = f"avg:{METRIC}{{host:{host}}}"

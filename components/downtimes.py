@@ -27,19 +27,12 @@ from zoneinfo import ZoneInfo
 import pulumi
 import pulumi_datadog as datadog
 
-from components import links, templates
-from components.account import client
-from components.mark import Mark, hint
-from components.office_hours import (
-    DAYS,
-    OfficeHours,
-    Recurrence,
-    around,
-    changes,
-    duration_text,
-    faults,
-    recurrences,
-)
+from components import templates
+from components.datadog_api import client
+from components.datadog_context import DatadogContext
+from components.ownership import OwnershipTag, explain_doubt
+from components.recurrences import Recurrence, around, changes, duration_text, faults, recurrences
+from settings.office_hours import DAYS, OfficeHours
 
 MARGIN = timedelta(minutes=3)
 """How long after a run of the program its downtimes' starts lie at the earliest: none is past when Datadog sees it."""
@@ -66,13 +59,11 @@ class OfficeHoursDowntimesArgs:
     ``repairs`` are downtimes to make anew, by :func:`repair_key`, each with a text that differs from the last time.
     """
 
-    site: str
-    env: str
+    context: DatadogContext
     hours: OfficeHours
     monitor: datadog.Monitor
     metric: str
     mentions: str
-    mark: Mark
     repairs: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -90,10 +81,10 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: OfficeHoursDowntimesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:datadog:OfficeHoursDowntimes", name, None, opts)
-        now, hooks = datetime.now(UTC), args.mark.hooks(name)
+        now, hooks = datetime.now(UTC), args.context.ownership.hooks(name)
 
         async def make_way(arguments: pulumi.ErrorHookArgs) -> bool:
-            return await cancel_twins(args.mark, arguments)
+            return await cancel_twins(args.context.ownership, arguments)
 
         hooks.on_error = [pulumi.ErrorHook(f"{name}-twins", make_way)]
         self.links = {}
@@ -104,7 +95,7 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
                 full_name,
                 monitor_identifier=datadog.DowntimeScheduleMonitorIdentifierArgs(monitor_id=args.monitor.id.apply(int)),
                 scope="*",
-                message=pulumi.Output.concat(text, "\n\n(", args.mark.of(full_name), ")"),
+                message=pulumi.Output.concat(text, "\n\n(", args.context.ownership.of(full_name), ")"),
                 # What alerted before closing time and recovers at night is told to nobody at night.
                 mute_first_recovery_notification=True,
                 notify_end_types=list(NOTIFY_END_TYPES),
@@ -116,13 +107,13 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
                     parent=self,
                     ignore_changes=["recurringSchedule"],
                     # A replacement is sent the schedule of this run. The old one is cancelled first: it mutes a monitor
-                    # that is gone, or isn't as Watchpost made it, and its mark is the new one's.
+                    # that is gone, or isn't as Watchpost made it, and its ownership tag is the new one's.
                     replace_on_changes=["*"],
                     delete_before_replace=True,
                     hooks=hooks,
                 ),
             )
-            self.links[kind] = downtime.id.apply(lambda identifier: links.downtime(args.site, identifier))
+            self.links[kind] = downtime.id.apply(args.context.links.downtime)
         for sentence in exceptions(args.hours, now):
             pulumi.log.warn(sentence, self)
         self.register_outputs({"links": self.links})
@@ -214,7 +205,7 @@ def earliest_start(zone: str, now: datetime) -> datetime:
 TWINS = re.compile(r"duplicate of one or more existing downtimes: *\[(?P<identifiers>[^\]]*)\]")
 
 
-async def cancel_twins(mark: Mark, arguments: pulumi.ErrorHookArgs) -> bool:
+async def cancel_twins(ownership: OwnershipTag, arguments: pulumi.ErrorHookArgs) -> bool:
     """Cancel what Datadog takes a new downtime for a duplicate of, where that is the stack's own; then it is made.
 
     So it is when the message changes twice between two nights: both have the same start. What hasn't started mutes
@@ -224,24 +215,24 @@ async def cancel_twins(mark: Mark, arguments: pulumi.ErrorHookArgs) -> bool:
     """
     twins = TWINS.search(arguments.errors[0])
     if arguments.failed_operation != "create" or not twins or len(arguments.errors) > 1:
-        return hint(arguments)
+        return explain_doubt(arguments)
     identifiers = set(re.findall(r"[\w-]+", twins["identifiers"]))
-    return await asyncio.to_thread(_cancelled, identifiers, *await mark.account())
+    return await asyncio.to_thread(_cancelled, identifiers, *await ownership.account())
 
 
-def _cancelled(identifiers: set[str], url: str, api_key: str, app_key: str, own: str) -> bool:
+def _cancelled(identifiers: set[str], url: str, api_key: str, app_key: str, tag: str) -> bool:
     # Datadog's client takes half a second to import, which only such a run should pay.
     from datadog_api_client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 
-    from components import leftovers
+    from components import orphans
 
     cancelled = False
     try:
         with client(url, api_key, app_key) as datadog:
-            for thing in leftovers.find(datadog, own, ("downtime",)):
-                if thing.identifier in identifiers:
-                    leftovers.remove(datadog, thing)
+            for downtime in orphans.find(datadog, tag, ("downtime",)):
+                if downtime.identifier in identifiers:
+                    orphans.remove(datadog, downtime)
                     cancelled = True
     except (ApiException, HTTPError) as error:
         pulumi.log.error(f"the downtime that is in the way can't be cancelled: {error}")
@@ -278,7 +269,7 @@ def message(args: OfficeHoursDowntimesArgs, kind: str) -> str:
         "downtimes/message.md",
         {
             "metric": args.metric,
-            "env": args.env,
+            "env": args.context.env,
             "when": WHEN[kind],
             "start": f"{args.hours.start:%H:%M}",
             "end": f"{args.hours.end:%H:%M}{' on the next day' if args.hours.overnight else ''}",

@@ -11,7 +11,7 @@ from pulumi_command import remote
 
 from components import remote as scripts
 from components import vagrant
-from components.settings import HostSettings, LoginSettings, ProxySettings
+from settings.model import HostSettings, LoginSettings, ProxySettings
 
 DIAL_ATTEMPTS = 20
 """How often a machine that doesn't answer is tried: about a minute where the connection is refused."""
@@ -19,25 +19,19 @@ DIAL_ATTEMPTS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class HostArgs:
-    """One machine, for the stack with this ``mark``.
+    """One machine of the stack that ``owner`` names; ``packages`` are written as in a Debian ``Depends`` field.
 
-    ``packages`` are what the rest needs on it, each as in a Debian ``Depends`` field.
-
-    ``directories`` and ``users`` are what those packages leave behind when they are purged.
-
-    Nothing is done on it before ``after`` is known, which is no dependency: destroying one does not wait for the other.
-
-    ``machines`` are what is known of all hosts, by name: each adds its own.
+    ``directories`` and ``users`` are what those packages leave behind when they are purged. ``machines`` holds the
+    identity of every host of the stack, by name: each adds its own.
     """
 
     machine: HostSettings
-    mark: pulumi.Input[str]
+    owner: pulumi.Input[str]
     packages: Sequence[str] = ()
     directories: Sequence[str] = ()
     users: Sequence[str] = ()
     clean_on_destroy: bool = True
     repairs: Mapping[str, str] = field(default_factory=dict)
-    after: pulumi.Input[object] = None
     machines: dict[str, pulumi.Output[str]] = field(default_factory=dict)
 
 
@@ -66,7 +60,7 @@ class Host(pulumi.ComponentResource):
         vm = None
         connection: pulumi.Output[Any]
         if machine.vagrant:
-            brought_up = vagrant.bring_up(name, machine.vagrant, args.mark, parent=self)
+            brought_up = vagrant.bring_up(name, machine.vagrant, args.owner, parent=self)
             vm = brought_up.resource
             connection = brought_up.facts.apply(
                 lambda vm: {**vagrant.connection(name, vm), "dial_error_limit": DIAL_ATTEMPTS}
@@ -88,7 +82,7 @@ class Host(pulumi.ComponentResource):
                         f" Set it with: pulumi config set --path 'watchpost:hosts.{path}.hostKey' KEY",
                         self,
                     )
-        owner = pulumi.Output.concat(args.mark, _waited_for(args.after), f"/{name}")
+        owner = pulumi.Output.concat(args.owner, f"/{name}")
         shell = scripts.Shell(
             connection=pulumi.Output.secret(connection),
             owner=owner,
@@ -101,8 +95,9 @@ class Host(pulumi.ComponentResource):
         booted = shell.run(f"{name}-ready", "host/ready.sh", parent=self, as_root=False, reports=["machine"])
         self.machine = booted.result.apply(lambda found: str(found["machine"]))
         args.machines[name] = self.machine
-        # Nothing else is even begun on a machine where the first step didn't get through.
-        self.shell = replace(shell, owner=pulumi.Output.concat(owner, _only_name(name, booted.result, args.machines)))
+        # Nothing else begins on a machine where the first step failed, or that is another host of the stack already.
+        alone = only_host(name, booted.result, args.machines)
+        self.shell = replace(shell, owner=pulumi.Output.all(owner, alone).apply(lambda both: str(both[0])))
         # One package install for all: dpkg has one lock, so several would only wait for each other.
         packages = self.shell.run(
             f"{name}-packages",
@@ -119,11 +114,11 @@ class Host(pulumi.ComponentResource):
         self.register_outputs({"ssh": self.ssh})
 
 
-async def _only_name(name: str, reported: pulumi.Output[Any], machines: Mapping[str, pulumi.Output[str]]) -> str:
-    """An empty text once it is known that no other host of the stack is this machine too.
+async def only_host(name: str, reported: pulumi.Output[Any], machines: Mapping[str, pulumi.Output[str]]) -> bool:
+    """That no other host of the stack is this machine; an update may still move or rename one.
 
     Raises:
-        pulumi.RunError: one is, and not only until it is moved or renamed in this very run.
+        pulumi.RunError: one is.
     """
     found: Mapping[str, str] = await reported.future() or {}
     other = found.get("was", "")
@@ -132,13 +127,7 @@ async def _only_name(name: str, reported: pulumi.Output[Any], machines: Mapping[
             f"hosts {other} and {name} are one machine, and a machine has one name: nothing was done on it as {name}."
             f" Take one of them out: pulumi config rm --path 'watchpost:hosts.{name}'"
         )
-    return ""
-
-
-async def _waited_for(value: pulumi.Input[object]) -> str:
-    """An empty text once ``value`` is known; unlike an output made of it, it knows nothing of the resources behind."""
-    await pulumi.Output.from_input(value).future()
-    return ""
+    return True
 
 
 def ssh_command(

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_datadog as datadog
 
-from components import links, templates
+from components import templates
 from components.custom_check import Metric
-from components.mark import Mark
+from components.datadog_context import DatadogContext
+from components.links import around_the_alert
 
 STATES = ("alert", "warning", "no_data", "recovery")
 """The states that have a message of their own: each names its block in Datadog and its file in ``files/monitor/``.
@@ -25,13 +26,12 @@ Source: https://docs.datadoghq.com/monitors/configuration/#evaluation-window (Re
 
 @dataclass(frozen=True, kw_only=True)
 class MetricMonitorArgs:
-    """A monitor of ``metric`` on every host of ``env``; ``window_minutes`` are averaged, ``mentions`` are notified.
+    """Averages ``metric`` over ``window_minutes`` on every host of the ``context``'s env, and notifies ``mentions``.
 
-    ``interval`` is how many seconds pass between two points of a host.
+    ``interval`` is the time between two points of a host, in seconds.
     """
 
-    site: str
-    env: str
+    context: DatadogContext
     metric: Metric
     window_minutes: int
     warning: int
@@ -39,7 +39,6 @@ class MetricMonitorArgs:
     no_data_minutes: int
     mentions: str
     timeboard: pulumi.Input[str]
-    mark: Mark
     interval: int = 45
 
 
@@ -57,9 +56,10 @@ class MetricMonitor(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: MetricMonitorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:datadog:MetricMonitor", name, None, opts)
+        context = args.context
         self.monitor = datadog.Monitor(
             name,
-            name=f"{args.metric.name} on {{{{host.name}}}} ({args.env})",
+            name=f"{args.metric.name} on {{{{host.name}}}} ({context.env})",
             type="metric alert",
             query=query(args),
             message=pulumi.Output.from_input(args.timeboard).apply(lambda timeboard: message(args, timeboard)),
@@ -72,16 +72,16 @@ class MetricMonitor(pulumi.ComponentResource):
             no_data_timeframe=args.no_data_minutes,
             require_full_window=args.interval <= EVERY_MINUTE,
             notify_audit=True,
-            tags=[f"env:{args.env}", args.metric.tag, args.mark.of(name)],
-            opts=pulumi.ResourceOptions(parent=self, hooks=args.mark.hooks(name)),
+            tags=[f"env:{context.env}", args.metric.tag, context.ownership.of(name)],
+            opts=pulumi.ResourceOptions(parent=self, hooks=context.ownership.hooks(name)),
         )
-        self.link = self.monitor.id.apply(lambda identifier: links.monitor(args.site, identifier))
+        self.link = self.monitor.id.apply(context.links.monitor)
         self.register_outputs({"link": self.link})
 
 
 def query(args: MetricMonitorArgs) -> str:
     """The monitor's query; the number in it has to be the critical threshold."""
-    metric = f"avg:{args.metric.name}{{{args.metric.scope(args.env)}}} by {{host}}"
+    metric = f"avg:{args.metric.name}{{{args.metric.scope(args.context.env)}}} by {{host}}"
     return f"avg(last_{args.window_minutes}m):{metric} > {args.alert}"
 
 
@@ -95,8 +95,8 @@ def message(args: MetricMonitorArgs, timeboard: str) -> str:
         "check": args.metric.check,
         "window": args.window_minutes,
         "no_data": args.no_data_minutes,
-        "timeboard": links.at_the_alert(timeboard),
-        "host_page": links.host(args.site, ""),
+        "timeboard": around_the_alert(timeboard),
+        "host_page": args.context.links.host(""),
     }
     blocks = []
     for state in STATES:

@@ -2,15 +2,14 @@
 
 import pulumi_datadog as datadog
 
-from components import links
-from components.account import Keys
+from settings import Credentials, sites
 
 
-def provider(name: str, keys: Keys, site: str) -> datadog.Provider:
-    """The provider for ``site``. Keys that aren't in the stack's configuration are left to it to find."""
+def provider(name: str, credentials: Credentials, site: str) -> datadog.Provider:
+    """The provider for ``site``. It finds keys that aren't in the stack's configuration itself."""
     return datadog.Provider(
         name,
-        api_key=keys.api_key_of_stack,
-        app_key=keys.app_key_of_stack,
-        api_url=keys.api_url or links.api(site),
+        api_key=credentials.api_key_of_stack,
+        app_key=credentials.app_key_of_stack,
+        api_url=credentials.api_url or sites.api_url(site),
     )

@@ -1,11 +1,10 @@
-"""How a script or a file of ``files/`` gets onto a host: the only place that knows pulumi-command.
+"""Runs the scripts of ``files/`` on hosts and writes files there: the only place that knows pulumi-command.
 
 A script is one idempotent step. It is called with ``apply`` when its resource is created or updated, with ``remove``
-when it is deleted, and by :mod:`components.drift` with ``check``, which changes nothing and fails where the host is not
-as the step left it. Its plain arguments are variables, its secrets stand on standard input, and nothing that the step
-or a program of it prints shows them: ``host/mask.py`` sees to that. It reaches the host as the text of the command, so
-that a preview shows every change of it, and every change runs it again. Any login shell may stand in between, and may
-print what it likes: a step's result is what its own report says.
+when it is deleted, and by ``python -m watchpost drift`` with ``check``, which changes nothing and fails where the host
+is not as the step left it. Its plain arguments are variables and its secrets come on standard input; whatever it prints
+is masked by ``host/mask.py``. It reaches the host as the text of the command, so that a preview shows every change of
+it, and every change runs it again. Login shells may print what they like: a step's result is what its report says.
 
 Source: https://www.pulumi.com/registry/packages/command/api-docs/remote/command/
 """
@@ -13,7 +12,6 @@ Source: https://www.pulumi.com/registry/packages/command/api-docs/remote/command
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,32 +19,14 @@ from typing import Any
 import pulumi
 from pulumi_command import local, remote
 
-from components import errors, templates
+from components import plugin_errors, templates
+from components.step_command import StepCommand
 
 AGAIN = 3
 """How often a step that was cut off is run again in one run."""
 
-INCLUDE = re.compile(r"^\. files/(\S+)\n", re.MULTILINE)
-"""A line of a script in whose place another one of ``files/`` stands: the host has none of them."""
-
-
-BEGIN, END = "host/step.sh", 'finish "$1"'
-"""What stands before and behind each script."""
-
-MASKED = "host/masked.sh"
-"""What stands before all else in a step that has to do with secrets, so that nothing which it prints shows them."""
-
 REPORT = re.compile(r"^=watchpost= (.*)$", re.MULTILINE)
 """The line that a step prints when it is through, whatever its login says around it: its result as JSON."""
-
-CSH = (
-    """test -z "$shell" || eval 'exec env WATCHPOST=`base64 -w0 /proc/$$/cmdline` bash -c '"'"'"""
-    """mapfile -d "" -t words < <(base64 -d <<<"$WATCHPOST"); unset WATCHPOST; exec bash -c "${words[2]}"'"'"\n"""
-)
-"""Hands the whole command to bash where the login shell is of csh's family, the one that has a variable ``shell``.
-
-Those read a command line by line and can't have a quoted text of several; all others go on to the next line.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +82,7 @@ class Shell:
 
         async def line(verb: str) -> str:
             masked = holds_secrets or await pulumi.Output.from_input(stdin).is_secret()
-            return command_line(script, verb, variables, sudo=sudo, masked=masked)
+            return StepCommand.of(script, verb, variables, sudo=sudo, masked=masked).render()
 
         def command(name: str, *, undo: bool) -> remote.Command:
             return remote.Command(
@@ -223,35 +203,13 @@ def was_cut_off(arguments: pulumi.ErrorHookArgs) -> bool:
     Dialing waits until the host is back, and a step is made to do again what it left half done.
     """
     error = arguments.errors[0]
-    again = errors.was_cut_off(error) and len(arguments.errors) <= AGAIN
+    again = plugin_errors.was_cut_off(error) and len(arguments.errors) <= AGAIN
     if again:
         pulumi.log.warn(
-            f"{arguments.name} was cut off ({errors.reason(error)}), as when its host reboots: it is run again once the"
-            " host answers"
+            f"{arguments.name} was cut off ({plugin_errors.reason(error)}), as when its host reboots: it is run again"
+            " once the host answers"
         )
     return again
-
-
-def command_line(
-    script: str, verb: str, variables: Mapping[str, str | int], *, sudo: bool, masked: bool = False
-) -> str:
-    """The shell command that runs ``script``, free of secrets; standard input stays the script's own.
-
-    ``masked``, it shows nothing of standard input.
-    """
-    assignments = [f"{name}={_word(str(value))}" for name, value in variables.items()]
-    words = [*(["sudo", "-n"] if sudo else []), *(["env", *assignments] if assignments else []), "bash", "-c"]
-    parts = [*([MASKED] if masked else []), BEGIN, script]
-    text = "\n".join(templates.text(part).rstrip("\n") for part in parts)
-    text = INCLUDE.sub(lambda line: templates.text(line[1]), f"{text}\n{END}")
-    return f"{CSH}{' '.join(words)} {_word(text)} files/{script} {verb}"
-
-
-def _word(text: str) -> str:
-    """``text`` as one word of any shell: in quotes, except for what csh or fish would take for something there."""
-    if text and shlex.quote(text) == text:
-        return text
-    return "'" + re.sub(r"['\\!]", r"'\\\g<0>'", text) + "'"
 
 
 def local_script(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_datadog as datadog
 
-from components.mark import Mark
+from components.datadog_context import DatadogContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class SharedDashboardArgs:
 
     dashboard: datadog.DashboardJson
     title: str
-    mark: Mark
+    context: DatadogContext
 
 
 class SharedDashboard(pulumi.ComponentResource):
@@ -34,7 +34,9 @@ class SharedDashboard(pulumi.ComponentResource):
             title=args.title,
             global_time_live_span="1h",
             opts=pulumi.ResourceOptions(
-                parent=self, additional_secret_outputs=["url", "credential", "token"], hooks=args.mark.hooks(name)
+                parent=self,
+                additional_secret_outputs=["url", "credential", "token"],
+                hooks=args.context.ownership.hooks(name),
             ),
         )
         self.link = pulumi.Output.secret(embed.url)

@@ -6,24 +6,22 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_datadog as datadog
 
-from components import links, templates
+from components import templates
 from components.custom_check import Metric
-from components.mark import Mark
+from components.datadog_context import DatadogContext
 from components.mysql import USER_TIME
 from components.traced_app import OPERATION
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeboardsArgs:
-    """What the dashboards show: a metric with its thresholds, and a service, in one environment of ``site``."""
+    """What the dashboards show: a metric with its thresholds, and a service, in the ``context``'s env."""
 
-    site: str
-    env: str
+    context: DatadogContext
     metric: Metric
     warning: int
     alert: int
     service: str
-    mark: Mark
 
 
 class Timeboards(pulumi.ComponentResource):
@@ -45,22 +43,22 @@ class Timeboards(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: TimeboardsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:datadog:Timeboards", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self, hooks=args.mark.hooks(name))
+        child = pulumi.ResourceOptions(parent=self, hooks=args.context.ownership.hooks(name))
         rendered = {f"{name}-timeboard": timeboard_json(args), f"{name}-apm": apm_json(args)}  # a broken one stops both
         timeboard, self.apm = (
-            datadog.DashboardJson(key, dashboard=marked(text, args.mark.of(key)), opts=child)
+            datadog.DashboardJson(key, dashboard=owned(text, args.context.ownership.of(key)), opts=child)
             for key, text in rendered.items()
         )
-        self.timeboard = timeboard.url.apply(lambda url: links.dashboard(args.site, url))
-        self.apm_link = self.apm.url.apply(lambda url: links.dashboard(args.site, url))
+        self.timeboard = timeboard.url.apply(args.context.links.dashboard)
+        self.apm_link = self.apm.url.apply(args.context.links.dashboard)
         self.register_outputs({"timeboard": self.timeboard, "apm_link": self.apm_link})
 
 
-def marked(dashboard: str, own: pulumi.Output[str]) -> pulumi.Output[str]:
-    """The dashboard's JSON with ``own``, its mark, at the end of its description."""
+def owned(dashboard: str, tag: pulumi.Output[str]) -> pulumi.Output[str]:
+    """The dashboard's JSON with its ownership ``tag`` at the end of its description."""
     document = json.loads(dashboard)
     description = document.get("description") or ""
-    return own.apply(lambda own: json.dumps({**document, "description": f"{description} ({own})".lstrip()}))
+    return tag.apply(lambda tag: json.dumps({**document, "description": f"{description} ({tag})".lstrip()}))
 
 
 def timeboard_json(args: TimeboardsArgs) -> str:
@@ -69,8 +67,8 @@ def timeboard_json(args: TimeboardsArgs) -> str:
         "dashboards/timeboard.json",
         {
             "metric": args.metric.name,
-            "scope": args.metric.scope(args.env),
-            "env": args.env,
+            "scope": args.metric.scope(args.context.env),
+            "env": args.context.env,
             "warning": args.warning,
             "alert": args.alert,
             "service": args.service,
@@ -82,5 +80,5 @@ def timeboard_json(args: TimeboardsArgs) -> str:
 def apm_json(args: TimeboardsArgs) -> str:
     """The dashboard with hits, errors and latency, and requests against CPU, loopback traffic and TCP segments."""
     return templates.json_file(
-        "dashboards/apm_infrastructure.json", {"service": args.service, "env": args.env, "operation": OPERATION}
+        "dashboards/apm_infrastructure.json", {"service": args.service, "env": args.context.env, "operation": OPERATION}
     )

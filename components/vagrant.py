@@ -1,6 +1,6 @@
 """A VM that the stack brings up by Vagrant, and destroys; ``files/vagrant/vm.sh`` does the work.
 
-Each VM has a folder of its own in the clone, ``.vagrant/vms/PROJECT-STACK-HOST-MARK``, in which ``vagrant`` works as
+Each VM has a folder of its own in the clone, ``.vagrant/vms/PROJECT-STACK-HOST-DIGEST``, in which ``vagrant`` works as
 usual. The stack holds it by two resources: ``HOST-vagrant`` is its folder and is there first, so that
 ``pulumi destroy`` finds a VM whose ``HOST-vm`` never came to its end.
 
@@ -19,7 +19,7 @@ from typing import Any
 import pulumi
 
 from components import remote, templates
-from components.settings import VagrantSettings
+from settings.model import VagrantSettings
 
 FOLDERS = templates.FILES.parent / ".vagrant" / "vms"
 SCRIPT = "vagrant/vm.sh"
@@ -37,10 +37,10 @@ class Vm:
     """What the script printed: ``address``, ``port``, ``user``, ``private_key_file``, ``host_key`` and more."""
 
 
-def bring_up(host: str, settings: VagrantSettings, mark: pulumi.Input[str], *, parent: pulumi.Resource) -> Vm:
-    """The VM of ``host`` in the stack with this ``mark``; its resources are children of ``parent``."""
+def bring_up(host: str, settings: VagrantSettings, owner: pulumi.Input[str], *, parent: pulumi.Resource) -> Vm:
+    """The VM of ``host`` in the stack that ``owner`` names; its resources are children of ``parent``."""
     project, stack = pulumi.get_project(), pulumi.get_stack()
-    vm = pulumi.Output.from_input(mark).apply(lambda mark: vm_name(project, stack, host, mark))
+    vm = pulumi.Output.from_input(owner).apply(lambda owner: vm_name(project, stack, host, owner))
     owned = remote.local_script(
         f"{host}-vagrant",
         SCRIPT,
@@ -69,13 +69,13 @@ def bring_up(host: str, settings: VagrantSettings, mark: pulumi.Input[str], *, p
     return Vm(resource=resource, facts=resource.stdout.apply(lambda printed: facts(host, printed)))
 
 
-def vm_name(project: str, stack: str, host: str, mark: str) -> str:
+def vm_name(project: str, stack: str, host: str, owner: str) -> str:
     """A name that no other stack's VM has, nor another host's; at most 100 characters, as Hyper-V takes them.
 
     >>> vm_name("watchpost", "dev", "vm", "watchpost:abc")
     'watchpost-dev-vm-6935e09138bb'
     """
-    digest = hashlib.sha256(f"{mark}/{host}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{owner}/{host}".encode()).hexdigest()
     return f"{project[:28]}-{stack[:28]}-{host[:28]}-{digest[:12]}"
 
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
-import yaml
 
 from sandbox import paths, runs
 from sandbox.machine import host as this_host
@@ -83,7 +82,7 @@ def drift(repair: bool) -> None:
         stack.start()
         words = ["preview", "--refresh", "--diff", "--expect-no-changes", "--stack", stack.name]
         in_datadog = stack.pulumi(*words, show=True, check=False).returncode
-        look = ["-m", "components.drift", "--stack", stack.name, *(["--repair"] if repair else [])]
+        look = ["-m", "watchpost", "drift", "--stack", stack.name, *(["--repair"] if repair else [])]
         on_hosts = stack.python(*look, check=False, cwd=stack.project)
         if in_datadog or on_hosts:
             raise SandboxError(
@@ -96,9 +95,7 @@ def snapshot() -> None:
     """Take a snapshot of the my_metric graph and send it to the recipients by @mention."""
     with alone() as stack:
         stack.start()
-        config = yaml.safe_load(stack.stack_file.read_text())["config"]
-        recipients = [word for recipient in config["watchpost:recipients"] for word in ("--to", recipient)]
-        stack.python("-m", "components.snapshot", "--env", config["watchpost:env"], *recipients)
+        stack.python("-m", "watchpost", "snapshot", "--stack", stack.name, cwd=stack.project)
 
 
 @commands.command()

@@ -1,4 +1,4 @@
-"""What makes the program's process quick, and changes nothing that it does; measured in ``docs/performance.md``."""
+"""Start-up tuning; most runs are one-second previews with nothing to change. Measured in ``docs/performance.md``."""
 
 from startup.process import tune
 from startup.slim import lighten

@@ -1,7 +1,4 @@
-"""What makes the program's process quick: most of them end after a second, with nothing to change.
-
-Measured in ``docs/performance.md``.
-"""
+"""Tunes the interpreter for a short process."""
 
 import atexit
 import gc

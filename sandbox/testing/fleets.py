@@ -1,4 +1,4 @@
-"""A fleet of simulated hosts, as ``python -m fleet`` brings it up."""
+"""A fleet of simulated hosts, as ``python -m watchpost fleet`` brings it up."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from sandbox.testing.simulated import Simulated
 
 @dataclass(frozen=True)
 class Fleet:
-    """A fleet with its inventory in a file, and the means to run ``python -m fleet`` on it."""
+    """A fleet with its inventory in a file, and the means to run ``python -m watchpost fleet`` on it."""
 
     sandbox: Stack
     hosts: Simulated
@@ -61,10 +61,10 @@ class Fleet:
         }
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command of ``python -m fleet`` on the inventory."""
+        """Run a command of ``python -m watchpost fleet`` on the inventory."""
         command, *options = words
         return subprocess.run(
-            [sys.executable, "-m", "fleet", command, str(self.inventory), *options],
+            [sys.executable, "-m", "watchpost", "fleet", command, str(self.inventory), *options],
             env=self.environment(), cwd=paths.ROOT, capture_output=True, text=True, check=False, timeout=3600,
         )  # fmt: skip
 

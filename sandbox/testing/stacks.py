@@ -126,7 +126,7 @@ def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]], words: Se
 def drift(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
     """Look for drift, as a user does."""
     return subprocess.run(
-        [sys.executable, "-m", "components.drift", "--stack", stack.name, *words],
+        [sys.executable, "-m", "watchpost", "drift", "--stack", stack.name, *words],
         env={**stack.environment(), "PYTHONPATH": str(paths.ROOT)},
         cwd=stack.project,
         capture_output=True,
@@ -136,8 +136,8 @@ def drift(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def recover(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run ``components.recover`` on the stack, as its failures say."""
-    command = [sys.executable, "-m", "components.recover", "--stack", stack.name]
+    """Run ``watchpost recover`` on the stack, as its failures say."""
+    command = [sys.executable, "-m", "watchpost", "recover", "--stack", stack.name]
     return subprocess.run(
         [*command, "--cwd", str(stack.folder / "project"), *words],
         env=stack.environment(),

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from unittest import mock
 
-from components import remote
+from components import step_command
+from components.step_command import StepCommand
 
 Done = subprocess.CompletedProcess[str]
 
@@ -17,8 +18,8 @@ def command(script: str, verb: str, variables: Mapping[str, str | int]) -> list[
     Its report is printed bare, and its standard input has no line with the owner.
     """
     bare = """[ "$result" = null ] || sed 's/^"\\(.*\\)"$/\\1/' <<<"$result\""""
-    with mock.patch.object(remote, "END", bare):  # instead of step.sh's finish
-        line = remote.command_line(script, verb, variables, sudo=False)
+    with mock.patch.object(step_command, "END", bare):  # instead of step.sh's finish
+        line = StepCommand.of(script, verb, variables, sudo=False).render()
     owned = line.replace(
         "read -r claimant\nclaim=/var/lib/watchpost/owner\n", "claimant=tests/host\nclaim=/dev/fd/8\n", 1
     )

@@ -10,11 +10,11 @@ from unittest import mock
 
 import pytest
 
-from components import snapshot
 from components.custom_check import MY_METRIC
 from sandbox.datadog import queries
 from sandbox.datadog.metrics import DOCUMENTED, HOST_TAGS
 from sandbox.datadog.schema import RefusedError
+from watchpost import snapshot
 
 from . import program
 
@@ -87,8 +87,11 @@ def test_the_monitor_groups_by_a_tag_that_the_check_sends(inputs: program.Inputs
         assert selector.tags == HOST_TAGS | {"custom_check"}
 
 
+V1 = "datadog_api_client.v1.api"
+
+
 def test_the_snapshot_asks_for_tags_that_the_check_sends() -> None:
-    with mock.patch("components.snapshot.SnapshotsApi") as api, mock.patch("components.snapshot.EventsApi") as events:
+    with mock.patch(f"{V1}.snapshots_api.SnapshotsApi") as api, mock.patch(f"{V1}.events_api.EventsApi") as events:
         api.return_value.get_graph_snapshot.return_value.snapshot_url = "https://p.example.com/x.png"
         events.return_value.create_event.return_value.event.id = 1
         snapshot.send(mock.sentinel.datadog, MY_METRIC, "dev", 5, ["you@example.com"])

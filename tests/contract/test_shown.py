@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from components import templates
-from components.remote import command_line, reported
+from components.remote import reported
+from components.step_command import StepCommand
 from sandbox.testing.processes import wait_until
 from tests.engine.leaks import Search
 
@@ -38,7 +39,7 @@ def line(files: Path, script: str, verb: str = "apply") -> list[str]:
     """The command of a step with this script, as a login shell gets it."""
     (files / "own.sh").write_text(script)
     with mock.patch.object(templates, "FILES", files):
-        return ["bash", "-c", command_line("own.sh", verb, {}, sudo=False, masked=True)]
+        return ["bash", "-c", StepCommand.of("own.sh", verb, {}, sudo=False, masked=True).render()]
 
 
 def run(files: Path, script: str, stdin: str, claimant: str = "stack/vm") -> "subprocess.CompletedProcess[str]":

@@ -4,7 +4,7 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 
-from components.remote import command_line
+from components.step_command import StepCommand
 from sandbox.machine import Machine
 
 Done = subprocess.CompletedProcess[str]
@@ -23,7 +23,7 @@ def claimed(command: str) -> str:
 
 def step(machine: Machine, script: str, verb: str, variables: Mapping[str, str | int], stdin: str = "") -> Done:
     """Run a step to its end, whatever comes of it."""
-    command = claimed(command_line(script, verb, variables, sudo=False))
+    command = claimed(StepCommand.of(script, verb, variables, sudo=False).render())
     return machine.run(command, check=False, input=f"{OWNER}\n{stdin}")
 
 

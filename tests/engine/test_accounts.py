@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from components.remote import command_line, reported
+from components.remote import reported
+from components.step_command import StepCommand
 from sandbox.machine import Machine
 
 USER = "jane"
@@ -44,11 +45,11 @@ def steps(machine: Machine) -> tuple[int, str, str]:
         return subprocess.run(login, input=stdin, capture_output=True, text=True, check=False)
 
     try:
-        first = run(command_line("host/ready.sh", "apply", {}, sudo=False), "tests/vm\n")
+        first = run(StepCommand.of("host/ready.sh", "apply", {}, sudo=False).render(), "tests/vm\n")
         if first.returncode:
             return first.returncode, "", first.stdout + first.stderr
         variables = {"path": "/etc/watchpost/it", "owner": "root:root", "mode": "0600"}
-        file = run(command_line("host/file.sh", "apply", variables, sudo=True), "tests/vm\nfake-content\n")
+        file = run(StepCommand.of("host/file.sh", "apply", variables, sudo=True).render(), "tests/vm\nfake-content\n")
         return file.returncode, json.dumps(reported(file.stdout)), first.stdout + file.stdout + file.stderr
     finally:
         machine.run("rm -rf /var/lib/watchpost /etc/watchpost")

@@ -24,7 +24,7 @@ from sandbox.testing.stacks import Update, drift, recover, up
 DASHBOARD, MONITOR = "/api/v1/dashboard", "/api/v1/monitor"
 DOWNTIME, EMBED = "/api/v2/downtime", "/api/v2/dashboard/*/shared/secure-embed"
 
-HINT = "python -m components.recover --stack dev shows it, and removes it with --yes"
+HINT = "python -m watchpost recover --stack dev shows it, and removes it with --yes"
 
 
 def datadog_side(folder: Path) -> Iterator[Stack]:

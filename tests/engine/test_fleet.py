@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from fleet.shards import shard_of
 from sandbox import debian, paths
 from sandbox.stack import Stack
 from sandbox.testing.fleets import Fleet
 from sandbox.testing.processes import free_port
 from sandbox.testing.simulated import Simulated, simulated_hosts
+from watchpost.fleet.shards import shard_of
 
 pytestmark = pytest.mark.long
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from components.remote import command_line, reported
+from components.remote import reported
+from components.step_command import StepCommand
 from sandbox import paths
 from sandbox.machine import Machine, tree
 from sandbox.stack import INSIDE, Stack, host_entry
@@ -79,7 +80,7 @@ def test_a_step_reaches_bash_whole_through_any_login_shell(stack: Stack, shell: 
     entry = login(machine, shell)
 
     async def run() -> str:
-        line = command_line("host/ready.sh", "apply", {"odd": "it's $HOME `id` \\ !x\n\ttwo"}, sudo=False)
+        line = StepCommand.of("host/ready.sh", "apply", {"odd": "it's $HOME `id` \\ !x\n\ttwo"}, sudo=False).render()
         async with asyncssh.connect(
             "127.0.0.1", machine.port, username=USER, client_keys=[str(entry["privateKeyFile"])],
             known_hosts=([asyncssh.import_public_key(machine.host_key)], [], []), config=None, agent_path=None,

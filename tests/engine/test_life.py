@@ -199,7 +199,8 @@ def test_another_version_of_the_app_is_deployed_and_loaded_anew(stack: Stack) ->
 
 
 def test_a_snapshot_is_sent_to_a_person(stack: Stack) -> None:
-    stack.python("-m", "components.snapshot", "--env", "dev", "--to", "other@example.com")
+    words = ["snapshot", "--stack", stack.name, "--to", "other@example.com"]
+    stack.python("-m", "watchpost", *words, cwd=stack.project)
     texts = [event["text"] for event in stack.account.events() if "Snapshot" in event["title"]]
     assert len(texts) == 1
     assert "@other@example.com" in texts[0]

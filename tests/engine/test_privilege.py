@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from components import changes
 from sandbox import paths
 from sandbox.machine import Machine
 from sandbox.stack import Stack
 from sandbox.testing.stacks import up
 from tests.engine.leaks import database_password, fake_key
 from tests.engine.steps import step, went_well
+from watchpost import changes
 
 EXPOSURE = 1.0
 """The most that ``systemd-analyze security`` may say of the app's service, of 10."""

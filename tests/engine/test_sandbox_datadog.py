@@ -15,7 +15,7 @@ from datadog_api_client.v1.api.dashboards_api import DashboardsApi
 from datadog_api_client.v1.api.monitors_api import MonitorsApi
 from datadog_api_client.v2.api.downtimes_api import DowntimesApi
 
-from components import account as datadog_account
+from components import datadog_api
 from sandbox.datadog import API_KEY, APP_KEY, Account
 from sandbox.datadog.permissions import PERMISSIONS
 from sandbox.datadog.server import API_KEY_ONLY, application
@@ -467,7 +467,7 @@ class TestLists:
 
     @pytest.mark.parametrize("size", [1, 10, 31, 32])
     def test_every_page_size_finds_everything_once(self, filled: Account, size: int) -> None:
-        with datadog_account.client(filled.url, API_KEY, APP_KEY) as datadog:
+        with datadog_api.client(filled.url, API_KEY, APP_KEY) as datadog:
             for found in (
                 [monitor.id for monitor in MonitorsApi(datadog).list_monitors_with_pagination(page_size=size)],
                 [board.id for board in DashboardsApi(datadog).list_dashboards_with_pagination(count=size)],
@@ -476,7 +476,7 @@ class TestLists:
                 assert len(set(found)) == len(found) == 31
 
     def test_without_a_size_thirty_downtimes_and_all_monitors_are_listed(self, filled: Account) -> None:
-        with datadog_account.client(filled.url, API_KEY, APP_KEY) as datadog:
+        with datadog_api.client(filled.url, API_KEY, APP_KEY) as datadog:
             assert len(DowntimesApi(datadog).list_downtimes().data) == 30
             assert len(MonitorsApi(datadog).list_monitors()) == 31
 

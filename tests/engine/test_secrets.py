@@ -21,12 +21,12 @@ from urllib.parse import quote
 
 import pytest
 
-from components import drift
 from sandbox import paths
 from sandbox.stack import Stack
 from sandbox.testing.stacks import up
 from startup.process import DEBUG
 from tests.engine.leaks import Processes, Search, database_password, fake_key, forms, set_secret
+from watchpost import drift
 
 TALKATIVE = ("-v=8", "--logflow", "--logtostderr", "--debug")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from components.remote import command_line
+from components.step_command import StepCommand
 
 OWNER = "tests/vm"
 SIZE = "900M"
@@ -220,7 +220,7 @@ def begin(root: Path, command: str, stdin: str) -> "subprocess.Popen[str]":
 
 def command(step: Step, verb: str) -> tuple[str, str]:
     """A step's command as sshd runs it, and its standard input."""
-    return command_line(step.script, verb, step.variables, sudo=False), f"{OWNER}\n{step.stdin}"
+    return StepCommand.of(step.script, verb, step.variables, sudo=False).render(), f"{OWNER}\n{step.stdin}"
 
 
 def run(root: Path, step: Step, verb: str) -> tuple[int, str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import changes
+from watchpost import changes
 
 URN = "urn:pulumi:prod::watchpost::watchpost:host:Host$command:remote:Command::web-1-ready"
 HOSTS = {"web-1": {"address": "web.example.net", "user": "me"}, "web-2": {"address": "192.0.2.7"}}

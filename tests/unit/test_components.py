@@ -11,19 +11,22 @@ from unittest import mock
 import pulumi
 import pytest
 
-from components import leftovers, remote
-from components.account import Keys
+from components import orphans, remote
 from components.agent import VERSION, AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
 from components.custom_check import MY_METRIC, CustomCheck, CustomCheckArgs
+from components.datadog_context import DatadogContext
 from components.downtimes import OfficeHoursDowntimes, OfficeHoursDowntimesArgs, cancel_twins
 from components.host import Host, HostArgs, ssh_command
-from components.mark import Mark
+from components.links import Links
 from components.monitors import MetricMonitor, MetricMonitorArgs
 from components.mysql import MySql, MySqlArgs
-from components.settings import HostSettings, ProxySettings, validate
+from components.ownership import OwnershipTag
 from components.sharing import SharedDashboard, SharedDashboardArgs
 from components.timeboards import Timeboards, TimeboardsArgs
 from components.traced_app import LoadGenerator, LoadGeneratorArgs, TracedApp, TracedAppArgs
+from settings.credentials import Credentials
+from settings.faults import validate
+from settings.model import HostSettings, ProxySettings
 from tests.unit import mocks
 from tests.unit.mocks import (
     API_KEY,
@@ -53,7 +56,7 @@ def machine(**changes: Any) -> HostSettings:
 
 
 def host(name: str = "vm", **changes: Any) -> Host:
-    return Host(name, HostArgs(machine=machine(**changes), mark=MARK, packages=["a", "b | c"]))
+    return Host(name, HostArgs(machine=machine(**changes), owner=MARK, packages=["a", "b | c"]))
 
 
 def agent(on: Host, name: str = "agent", **changes: Any) -> DatadogAgent:
@@ -339,21 +342,22 @@ def body_of_a_check() -> None:
     pulumi.export("sample", check.sample)
 
 
-def own() -> Mark:
-    return Mark(Keys(), "datadoghq.eu")
-
-
-def timeboards(own: Mark) -> Timeboards:
-    args = TimeboardsArgs(
-        site="datadoghq.eu", env="dev", metric=MY_METRIC, warning=1, alert=2, service="shop", mark=own
+def context() -> DatadogContext:
+    return DatadogContext(
+        env="dev",
+        ownership=OwnershipTag(Credentials(), "datadoghq.eu"),
+        links=Links(app_url="https://app.datadoghq.eu"),
     )
+
+
+def timeboards(context: DatadogContext) -> Timeboards:
+    args = TimeboardsArgs(context=context, metric=MY_METRIC, warning=1, alert=2, service="shop")
     return Timeboards("boards", args)
 
 
-def monitor(own: Mark) -> MetricMonitor:
+def monitor(context: DatadogContext) -> MetricMonitor:
     args = MetricMonitorArgs(
-        site="datadoghq.eu",
-        env="dev",
+        context=context,
         metric=MY_METRIC,
         window_minutes=5,
         warning=1,
@@ -361,14 +365,13 @@ def monitor(own: Mark) -> MetricMonitor:
         no_data_minutes=10,
         mentions="@you@example.com",
         timeboard="https://x",
-        mark=own,
     )
     return MetricMonitor("monitor", args)
 
 
 def test_timeboards_are_two_dashboards_with_links_to_the_site() -> None:
     def body() -> None:
-        boards = timeboards(own())
+        boards = timeboards(context())
         pulumi.export("links", [boards.timeboard, boards.apm_link])
 
     program = run(body)
@@ -383,7 +386,7 @@ def test_timeboards_are_two_dashboards_with_links_to_the_site() -> None:
 
 
 def test_a_monitor_speaks_of_missing_data_after_its_own_time() -> None:
-    program = run(lambda: pulumi.export("link", monitor(own()).link))
+    program = run(lambda: pulumi.export("link", monitor(context()).link))
     inputs = program.one(MONITOR).plain
     assert inputs["type"] == "metric alert"
     assert (inputs["notifyNoData"], inputs["noDataTimeframe"]) == (True, 10)
@@ -397,15 +400,13 @@ def test_downtimes_mute_their_monitor_and_leave_the_schedule_alone_afterwards() 
     hours = validate(mocks.settings()).office_hours
 
     def body() -> None:
-        stack = own()
+        of_stack = context()
         args = OfficeHoursDowntimesArgs(
-            site="datadoghq.eu",
-            env="dev",
+            context=of_stack,
             hours=hours,
-            monitor=monitor(stack).monitor,
+            monitor=monitor(of_stack).monitor,
             metric="my_metric",
             mentions="@you@example.com",
-            mark=stack,
         )
         pulumi.export("links", OfficeHoursDowntimes("closed", args).links)
 
@@ -421,8 +422,8 @@ def test_downtimes_mute_their_monitor_and_leave_the_schedule_alone_afterwards() 
 
 def test_a_shared_link_is_a_secret_and_so_is_what_opens_it() -> None:
     def body() -> None:
-        stack = own()
-        args = SharedDashboardArgs(dashboard=timeboards(stack).apm, title="T", mark=stack)
+        of_stack = context()
+        args = SharedDashboardArgs(context=of_stack, dashboard=timeboards(of_stack).apm, title="T")
         shared = SharedDashboard("shared", args)
         pulumi.export("link", shared.link)
 
@@ -464,13 +465,13 @@ def test_everything_is_of_a_component_of_its_own(dev_stack: Program) -> None:
 def test_a_twin_of_a_new_downtime_makes_way_once_where_it_is_the_stack_s(
     error: str, operation: str, tried: int, again: bool
 ) -> None:
-    thing = leftovers.Thing(kind="downtime", identifier="1", title="")
+    twin = orphans.TaggedObject(kind="downtime", identifier="1", title="")
     stack = mock.AsyncMock()
     stack.account.return_value = ("http://127.0.0.1:1", API_KEY, APP_KEY, "watchpost:0000fake0000")
     arguments = mock.Mock(errors=[error] * tried, failed_operation=operation)
     with (
-        mock.patch.object(leftovers, "find", return_value=[thing]) as find,
-        mock.patch.object(leftovers, "remove") as remove,
+        mock.patch.object(orphans, "find", return_value=[twin]) as find,
+        mock.patch.object(orphans, "remove") as remove,
     ):
         assert asyncio.run(cancel_twins(stack, arguments)) is again
     assert remove.call_count == again

@@ -41,7 +41,7 @@ def test_no_document_has_a_key_on_a_command_line(name: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "DD_API_KEY=… DD_APP_KEY=… .venv/bin/python -m components.snapshot",
+        "DD_API_KEY=… DD_APP_KEY=… .venv/bin/python -m watchpost snapshot",
         "export DD_APP_KEY=fake",
         "kubectl create secret generic x \\\n  --from-literal=DD_API_KEY=...",
         "kubectl create secret generic x --from-literal=FLEET_PRIVATE_KEY=...",

@@ -1,4 +1,4 @@
-"""``components.drift``: what it makes of an exported state, and of what Datadog says of a stack's downtimes."""
+"""``watchpost.drift``: what it makes of an exported state, and of what Datadog says of a stack's downtimes."""
 
 import doctest
 import json
@@ -12,12 +12,16 @@ from datadog_api_client.v2.api import downtimes_api
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import drift
 from components.downtimes import identity
-from components.drift import DriftError, Muting, ask, mutings, plain, repeated, report, steps, unmuted
-from components.office_hours import DAYS, OfficeHours, duration_text
-from components.office_hours import recurrences as schedules
+from components.recurrences import duration_text
+from components.recurrences import recurrences as schedules
+from components.step_command import StepCommand
+from settings.office_hours import DAYS, OfficeHours
 from tests.unit.mocks import COMMAND, DOWNTIME, run_program
+from watchpost import drift
+from watchpost.drift import Downtime, check_downtimes, downtimes, repeated, report, steps, unmuted
+from watchpost.errors import WatchpostError
+from watchpost.stack import plain
 
 NAME = "closed-office-nights-1a2b3c4d-mo-tu-we-th-fr-su-1900-14h-Europe-Paris"
 NIGHTS = {"rrule": "FREQ=WEEKLY;INTERVAL=1;BYDAY=MO,TU,WE,TH,FR,SU", "start": "2027-01-04T19:00:00", "duration": "14h"}
@@ -31,7 +35,7 @@ def encrypted(value: Any) -> dict[str, Any]:
 
 
 def exported(*resources: dict[str, Any]) -> dict[str, Any]:
-    return {"deployment": {"resources": list(resources)}}
+    return {"resources": list(resources)}
 
 
 def resource(kind: str, name: str, **more: Any) -> dict[str, Any]:
@@ -44,10 +48,11 @@ def test_the_examples_of_the_module_hold() -> None:
 
 def test_secrets_inside_secrets_are_taken_off_as_the_real_plugin_keeps_them() -> None:
     inside = {"host": "h", "privateKey": encrypted("key"), "proxy": {"password": encrypted("word")}}
-    inputs = {"connection": encrypted(inside), "create": "sudo -n bash apply", "stdin": encrypted("in")}
+    command = StepCommand(script="x.sh", verb="apply", text="it's", variables={"a": "b c"}, sudo=True)
+    inputs = {"connection": encrypted(inside), "create": command.render(), "stdin": encrypted("in")}
     (step,) = steps(exported(resource(COMMAND, "vm-x", inputs=inputs)))
     assert step.connection == {"host": "h", "privateKey": "key", "proxy": {"password": "word"}}
-    assert (step.name, step.command, step.stdin) == ("vm-x", "sudo -n bash check", "in")
+    assert (step.name, step.command, step.stdin) == ("vm-x", command.with_verb("check").render(), "in")
 
 
 @given(
@@ -66,13 +71,18 @@ def test_whatever_is_in_a_secret_comes_out_of_it(value: Any, times: int) -> None
     assert plain(held) == value
 
 
+def test_a_command_that_is_no_step_is_told() -> None:
+    with pytest.raises(WatchpostError, match="vm-x is no step of Watchpost: 'echo hello'"):
+        steps(exported(resource(COMMAND, "vm-x", inputs={"connection": {}, "create": "echo hello"})))
+
+
 def test_what_waits_to_be_deleted_is_not_looked_at() -> None:
     state = exported(
         resource(DOWNTIME, "old", delete=True), resource(DOWNTIME, "new"), resource(COMMAND, "x", delete=True)
     )
-    assert mutings(state) == [Muting(name="new", identifier="new")]
+    assert downtimes(state) == [Downtime(name="new", identifier="new")]
     assert steps(state) == []
-    assert mutings({"deployment": None}) == []
+    assert downtimes({}) == []
 
 
 @pytest.mark.parametrize(
@@ -105,7 +115,7 @@ def test_what_waits_to_be_deleted_is_not_looked_at() -> None:
     ],
 )
 def test_a_downtime_that_does_not_mute_as_it_was_made_is_told(attributes: dict[str, Any], reason: str | None) -> None:
-    assert unmuted(Muting(name=NAME, identifier="id"), attributes) == reason
+    assert unmuted(Downtime(name=NAME, identifier="id"), attributes) == reason
 
 
 def test_the_schedule_that_the_program_makes_is_no_drift() -> None:
@@ -113,7 +123,7 @@ def test_the_schedule_that_the_program_makes_is_no_drift() -> None:
     for made in (nights, closed):
         assert (
             unmuted(
-                Muting(name=made.name, identifier="id"),
+                Downtime(name=made.name, identifier="id"),
                 {"status": "active", "schedule": made.inputs["recurringSchedule"]},
             )
             is None
@@ -150,11 +160,13 @@ class Api:
 def test_findings_of_downtimes_carry_the_key_of_their_repair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downtimes_api, "DowntimesApi", Api)
     client: Any = None
-    found = ask(client, [Muting(name=NAME, identifier=status) for status in ("active", "canceled", "404")])
+    found = check_downtimes(
+        client, [Downtime(name=NAME, identifier=status) for status in ("active", "canceled", "404")]
+    )
     assert [finding.repair for finding in found] == ["closed-office-nights"] * 2
     assert report(found).splitlines() == [
         f"{NAME}: the downtime was cancelled in Datadog and mutes nothing any more",
         f"{NAME}: the downtime is not in Datadog any more",
     ]
-    with pytest.raises(DriftError, match=r"Datadog refused \(403 No\), see DD_API_KEY"):
-        ask(client, [Muting(name=NAME, identifier="403")])
+    with pytest.raises(WatchpostError, match=r"Datadog refused \(403 No\), see DD_API_KEY"):
+        check_downtimes(client, [Downtime(name=NAME, identifier="403")])

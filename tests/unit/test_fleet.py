@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from pulumi import automation as auto
 from pulumi.automation.events import EngineEvent
 
-from fleet import deployment, kubernetes, runner
-from fleet.__main__ import commands, selected
-from fleet.deployment import Operation
-from fleet.inventory import FleetError, Inventory, filled, from_environment, load, secrets
-from fleet.outcome import Outcome, host_of
-from fleet.shards import plan, shard_of
 from sandbox import paths
+from watchpost.errors import WatchpostError
+from watchpost.fleet import deployment, kubernetes, runner
+from watchpost.fleet.commands import commands, selected
+from watchpost.fleet.deployment import Operation
+from watchpost.fleet.inventory import Inventory, filled, from_environment, load, secrets
+from watchpost.fleet.outcome import Outcome, host_of
+from watchpost.fleet.shards import plan, shard_of
+from watchpost.stack import pulumi_command
 
 NAMES = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True)
 EXAMPLE = paths.ROOT / "deploy" / "kubernetes" / "inventory.yaml"
@@ -115,7 +117,7 @@ def test_a_fault_of_the_inventory_is_told_with_its_place(tmp_path: Path, change:
     document = {"stack": "prod", "shards": 2, "hosts": {"web-1": {}}} | change
     path = tmp_path / "fleet.yaml"
     path.write_text(yaml.safe_dump(document))
-    with pytest.raises(FleetError) as error:
+    with pytest.raises(WatchpostError) as error:
         load(path)
     assert f"the inventory {path} can't be used:" in str(error.value)
     assert fault in str(error.value)
@@ -123,7 +125,7 @@ def test_a_fault_of_the_inventory_is_told_with_its_place(tmp_path: Path, change:
 
 def test_an_inventory_that_is_no_yaml_is_told(tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text("hosts: [")
-    with pytest.raises(FleetError, match="can't be read"):
+    with pytest.raises(WatchpostError, match="can't be read"):
         load(tmp_path / "fleet.yaml")
 
 
@@ -137,8 +139,8 @@ def test_a_secret_is_named_in_the_plan_and_never_shown(monkeypatch: pytest.Monke
 
 def test_a_secret_that_is_not_set_is_told_before_anything_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FLEET_PRIVATE_KEY", raising=False)
-    monkeypatch.setattr(runner, "engine", lambda: pytest.fail("the engine was looked for"))
-    with pytest.raises(FleetError, match="not set: FLEET_PRIVATE_KEY"):
+    monkeypatch.setattr(runner, "pulumi_command", lambda: pytest.fail("the engine was looked for"))
+    with pytest.raises(WatchpostError, match="not set: FLEET_PRIVATE_KEY"):
         runner.run("up", plan(fleet()), parallel=1)
     assert from_environment({"PATH"}) == {"PATH": os.environ["PATH"]}
 
@@ -153,7 +155,7 @@ def test_the_plan_for_other_programs_names_each_shard() -> None:
 def test_some_shards_can_be_chosen_by_number_and_by_name() -> None:
     assert list(selected(fleet(), ())) == ["prod-datadog", "prod-0", "prod-1"]
     assert list(selected(fleet(), ("1", "datadog"))) == ["prod-1", "prod-datadog"]
-    with pytest.raises(FleetError, match="there is no shard 2: there are datadog and 0 to 1"):
+    with pytest.raises(WatchpostError, match="there is no shard 2: there are datadog and 0 to 1"):
         selected(fleet(), ("2",))
 
 
@@ -168,9 +170,10 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Outcome]:
     """What becomes of each stack when the runner is asked for it."""
     outcomes: dict[str, Outcome] = {}
     monkeypatch.setenv("FLEET_PRIVATE_KEY", "fake-key")
-    monkeypatch.setattr(runner, "engine", lambda: None)
+    monkeypatch.setattr(runner, "pulumi_command", lambda: None)
     monkeypatch.setattr(
-        "fleet.deployment.run", lambda _operation, stack, _config, **_: outcomes.get(stack, Outcome(stack, ()))
+        "watchpost.fleet.deployment.run",
+        lambda _operation, stack, _config, **_: outcomes.get(stack, Outcome(stack, ())),
     )
     return outcomes
 
@@ -215,6 +218,7 @@ def test_a_shard_that_lost_its_last_host_goes(
     for name in ("select", "create_or_select"):
         monkeypatch.setattr(auto.Stack, name, noted(name, stack))
     monkeypatch.setattr(auto.LocalWorkspace, "remove_stack", noted("remove"))
+    monkeypatch.setattr(auto.LocalWorkspace, "export_stack", lambda *_: auto.Deployment(version=3, deployment={}))
     config = {"watchpost:part": "hosts", "watchpost:hosts": entries}
     outcome = deployment.run(operation, "prod-0", config, pulumi=Mock(), watch=lambda _: None)
     assert made == calls
@@ -234,11 +238,11 @@ def event(**fields: Any) -> EngineEvent:
 
 
 URN = "urn:pulumi:prod-0::watchpost::"
-READY = f"{URN}watchpost:host:Host$command:remote:Command::web-1-ready"
+READY = f"{URN}watchpost:host:WatchedHost$watchpost:host:Host$command:remote:Command::web-1-ready"
 
 
 def test_the_engines_errors_are_told_by_host_in_few_words() -> None:
-    outcome = Outcome("prod-0", ("web-1",))
+    outcome = Outcome("prod-0", ("web-1",), parents={READY: f"{URN}watchpost:host:WatchedHost::web-1"})
     message = '<{%reset%}>Process exited with status 1: running "bash -c \\"x\\"":\nno space left\n<{%reset%}>'
     said = {"message": message, "color": "never", "severity": "error", "urn": READY}
     outcome.note(event(diagnosticEvent=said))
@@ -255,21 +259,23 @@ def test_all_hosts_of_a_stack_that_never_began_have_failed() -> None:
     assert outcome.failed_hosts == ["web-1", "web-2"]
 
 
+WATCHED = f"{URN}watchpost:host:WatchedHost::"
+PARENTS = {
+    f"{URN}watchpost:host:WatchedHost$watchpost:host:Host$command:remote:Command::shop-ready": "host",
+    "host": f"{WATCHED}shop",
+    f"{URN}watchpost:host:WatchedHost$watchpost:host:TracedApp$command:remote:Command::shop-app-service": "app",
+    "app": f"{WATCHED}shop-app",
+    f"{URN}datadog:index/dashboardJson:DashboardJson::timeboard": "boards",
+    "boards": f"{URN}pulumi:pulumi:Stack::watchpost-prod-0",
+}
+
+
 @pytest.mark.parametrize(
-    ("parent", "name", "host"),
-    [
-        ("watchpost:host:Host::shop", "shop-ready", "shop"),
-        ("watchpost:host:Host::shop-app", "shop-app-ready", "shop-app"),
-        ("watchpost:host:TracedApp::shop-app", "shop-app-service", "shop"),
-        ("watchpost:host:TracedApp::shop-app-app", "shop-app-app-service", "shop-app"),
-        ("pulumi:pulumi:Stack::watchpost-prod-0", "timeboard", None),
-    ],
+    ("name", "host"), [("shop-ready", "shop"), ("shop-app-service", "shop-app"), ("timeboard", None)]
 )
-def test_a_resource_belongs_to_its_host_even_where_one_name_begins_with_another(
-    parent: str, name: str, host: str | None
-) -> None:
-    found = host_of(f"{URN}x$command:remote:Command::{name}", f"{URN}{parent}", ("shop", "shop-app"))
-    assert found == host
+def test_a_resource_belongs_to_the_host_that_is_above_it(name: str, host: str | None) -> None:
+    (urn,) = (urn for urn in PARENTS if urn.endswith(f"::{name}"))
+    assert host_of(urn, PARENTS) == host
 
 
 def test_the_stacks_for_kubernetes_are_those_of_the_example() -> None:
@@ -327,7 +333,7 @@ def test_what_the_operator_does_not_take_is_found(spec: dict[str, Any], told: st
 
 @pytest.mark.parametrize("repository", ["git@example.com:me/watchpost", "http://example.com/watchpost", "watchpost"])
 def test_a_repository_that_the_operator_can_not_take_is_told(repository: str) -> None:
-    with pytest.raises(FleetError, match=r"--repository is .* it must begin with https:// or ssh://"):
+    with pytest.raises(WatchpostError, match=r"--repository is .* it must begin with https:// or ssh://"):
         kubernetes.render(fleet(), kubernetes.Source(repository=repository, branch="main"))
 
 
@@ -377,7 +383,7 @@ def test_destroying_is_asked_for_in_so_many_words(tmp_path: Path) -> None:
     path.write_text(
         yaml.safe_dump({"stack": "prod", "shards": 1, "hosts": {"a": {}}, "destroyOnFinalize": "yes please"})
     )
-    with pytest.raises(FleetError, match="destroyOnFinalize: Input should be a valid boolean"):
+    with pytest.raises(WatchpostError, match="destroyOnFinalize: Input should be a valid boolean"):
         load(path)
 
 
@@ -390,7 +396,7 @@ def test_destroying_is_asked_for_in_so_many_words(tmp_path: Path) -> None:
 )
 def test_a_password_in_an_address_never_gets_into_a_document(backend: str | None, repository: str) -> None:
     source = kubernetes.Source(repository=repository, branch="main", backend=backend)
-    with pytest.raises(FleetError, match="holds a password") as error:
+    with pytest.raises(WatchpostError, match="holds a password") as error:
         kubernetes.render(fleet(), source)
     assert "fake" not in str(error.value)
 
@@ -401,7 +407,7 @@ def test_no_example_destroys_what_its_document_made() -> None:
 
 
 def test_another_secret_from_the_environment_can_not_be_rendered_for_kubernetes() -> None:
-    with pytest.raises(FleetError, match="only a host's `privateKey` may be `fromEnvironment`, and PASSWORD"):
+    with pytest.raises(WatchpostError, match="only a host's `privateKey` may be `fromEnvironment`, and PASSWORD"):
         kubernetes.render(fleet(host={"privateKeyPassword": {"fromEnvironment": "PASSWORD"}}), SOURCE)
 
 
@@ -417,9 +423,9 @@ def test_the_engine_is_taken_to_be_as_new_as_the_sdk_when_it_says_no_version(
     (tmp_path / "pulumi").write_text("#!/bin/sh\n")
     (tmp_path / "pulumi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    found = runner.engine()
+    found = pulumi_command()
     assert isinstance(found, auto.PulumiCommand)
     assert str(found.version).startswith("3.")
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    with pytest.raises(FleetError, match="no `pulumi` runs here"):
-        runner.engine()
+    with pytest.raises(WatchpostError, match="no `pulumi` runs here"):
+        pulumi_command()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components.settings import Settings
 from sandbox.agent import hostname
+from settings.model import Settings
 from tests.unit.mocks import HOST
 from tests.unit.test_settings import accepted, faults
 

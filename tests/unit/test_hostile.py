@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from components import agent, monitors, templates
 from components.host import ssh_command
-from components.settings import Settings, SettingsError, validate
 from components.traced_app import UNIT
+from settings.faults import SettingsError, validate
+from settings.model import Settings
 from tests.unit import mocks
 from tests.unit.mocks import HOST
 from tests.unit.test_messages import ARGS, TRANSITIONS, VALUES, rendered

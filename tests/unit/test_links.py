@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import links
+from components.links import Links
+from settings import sites
 
 APPS = {
     "datadoghq.com": "app.datadoghq.com",
@@ -20,17 +22,21 @@ APPS = {
 }
 """Source: https://docs.datadoghq.com/getting_started/site/"""
 
+PAGES = Links(app_url="https://app.datadoghq.com")
+
 
 @pytest.mark.parametrize("site", APPS)
 def test_pages_and_api_follow_the_site(site: str) -> None:
-    assert links.app(site) == f"https://{APPS[site]}"
-    assert links.api(site) == f"https://api.{site}/"
+    assert sites.app_url(site) == f"https://{APPS[site]}"
+    assert sites.api_url(site) == f"https://api.{site}/"
+    pages = Links(app_url=sites.app_url(site))
     for link in (
-        links.dashboard(site, "/dashboard/abc/x"),
-        links.monitor(site, "1"),
-        links.downtime(site, "2"),
-        links.host(site, "vm"),
-        links.service(site, "app", "dev", "flask.request"),
+        pages.dashboard("/dashboard/abc/x"),
+        pages.monitor("1"),
+        pages.downtime("2"),
+        pages.host("vm"),
+        pages.service("app", "dev", "flask.request"),
+        pages.event(3),
     ):
         assert urlsplit(link).netloc == APPS[site]
 
@@ -41,16 +47,16 @@ def test_the_last_minutes_are_live() -> None:
 
 
 def test_a_service_s_page_is_where_datadog_has_it() -> None:
-    link = links.service("datadoghq.com", "flask-app", "dev", "flask.request")
+    link = PAGES.service("flask-app", "dev", "flask.request")
     page = "https://app.datadoghq.com/apm/entity/service%3Aflask-app"
     assert link == f"{page}?env=dev&operationName=flask.request"
 
 
 @given(name=st.text(st.characters(codec="utf-8"), min_size=1))
 def test_a_name_in_a_link_is_one_value(name: str) -> None:
-    host = urlsplit(links.host("datadoghq.com", name))
+    host = urlsplit(PAGES.host(name))
     assert parse_qs(host.query, keep_blank_values=True) == {"hostname": [name]}
-    service = urlsplit(links.service("datadoghq.com", name, name, "flask.request"))
+    service = urlsplit(PAGES.service(name, name, "flask.request"))
     assert parse_qs(service.query, keep_blank_values=True) == {"env": [name], "operationName": ["flask.request"]}
     assert service.path.count("/") == 3
     assert unquote(service.path) == f"/apm/entity/service:{name}"
@@ -58,4 +64,4 @@ def test_a_name_in_a_link_is_one_value(name: str) -> None:
 
 
 def test_a_host_s_page_can_be_completed_by_datadog() -> None:
-    assert links.host("datadoghq.com", "") + "vm" == links.host("datadoghq.com", "vm")
+    assert PAGES.host("") + "vm" == PAGES.host("vm")

@@ -8,7 +8,9 @@ import pytest
 
 from components import monitors
 from components.custom_check import Metric
+from components.datadog_context import DatadogContext
 from components.downtimes import WHEN
+from components.links import Links
 from components.monitors import MetricMonitorArgs
 from tests.unit.mocks import DOWNTIME, MARK, MONITOR, Program, run_program
 
@@ -78,8 +80,7 @@ def rendered(message: str, blocks: set[str], values: Mapping[str, str]) -> str:
 
 
 ARGS = MetricMonitorArgs(
-    site="datadoghq.eu",
-    env="stage",
+    context=DatadogContext(env="stage", ownership=mock.sentinel.tag, links=Links(app_url="https://app.datadoghq.eu")),
     metric=Metric(check="the_check", name="the.metric", tag="a:b", minimum=0, maximum=9),
     window_minutes=7,
     warning=3,
@@ -87,7 +88,6 @@ ARGS = MetricMonitorArgs(
     no_data_minutes=21,
     mentions="@you@example.com @other@example.com",
     timeboard="https://app.datadoghq.eu/dashboard/abc",
-    mark=mock.sentinel.mark,
 )
 MESSAGE = monitors.message(ARGS, "https://app.datadoghq.eu/dashboard/abc")
 SENT = {transition: rendered(MESSAGE, blocks, VALUES) for transition, blocks in TRANSITIONS.items()}

@@ -10,18 +10,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from components.downtimes import MARGIN, at_once, exceptions, identity, schedule
-from components.office_hours import (
-    DAYS,
-    OfficeHours,
-    around,
-    changes,
-    closed_days,
-    duration_text,
-    faults,
-    nights,
-    recurrences,
-)
-from components.settings import validate
+from components.recurrences import around, changes, closed_days, duration_text, faults, nights, recurrences
+from settings.faults import validate
+from settings.office_hours import DAYS, OfficeHours
 from tests.unit import mocks
 from tests.unit.clock import Repeated, first_difference, is_muted, minute, should_be_muted
 

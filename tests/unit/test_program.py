@@ -109,7 +109,7 @@ def test_one_host_does_not_wait_for_another() -> None:
     program = run_program(hosts={"first": HOST, "second": HOST})
     for command in program.commands.values():
         own = command.name.split("-")[0]
-        assert {name.split("-")[0] for name in program.before(command)} <= {own, "mark"}
+        assert {name.split("-")[0] for name in program.before(command)} <= {own, "ownership"}
 
 
 def test_no_host_is_begun_before_the_downtimes_are_made_nor_depends_on_them(dev_stack: Program) -> None:

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from components import templates
-from components.remote import AGAIN, END, command_line, was_cut_off
+from components.remote import AGAIN, was_cut_off
+from components.step_command import END, StepCommand
 from tests.unit.mocks import ROOT
 
 SHELLS = [shell for shell in ("bash", "sh", "dash", "zsh", "fish", "tcsh", "ksh") if shutil.which(shell)]
@@ -70,7 +71,7 @@ def test_a_script_gets_its_values_and_standard_input_literally(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(templates, "FILES", files)
-        line = command_line("show.sh", "apply", {"first": first, "second": second}, sudo=False)
+        line = StepCommand.of("show.sh", "apply", {"first": first, "second": second}, sudo=False).render()
     assert output(shell, line, stdin) == f'apply\0files/show.sh\0{first}\0{second}\0{stdin}\n=watchpost= "through"\n'
 
 
@@ -78,7 +79,7 @@ def test_a_script_gets_its_values_and_standard_input_literally(
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("masked", [False, True])
 def test_every_script_reaches_bash_as_it_stands_in_its_file(shell: str, script: str, masked: bool) -> None:
-    line = command_line(script, "apply", {"some": "value"}, sudo=False, masked=masked)
+    line = StepCommand.of(script, "apply", {"some": "value"}, sudo=False, masked=masked).render()
     words = "env some=value bash -c"
     assert f"\n{words} " in line
     shown = output(shell, line.replace(f"\n{words}", "\nprintf '%s|%s|%s'", 1))
@@ -98,7 +99,7 @@ def test_sudo_comes_before_the_variables_so_that_it_does_not_drop_them(files: Pa
     sudo.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(templates, "FILES", files)
-        line = command_line("show.sh", "apply", {"first": "1", "second": "2"}, sudo=True)
+        line = StepCommand.of("show.sh", "apply", {"first": "1", "second": "2"}, sudo=True).render()
     assert "\nsudo -n env first=1 second=2 bash -c " in line
     assert output("sh", line, "in", tmp_path) == 'apply\0files/show.sh\x001\x002\0in\n=watchpost= "through"\n'
 
@@ -106,7 +107,7 @@ def test_sudo_comes_before_the_variables_so_that_it_does_not_drop_them(files: Pa
 def test_a_failing_script_fails_the_line(files: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(templates, "FILES", files)
-        line = command_line("show.sh", "apply", {}, sudo=False)
+        line = StepCommand.of("show.sh", "apply", {}, sudo=False).render()
     assert subprocess.run(["sh", "-c", line], capture_output=True, timeout=10, check=False).returncode != 0
 
 
@@ -134,4 +135,4 @@ def failed(error: str, times: int) -> pulumi.ErrorHookArgs:
 def test_numbers_are_variables_too(files: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(templates, "FILES", files)
-        assert "\nenv port=5050 bash -c " in command_line("show.sh", "remove", {"port": 5050}, sudo=False)
+        assert "\nenv port=5050 bash -c " in StepCommand.of("show.sh", "remove", {"port": 5050}, sudo=False).render()

@@ -9,8 +9,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components import agent_keys
-from components.settings import Settings, SettingsError, validate
+from settings import agent_options
+from settings.faults import SettingsError, validate
+from settings.model import Settings
 from tests.unit import mocks
 from tests.unit.mocks import HOST, PRIVATE_KEY, ROOT
 
@@ -468,8 +469,8 @@ def test_a_typing_mistake_in_a_name_of_datadog_yaml_is_told_with_the_name_that_w
 
 
 def test_no_known_name_of_datadog_yaml_is_taken_for_a_mistake() -> None:
-    assert len(agent_keys.known()) > 400
-    assert {name: agent_keys.nearest(name) for name in agent_keys.known() if agent_keys.nearest(name)} == {}
+    assert len(agent_options.known()) > 400
+    assert {name: agent_options.nearest(name) for name in agent_options.known() if agent_options.nearest(name)} == {}
     assert faults(agentConfig={"apm_config": {}, "process_config": {}, "containerd_namespace": [], "proxy": {}}) == []
 
 

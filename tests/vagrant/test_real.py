@@ -112,7 +112,7 @@ def say(stack: VagrantStack, *words: str, cwd: Path | None = None) -> str:
 
 
 def drift(stack: VagrantStack) -> str:
-    words = [sys.executable, "-m", "components.drift", "--stack", stack.name]
+    words = [sys.executable, "-m", "watchpost", "drift", "--stack", stack.name]
     return say(stack, *stack.vagrant.network, *words, cwd=stack.project)
 
 

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from fleet.deployment import COMPRESSED
-from fleet.inventory import FleetError, Inventory, secrets, variable
-from fleet.shards import DATADOG, HOSTS, full_name, plan, stack_name
+from watchpost.errors import WatchpostError
+from watchpost.fleet.deployment import COMPRESSED
+from watchpost.fleet.inventory import Inventory, secrets, variable
+from watchpost.fleet.shards import DATADOG, HOSTS, full_name, plan, stack_name
 
 KEYS = "watchpost-keys"
 """The Secret with the keys of Datadog and of the state."""
@@ -47,17 +48,17 @@ def render(inventory: Inventory, source: Source) -> list[Document]:
     """A resource for each stack of the plan that has something to do.
 
     Raises:
-        FleetError: a secret other than a host's ``privateKey`` comes from the environment, an address holds one, or
+        WatchpostError: a secret other than a host's ``privateKey`` comes from the environment, an address holds one, or
             the repository's is neither ``https://`` nor ``ssh://``.
     """
     for option, url in (("--backend", source.backend), ("--repository", source.repository)):
         if url and urlsplit(url).password:
-            raise FleetError(
+            raise WatchpostError(
                 f"{option} holds a password, which would stand in a document that many can read: give one that logs in"
                 " by the workspace's own account"
             )
     if urlsplit(source.repository).scheme not in ("https", "ssh"):
-        raise FleetError(f"--repository is {source.repository}: it must begin with https:// or ssh://")
+        raise WatchpostError(f"--repository is {source.repository}: it must begin with https:// or ssh://")
     stacks = {name: config for name, config in plan(inventory).items() if config.get(HOSTS) != {}}
     return [_stack(inventory, source, name, config) for name, config in stacks.items()]
 
@@ -120,7 +121,7 @@ def _with_key_files(config: Mapping[str, Any]) -> dict[str, Any]:
     hosts = {name: _with_key_file(entry) for name, entry in config.get(HOSTS, {}).items()}
     changed = {**config, **({HOSTS: hosts} if HOSTS in config else {})}
     if left := secrets(changed):
-        raise FleetError(
+        raise WatchpostError(
             f"in Kubernetes only a host's `privateKey` may be `fromEnvironment`, and {', '.join(sorted(left))} is for"
             f" something else; let the stacks read it from elsewhere"
         )

@@ -3,8 +3,8 @@
 import hashlib
 from typing import Any
 
-from components.settings import PROJECT
-from fleet.inventory import Inventory
+from settings.project import PROJECT
+from watchpost.fleet.inventory import Inventory
 
 DATADOG = "datadog"
 """What the stack of the Datadog side is called, where the others have a number."""

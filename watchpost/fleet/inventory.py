@@ -9,16 +9,14 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from components.settings import PROJECT, HostName
+from settings.model import HostName
+from settings.project import PROJECT
+from watchpost.errors import WatchpostError
 
 SECRET = "fromEnvironment"  # noqa: S105 - the name of a key
 """In an inventory ``{fromEnvironment: NAME}`` stands for a secret: the value of the environment variable NAME."""
 
 MADE_BY_THE_PLAN = ("part", "datadogStack", "hosts")
-
-
-class FleetError(Exception):
-    """Something a fleet can't do, in one sentence that names the cause and the way out."""
 
 
 def _stack_prefix(value: str) -> str:
@@ -59,18 +57,18 @@ def load(path: Path) -> Inventory:
     """Read an inventory.
 
     Raises:
-        FleetError: it can't be read, or says something that isn't allowed; the message lists every fault.
+        WatchpostError: it can't be read, or says something that isn't allowed; the message lists every fault.
     """
     try:
         return Inventory.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, yaml.YAMLError) as error:
-        raise FleetError(f"the inventory {path} can't be read: {error}") from error
+        raise WatchpostError(f"the inventory {path} can't be read: {error}") from error
     except ValidationError as error:
         faults = [
             f"  - {'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors()
         ]
-        raise FleetError("\n".join([f"the inventory {path} can't be used:", *faults])) from None
+        raise WatchpostError("\n".join([f"the inventory {path} can't be used:", *faults])) from None
 
 
 def variable(value: object) -> str | None:
@@ -99,10 +97,10 @@ def from_environment(names: set[str]) -> dict[str, str]:
     """The values of environment variables.
 
     Raises:
-        FleetError: some aren't set; the message names them.
+        WatchpostError: some aren't set; the message names them.
     """
     if missing := sorted(name for name in names if not os.environ.get(name)):
-        raise FleetError(
+        raise WatchpostError(
             f"the inventory takes secrets from environment variables that are not set: {', '.join(missing)}"
         )
     return {name: os.environ[name] for name in names}

@@ -1,4 +1,4 @@
-"""Says what a preview would change, without values: ``python -m components.changes``, for what others can read.
+"""Shows what a preview would change without values, for what others can read.
 
 A diff shows addresses, users and recipients, and a repository's issues, comments and logs may be public. So this shows
 operations, resources and the names of properties, and takes addresses out of what went wrong. ``pulumi preview --diff``
@@ -7,14 +7,17 @@ shows the values to who may see them.
 Source: ``PreviewDigest`` in pkg/display/json.go of https://github.com/pulumi/pulumi
 """
 
-import argparse
 import ipaddress
 import json
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import click
+
+from settings.project import key as setting
 
 LENGTH = 30_000
 """How many characters are shown at most: a comment on GitHub has 65,536 bytes."""
@@ -57,7 +60,7 @@ def _hide(found: re.Match[str]) -> str:
 def addresses(config: Mapping[str, Any]) -> set[str]:
     """Where the stack's hosts are, and whom the stack tells, by its configuration."""
     found = set()
-    for key in ("watchpost:hosts", "watchpost:recipients"):
+    for key in (setting("hosts"), setting("recipients")):
         try:
             found |= set(_texts(json.loads(config.get(key, "null"))))
         except ValueError:
@@ -110,19 +113,16 @@ def read(text: str) -> str:
         return masked("\n".join(line for line in lines if line.lstrip().startswith(("error:", "watchpost:"))))
 
 
-def main() -> None:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m components.changes", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "preview", type=Path, nargs="*", help="files with what `pulumi preview --json` printed, and its errors"
-    )
-    parser.add_argument("--text", action="store_true", help="they hold sentences instead")
-    options = parser.parse_args()
-    texts = [file.read_text(errors="replace") for file in options.preview] or [sys.stdin.read()]
-    said = [masked(text.strip()) if options.text else read(text) for text in texts]
-    text = "\n".join(filter(None, said)) or "the preview ended without saying why"
-    print(text if len(text) <= LENGTH else f"{text[:LENGTH]}\n... and {len(text) - LENGTH} characters more")
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--text", is_flag=True, help="FILES hold sentences, not previews.")
+def command(files: Sequence[Path], text: bool) -> None:
+    """Show what a preview would change, without values.
 
-
-if __name__ == "__main__":
-    main()
+    FILES hold what `pulumi preview --json` printed, and its errors; standard input if there are none. What it shows can
+    stand in public: operations, resources and names of properties, but no value and no address.
+    """
+    texts = [file.read_text(errors="replace") for file in files] or [sys.stdin.read()]
+    said = [masked(part.strip()) if text else read(part) for part in texts]
+    shown = "\n".join(filter(None, said)) or "the preview ended without saying why"
+    click.echo(shown if len(shown) <= LENGTH else f"{shown[:LENGTH]}\n... and {len(shown) - LENGTH} characters more")

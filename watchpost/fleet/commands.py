@@ -10,11 +10,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from fleet import inventory, kubernetes, runner
-from fleet.deployment import Operation
-from fleet.inventory import FleetError, Inventory
-from fleet.progress import summary
-from fleet.shards import DATADOG, HOSTS, plan, stack_name
+from watchpost.errors import WatchpostError
+from watchpost.fleet import inventory, kubernetes, runner
+from watchpost.fleet.deployment import Operation
+from watchpost.fleet.inventory import Inventory
+from watchpost.fleet.progress import summary
+from watchpost.fleet.shards import DATADOG, HOSTS, plan, stack_name
 
 INVENTORY = click.argument("path", metavar="INVENTORY", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
@@ -77,11 +78,11 @@ def selected(fleet: Inventory, chosen: tuple[str, ...]) -> dict[str, dict[str, A
     """The part of the plan that ``--shard`` asks for.
 
     Raises:
-        FleetError: there is no such shard.
+        WatchpostError: there is no such shard.
     """
     stacks, known = plan(fleet), names(fleet)
     if unknown := [shard for shard in chosen if shard not in known]:
-        raise FleetError(f"there is no shard {', '.join(unknown)}: there are {DATADOG} and 0 to {fleet.shards - 1}")
+        raise WatchpostError(f"there is no shard {', '.join(unknown)}: there are {DATADOG} and 0 to {fleet.shards - 1}")
     return {known[shard]: stacks[known[shard]] for shard in chosen or known}
 
 
@@ -99,15 +100,3 @@ def kubernetes_manifests(path: Path, repository: str, branch: str, backend: str 
     """Print the stacks as resources of the Pulumi Kubernetes Operator, for `kubectl apply`."""
     source = kubernetes.Source(repository=repository, branch=branch, backend=backend)
     click.echo(kubernetes.manifests(inventory.load(path), source), nl=False)
-
-
-def main() -> None:
-    """Run a command; what is wrong is said in a sentence, without a traceback."""
-    try:
-        commands()
-    except FleetError as error:
-        sys.exit(f"watchpost: {error}")
-
-
-if __name__ == "__main__":
-    main()

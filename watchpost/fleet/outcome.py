@@ -1,8 +1,8 @@
-"""What became of one stack: read off the engine's events while it is at work."""
+"""What became of one stack, read off the engine's events."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pulumi.automation.events import EngineEvent
@@ -28,7 +28,8 @@ class Outcome:
     error: str = ""
     failed: bool = False
     seconds: float = 0.0
-    _parents: dict[str, str] = field(default_factory=dict, repr=False)
+    parents: dict[str, str] = field(default_factory=dict, repr=False)
+    """The parent of each resource: as the state has it before, for what is deleted."""
 
     @property
     def failed_hosts(self) -> list[str]:
@@ -39,9 +40,9 @@ class Outcome:
         """Take in one event of the engine."""
         if before := event.resource_pre_event:
             if before.metadata.new:
-                self._parents[before.metadata.urn] = before.metadata.new.parent
+                self.parents[before.metadata.urn] = before.metadata.new.parent
             elif before.metadata.old:
-                self._parents[before.metadata.urn] = before.metadata.old.parent
+                self.parents[before.metadata.urn] = before.metadata.old.parent
         elif after := event.res_outputs_event:
             self.steps += 1
             if after.metadata.op.value not in UNCHANGED:
@@ -50,22 +51,18 @@ class Outcome:
             self._fail(said.urn or "", COMMAND.sub("", MARKUP.sub("", said.message)).strip())
 
     def _fail(self, urn: str, message: str) -> None:
-        host = host_of(urn, self._parents.get(urn, ""), self.hosts)
+        host = host_of(urn, self.parents)
         if host:
             self.failures.setdefault(host, message)
         elif not self.error or self.error == "update failed":
             self.error = message
 
 
-def host_of(urn: str, parent: str, hosts: Iterable[str]) -> str | None:
-    """The host to which a resource belongs, by the URNs of it and of its parent: ``None`` for one of no host.
-
-    A host's component bears its name; the other components of it are named HOST-WHAT.
-    """
-    for identifier in (parent, urn):
-        kind, _, name = identifier.rpartition("::")
-        if kind.endswith("watchpost:host:Host") and name in hosts:
+def host_of(urn: str, parents: Mapping[str, str]) -> str | None:
+    """The host that a resource is on: the name of the ``WatchedHost`` above it. ``None`` for one of no host."""
+    while urn:
+        kind, _, name = urn.rpartition("::")
+        if kind.endswith("watchpost:host:WatchedHost"):
             return name
-        if found := [host for host in hosts if name.startswith(f"{host}-")]:
-            return max(found, key=len)
+        urn = parents.get(urn, "")
     return None

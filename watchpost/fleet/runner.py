@@ -1,20 +1,16 @@
 """All stacks of a fleet, side by side; one that fails doesn't stop the others."""
 
-import importlib.metadata
-import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pulumi import automation as auto
-from semver import VersionInfo
-
-from components.settings import PROJECT
-from fleet import deployment
-from fleet.deployment import Operation
-from fleet.inventory import FleetError, from_environment, secrets
-from fleet.outcome import Outcome
-from fleet.progress import Display
+from settings.project import PROJECT
+from watchpost.fleet import deployment
+from watchpost.fleet.deployment import Operation
+from watchpost.fleet.inventory import from_environment, secrets
+from watchpost.fleet.outcome import Outcome
+from watchpost.fleet.progress import Display
+from watchpost.stack import pulumi_command
 
 
 def run(operation: Operation, stacks: Mapping[str, Mapping[str, Any]], *, parallel: int) -> list[Outcome]:
@@ -23,10 +19,10 @@ def run(operation: Operation, stacks: Mapping[str, Mapping[str, Any]], *, parall
     The stack of the Datadog side, to which the others refer, comes before them, and is destroyed after them.
 
     Raises:
-        FleetError: there is no ``pulumi``, or a secret isn't there; nothing has been touched.
+        WatchpostError: there is no ``pulumi``, or a secret isn't there; nothing has been touched.
     """
     from_environment(secrets(stacks))
-    pulumi = engine()
+    pulumi = pulumi_command()
     with Display(len(stacks)) as display, ThreadPoolExecutor(max_workers=parallel) as pool:
 
         def one(name: str) -> Outcome:
@@ -41,20 +37,6 @@ def run(operation: Operation, stacks: Mapping[str, Mapping[str, Any]], *, parall
             # Those at work have got the signal too, and end in order; the others are not to begin.
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def engine() -> auto.PulumiCommand:
-    """The ``pulumi`` on PATH; one built from source, which says no version, is taken to be as new as the SDK.
-
-    Raises:
-        FleetError: there is none.
-    """
-    try:
-        pulumi = auto.PulumiCommand(skip_version_check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise FleetError(f"no `pulumi` runs here ({error}): https://www.pulumi.com/docs/install/") from error
-    pulumi.version = pulumi.version or VersionInfo.parse(importlib.metadata.version("pulumi"))
-    return pulumi
 
 
 def waves(operation: Operation, stacks: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""When the office is open, and the recurrences of downtimes that cover exactly the rest: plain values, no Pulumi."""
+"""The recurrences of downtimes that cover exactly the time outside office hours: plain values, no Pulumi."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,53 +9,13 @@ from zoneinfo import ZoneInfo
 
 from dateutil.rrule import rrulestr
 
-DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-"""The days of a week as iCalendar writes them, Monday first like ``date.weekday``."""
-
-DAY = timedelta(days=1)
+from settings.office_hours import DAY, DAYS, OfficeHours, Span
 
 SHIFT = timedelta(hours=1)
 """By how much clocks change at most."""
 
 FORESEEABLE = (date(2026, 1, 1), date(2036, 1, 1))
 """The years whose changes of the clock count: the same at every run, so that a schedule stays what it was."""
-
-Span = tuple[datetime, datetime]
-
-
-@dataclass(frozen=True, kw_only=True)
-class OfficeHours:
-    """When somebody is there to answer: from ``start`` to ``end`` on ``days``, by the clock of ``timezone``.
-
-    An ``end`` that isn't later than ``start`` is on the following day: 22:00 to 06:00 is a night shift, 00:00 to 00:00
-    a whole day.
-    """
-
-    start: time
-    end: time
-    days: tuple[str, ...]
-    timezone: str
-
-    @property
-    def overnight(self) -> bool:
-        """Whether an office day ends on the day after."""
-        return self.end <= self.start
-
-    def office_days(self, since: datetime, until: datetime) -> Iterator[Span]:
-        """When the office opens and closes on each office day that touches the time between two instants."""
-        zone = ZoneInfo(self.timezone)
-        day = since.astimezone(zone).date() - 2 * DAY
-        while day <= until.astimezone(zone).date():
-            opens = datetime.combine(day, self.start, zone)
-            closes = datetime.combine(day + DAY if self.overnight else day, self.end, zone)
-            if DAYS[day.weekday()] in self.days and opens < until and closes > since:
-                yield opens, closes
-            day += DAY
-
-    def open_spans(self, since: datetime, until: datetime) -> Iterator[Span]:
-        """The office hours between two instants, in UTC, in order."""
-        for opens, closes in self.office_days(since, until):
-            yield max(opens.astimezone(UTC), since), min(closes.astimezone(UTC), until)
 
 
 @dataclass(frozen=True, kw_only=True)

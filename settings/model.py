@@ -1,22 +1,16 @@
-"""The configuration of the program: typed, and validated whole before anything is created.
-
-Descriptions and defaults stand in ``Pulumi.yaml``; what is allowed stands here.
-"""
+"""Every setting with its type and what is allowed; descriptions and defaults stand in ``Pulumi.yaml``."""
 
 import contextlib
 import ipaddress
-import json
 import os
 import re
-from collections.abc import Mapping, Sized
+from collections.abc import Sized
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-import pulumi
-from pulumi.runtime.config import CONFIG, get_config_env
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,38 +18,19 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails
 
-from components import agent_keys
-from components.account import Keys
-from components.office_hours import DAYS, OfficeHours
-
-PROJECT = "watchpost"
+from settings import agent_options, sites
+from settings.office_hours import DAYS, OfficeHours
+from settings.project import key
+from settings.sites import Site
 
 LEAST_POINTS = 2
-"""How many points of the check the monitor's window has to hold: what is seldom sent is no data most of the time."""
-
-Site = Literal[
-    "datadoghq.com",
-    "us3.datadoghq.com",
-    "us5.datadoghq.com",
-    "datadoghq.eu",
-    "ap1.datadoghq.com",
-    "ap2.datadoghq.com",
-    "uk1.datadoghq.com",
-    "ddog-gov.com",
-    "us2.ddog-gov.com",
-]
-"""Datadog's sites. Source: https://docs.datadoghq.com/getting_started/site/"""
-
-SITES: tuple[str, ...] = get_args(Site)
-"""The same, to look one up."""
+"""Points that the monitor's window has to hold: what is sent less often is no data most of the time."""
 
 
 def _matching(pattern: str, allowed: str, longest: int) -> AfterValidator:
@@ -314,6 +289,7 @@ class Settings(_Model):
     env: TagValue
     tags: tuple[Tag, ...]
     site: Site
+    app_url: AddressOrNone
     timezone: str
     office_start: Clock
     office_end: Clock
@@ -337,6 +313,11 @@ class Settings(_Model):
     on_destroy: Literal["clean", "leave"]
     share_dashboards: bool
     repairs: dict[str, Annotated[str, _matching(r"[A-Za-z0-9:.+-]*", "a date and time", 40)]]
+
+    @field_validator("app_url")
+    @classmethod
+    def _pages_of_the_site(cls, value: str, info: ValidationInfo) -> str:
+        return value or sites.app_url(str(info.data.get("site")))
 
     @field_validator("hosts", "recipients")
     @classmethod
@@ -375,13 +356,13 @@ class Settings(_Model):
             "site": "watchpost:site",
             "tags": "watchpost:tags",
         }
-        if twice := [f"{key} ({own[key]})" for key in own if key in value]:
+        if twice := [f"{option} ({own[option]})" for option in own if option in value]:
             raise ValueError(f"must leave out what is a setting of its own: {', '.join(twice)}")
-        if mistaken := {key: meant for key in value if (meant := agent_keys.nearest(key))}:
-            names = ", ".join(f"`{key}` (`{meant}` is one)" for key, meant in mistaken.items())
+        if mistaken := {option: meant for option in value if (meant := agent_options.nearest(option))}:
+            names = ", ".join(f"`{option}` (`{meant}` is one)" for option, meant in mistaken.items())
             raise ValueError(
                 f"must hold names that the Agent knows, and not {names}; take it out with: pulumi config rm --path"
-                f" '{_key(['agentConfig', next(iter(mistaken))])}' (an Agent that does know it takes it from its"
+                f" '{key('agentConfig', next(iter(mistaken)))}' (an Agent that does know it takes it from its"
                 " datadog.yaml, where what stands there stays)"
             )
         return value
@@ -439,128 +420,3 @@ class Settings(_Model):
     def mentions(self) -> str:
         """The recipients as Datadog notifies them: ``@you@example.com @other@example.com``."""
         return " ".join(f"@{recipient}" for recipient in self.recipients)
-
-
-def load() -> tuple[Settings, Keys]:
-    """Read and validate the configuration of the stack.
-
-    Raises:
-        pulumi.RunError: something is missing or not allowed; the message lists every fault, a line each, with the
-            setting, its value, what is allowed, and the command that sets it.
-    """
-    faults = []
-    settings = check = None
-    raw, keys = configured(), Keys()
-    needed = ["apiKey"] if raw.get("part") == "hosts" else ["apiKey", "appKey"]
-    keys_faults = keys.faults(needed)
-    if not keys_faults and (site := raw.get("site")) in SITES:
-        check = keys.check(site, needed)  # meanwhile, the settings are looked at
-    try:
-        settings = validate(raw)
-    except SettingsError as error:
-        faults = error.faults
-    faults += keys_faults
-    if check is not None:
-        faults += check.faults()
-    if faults or settings is None:
-        raise pulumi.RunError(
-            "\n".join(["the configuration of this stack can't be used:", *(f"  - {f}" for f in faults)])
-        )
-    if unknown := sorted(settings.agent_config.keys() - agent_keys.known()):
-        pulumi.log.warn(
-            f"watchpost:agentConfig holds {', '.join(unknown)}, which no name known to Watchpost resembles"
-            f" ({agent_keys.TEMPLATE}): it is written as it stands, and the Agent says nothing where it doesn't know it"
-        )
-    return settings, keys
-
-
-def configured() -> dict[str, Any]:
-    """The raw configuration of this project, by key without namespace, JSON parsed where the setting holds it."""
-    prefix = f"{PROJECT}:"
-    found = {**get_config_env(), **CONFIG.get()}
-    raw = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
-    return {
-        key: _parsed(value) if key in ("hosts", "repairs", "agentConfig", *_LISTS) else value
-        for key, value in raw.items()
-    }
-
-
-def _parsed(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
-class SettingsError(ValueError):
-    """The configuration isn't allowed; ``faults`` holds a sentence for each reason."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
-
-
-def validate(raw: Mapping[str, Any]) -> Settings:
-    """Make settings of raw values, as ``pulumi config --json`` shows them.
-
-    Raises:
-        SettingsError: with every fault at once.
-    """
-    try:
-        return Settings.model_validate(raw)
-    except ValidationError as error:
-        raise SettingsError([_sentence(details) for details in error.errors()]) from None
-
-
-_SECRET = ("privateKey", "privateKeyPassword")
-
-_LISTS = ("recipients", "tags", "officeDays")
-
-_ALLOWED = {
-    "missing": "is not set",
-    "extra_forbidden": "is not a setting of Watchpost",
-    "dict_type": "must be a map, as in the README",
-    "tuple_type": "must be a list",
-}
-
-
-def _sentence(details: ErrorDetails) -> str:
-    """One fault as a sentence: the setting, its value, what is allowed, and the command that sets it."""
-    path = [str(part) for part in details["loc"] if part != "[key]"]
-    key = _key(path)
-    kind = details["type"]
-    allowed = _ALLOWED.get(kind) or str(details["msg"]).removeprefix("Value error, ").replace("Input should", "must")
-    if kind == "extra_forbidden":
-        return f"{key} {allowed}; remove it with: pulumi config rm --path '{key}'"
-    if "[key]" in details["loc"]:
-        return (
-            f"{key} is not a host's name: it {allowed}; set it under another one after: pulumi config rm --path '{key}'"
-        )
-    shown = "" if kind == "missing" else f" is {_shown(path, details['input'])}:"
-    secret = "--secret " if path[-1] in _SECRET else ""
-    example = key
-    if path[-1] in _LISTS:
-        example = f"{key}[0]"
-    elif path[0] == "hosts" and len(path) < 3:
-        example = _key(["hosts", *(path[1:] or ["NAME"]), "address"])
-    elif path[0] == "hosts" and path[-1] == "proxy":
-        example = _key([*path, "address"])
-    nested = "--path " if len(path) > 1 or example != key else ""
-    return f"{key}{shown} {allowed}; set it with: pulumi config set {secret}{nested}'{example}' VALUE"
-
-
-def _key(path: list[str]) -> str:
-    """A setting's key as ``pulumi config set --path`` takes it."""
-    parts = [f"[{part}]" if part.isdigit() else f'["{part}"]' if "." in part else f".{part}" for part in path]
-    return f"{PROJECT}:" + "".join(parts).removeprefix(".")
-
-
-def _shown(path: list[str], value: object) -> str:
-    """A value as a message may show it: nothing that is a secret, or that may hold one in the wrong place."""
-    hidden = len(path) < 3 or path[-1] in (*_SECRET, "vagrant", "proxy")
-    if path[0] == "agentConfig" or (path[0] == "hosts" and hidden):
-        return "(not shown)"
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    if "PRIVATE KEY" in text or "@" in text.partition("://")[2]:
-        return "(not shown)"
-    return text if len(text) <= 100 else f"{text[:100]}…"

@@ -1,4 +1,4 @@
-"""``components.errors``: each row of the table by what a real plugin, or the library in it, was seen to say."""
+"""``components.plugin_errors``: each row of the table by what a real plugin, or the library in it, was seen to say."""
 
 import doctest
 import re
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import errors
-from components.errors import CUT_OFF, DUPLICATE, KEPT, REFUSED, Words, may_have_made, was_cut_off
+from components import plugin_errors
+from components.plugin_errors import CUT_OFF, DUPLICATE, KEPT, REFUSED, Words, may_have_made, was_cut_off
 
 BROKEN_OFF = {
     "wait: remote command exited without exit status or exit signal": 0,
@@ -95,7 +95,7 @@ def fitting(rows: tuple[Words, ...], text: str) -> list[int]:
 
 
 def test_the_examples_of_the_module_hold() -> None:
-    assert doctest.testmod(errors).failed == 0
+    assert doctest.testmod(plugin_errors).failed == 0
 
 
 def test_every_row_has_an_example_and_a_source() -> None:

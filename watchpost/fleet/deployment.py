@@ -13,12 +13,10 @@ import yaml
 from pulumi import automation as auto
 from pulumi.automation.events import EngineEvent
 
-from components.settings import PROJECT
-from fleet.inventory import filled, from_environment, secrets
-from fleet.outcome import Outcome
-from fleet.shards import HOSTS
-
-ROOT = Path(__file__).resolve().parents[1]
+from settings.project import PROJECT, ROOT
+from watchpost.fleet.inventory import filled, from_environment, secrets
+from watchpost.fleet.outcome import Outcome
+from watchpost.fleet.shards import HOSTS
 
 Operation = Literal["up", "preview", "destroy"]
 
@@ -47,7 +45,7 @@ def run(
 
     try:
         with tempfile.TemporaryDirectory(prefix="fleet-") as folder:
-            _operate(operation, stack, config, Path(folder), pulumi, on_event)
+            _operate(operation, stack, config, Path(folder), pulumi, outcome, on_event)
     except auto.StackNotFoundError:
         pass  # there is nothing to preview, or to destroy
     except (auto.CommandError, subprocess.CalledProcessError) as error:
@@ -64,6 +62,7 @@ def _operate(
     config: Mapping[str, Any],
     folder: Path,
     pulumi: auto.PulumiCommand,
+    outcome: Outcome,
     on_event: Callable[[EngineEvent], None],
 ) -> None:
     _write_project(folder)
@@ -77,6 +76,8 @@ def _operate(
         preview = stack.preview_destroy if goes else stack.preview
         preview(on_event=on_event, color="never")
     elif goes:
+        deployment = workspace.export_stack(name).deployment or {}
+        outcome.parents |= {each["urn"]: each.get("parent", "") for each in deployment.get("resources") or []}
         # What somebody deleted in Datadog is an error to the provider, unless a refresh has seen it gone.
         stack.destroy(on_event=on_event, refresh=True, continue_on_error=True, suppress_outputs=True, color="never")
         workspace.remove_stack(name)

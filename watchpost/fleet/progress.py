@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fleet.outcome import Outcome
+from watchpost.fleet.outcome import Outcome
 
 HEARTBEAT = 15.0
 """Seconds between the lines that show, without a terminal, that the fleet is still at work."""

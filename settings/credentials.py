@@ -1,9 +1,8 @@
-"""The Datadog account: its keys, its API's address, and a client for it."""
+"""The Datadog account's keys and the address of its API."""
 
 import json
 import os
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pulumi
@@ -11,11 +10,7 @@ from pulumi.runtime.config import CONFIG, get_config_env
 from pulumi.runtime.proto.resource_pb2_grpc import ResourceMonitorStub
 from pulumi.runtime.settings import get_monitor
 
-from components import credentials, links
-
-if TYPE_CHECKING:
-    from datadog_api_client import ApiClient
-
+from settings import key_check, sites
 
 VARIABLES = {
     "apiKey": ("DD_API_KEY", "DATADOG_API_KEY"),
@@ -28,7 +23,7 @@ Source: https://github.com/DataDog/terraform-provider-datadog/blob/v4.19.0/datad
 """
 
 
-class Keys:
+class Credentials:
     """The account's keys, looked for where the Datadog provider looks: the stack's secrets, else the environment.
 
     A line end or a blank around a key in the configuration, as a file may end with, is no part of it.
@@ -66,7 +61,7 @@ class Keys:
             )
         return faults
 
-    def check(self, site: str, needed: Collection[str]) -> credentials.Check | None:
+    def check(self, site: str, needed: Collection[str]) -> key_check.Check | None:
         """Begin to ask Datadog whether the keys of ``needed`` are good; nothing where no engine runs the program."""
         api_key, app_key = _key("apiKey"), _key("appKey") if "appKey" in needed else None
         if api_key is None or not isinstance(get_monitor(), ResourceMonitorStub):
@@ -76,7 +71,7 @@ class Keys:
             if self.api_url
             else f"watchpost:site is {json.dumps(site)}, set another with: pulumi config set watchpost:site SITE"
         )
-        return credentials.Check(self.url(site), choose, api_key, app_key)
+        return key_check.Check(self.url(site), choose, api_key, app_key)
 
     @property
     def api_key(self) -> pulumi.Output[str]:
@@ -90,7 +85,7 @@ class Keys:
 
     def url(self, site: str) -> str:
         """Where Datadog's API answers for ``site``."""
-        return (self.api_url or links.api(site)).rstrip("/")
+        return (self.api_url or sites.api_url(site)).rstrip("/")
 
 
 def of_environment(name: str) -> tuple[str, str]:
@@ -98,26 +93,14 @@ def of_environment(name: str) -> tuple[str, str]:
     return next(((v, os.environ[v]) for v in VARIABLES[name] if os.environ.get(v)), (VARIABLES[name][0], ""))
 
 
-def _key(name: str) -> credentials.Key | None:
-    """A key in plain text: for :mod:`components.credentials` alone."""
+def _key(name: str) -> key_check.Key | None:
+    """A key in plain text: for :mod:`settings.key_check` alone."""
     option = f"datadog:{name}"
     if of_stack := ({**get_config_env(), **CONFIG.get()}.get(option) or "").strip():
-        return credentials.Key(value=of_stack, setting=option, remedy=f"`pulumi config set --secret {option}` asks for")
+        return key_check.Key(value=of_stack, setting=option, remedy=f"`pulumi config set --secret {option}` asks for")
     variable, value = of_environment(name)
-    return credentials.Key(value=value, setting=variable, remedy=f"export {variable} with") if value else None
+    return key_check.Key(value=value, setting=variable, remedy=f"export {variable} with") if value else None
 
 
 def _trimmed(secret: pulumi.Output[str] | None) -> pulumi.Output[str] | None:
     return None if secret is None else secret.apply(str.strip)
-
-
-def client(url: str, api_key: str | None = None, app_key: str | None = None) -> "ApiClient":
-    """Datadog's own client for the API at ``url``; keys that aren't given are read from DD_API_KEY and DD_APP_KEY."""
-    # Imported here, since it takes half a second and most runs of the program don't talk to Datadog themselves.
-    import certifi
-    from datadog_api_client import ApiClient, Configuration
-
-    configuration = Configuration(host=url, ssl_ca_cert=os.environ.get("SSL_CERT_FILE", certifi.where()))
-    keys = {"apiKeyAuth": api_key, "appKeyAuth": app_key}
-    configuration.api_key |= {name: key for name, key in keys.items() if key}
-    return ApiClient(configuration)

@@ -1,4 +1,4 @@
-"""``components.leftovers``: only what carries the very mark is found, and only that is removed."""
+"""``components.orphans``: only what carries the very mark is found, and only that is removed."""
 
 from collections.abc import Collection
 from types import SimpleNamespace
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from datadog_api_client.exceptions import ApiException
 
-from components import leftovers
-from components.leftovers import ALL, KINDS, Thing
+from components import orphans
+from components.orphans import ALL, KINDS, TaggedObject
 
 OWN, OTHER = "watchpost:0000fake0000", "watchpost:1111fake1111"
 CLIENT: Any = None
@@ -53,13 +53,13 @@ class Api:
 @pytest.fixture(autouse=True)
 def api(monkeypatch: pytest.MonkeyPatch) -> type[Api]:
     for name in ("DowntimesApi", "MonitorsApi", "DashboardsApi"):
-        monkeypatch.setattr(leftovers, name, Api)
+        monkeypatch.setattr(orphans, name, Api)
     monkeypatch.setattr(Api, "removed", [], raising=False)
     return Api
 
 
 def found(own: str, kinds: Collection[str] = ALL) -> list[str]:
-    return [f"{thing.kind} {thing.identifier}" for thing in leftovers.find(CLIENT, own, kinds)]
+    return [f"{thing.kind} {thing.identifier}" for thing in orphans.find(CLIENT, own, kinds)]
 
 
 def test_of_a_stack_everything_with_its_mark_is_found() -> None:
@@ -78,12 +78,12 @@ def test_only_what_is_asked_for_is_listed(type_: str) -> None:
 
 @pytest.mark.parametrize(("kind", "identifier"), [("downtime", "1"), ("monitor", 1), ("dashboard", "1")])
 def test_what_is_gone_by_now_is_fine_and_a_refusal_is_not(api: type[Api], kind: str, identifier: object) -> None:
-    thing = Thing(kind=kind, identifier="1", title="T")
-    leftovers.remove(CLIENT, thing)
+    thing = TaggedObject(kind=kind, identifier="1", title="T")
+    orphans.remove(CLIENT, thing)
     assert api.removed == [identifier]
     api.status = 404
-    leftovers.remove(CLIENT, thing)
+    orphans.remove(CLIENT, thing)
     api.status = 403
     with pytest.raises(ApiException):
-        leftovers.remove(CLIENT, thing)
+        orphans.remove(CLIENT, thing)
     api.status = 204

@@ -1,0 +1,109 @@
+"""Tags Datadog objects with the stack that owns them.
+
+An update that is killed, or loses Datadog's answer, after Datadog has created an object and before the state records it
+leaves an orphan behind. The ownership tag tells a stack's own orphans from everybody else's objects: the next update
+removes them before it creates the object again, and ``python -m watchpost recover`` lists them.
+"""
+
+import asyncio
+
+import pulumi
+import pulumi_random as random
+
+from components import plugin_errors
+from components.datadog_api import client
+from settings import Credentials
+
+NAME = "ownership-tag"
+"""The resource that keeps the tag's letters: in the state before anything carries the tag."""
+
+FORMER_NAME = "mark"
+"""What that resource was called before version 1.1; goes once no stack of version 1.0 is left."""
+
+PREFIX = "watchpost:"
+
+
+class OwnershipTag:
+    """``watchpost:`` and twelve random letters and digits, kept in the state: no other stack has the same.
+
+    An object at ``site`` carries it with its own resource's name appended, and gets :meth:`hooks`, which search the
+    account of ``credentials``.
+    """
+
+    text: pulumi.Output[str]
+    """The stack's tag."""
+
+    def __init__(self, credentials: Credentials, site: str) -> None:
+        self._credentials, self._site, self._is_new = credentials, site, False
+        created = pulumi.ResourceHook(f"{NAME}-created", self._note_creation)
+        letters = random.RandomString(
+            NAME,
+            length=12,
+            special=False,
+            upper=False,
+            opts=pulumi.ResourceOptions(
+                aliases=[pulumi.Alias(name=FORMER_NAME)],
+                hooks=pulumi.ResourceHookBinding(after_create=[created]),
+            ),
+        )
+        self.text = letters.result.apply(lambda letters: f"{PREFIX}{letters}")
+
+    def of(self, name: str) -> pulumi.Output[str]:
+        """The tag of the resource ``name``."""
+        return pulumi.Output.concat(self.text, "/", name)
+
+    async def account(self) -> tuple[str, str, str, str]:
+        """The API's address, the API key, the application key, and the stack's tag, once they are known."""
+        known = await pulumi.Output.all(self._credentials.api_key, self._credentials.app_key, self.text).future()
+        assert known is not None  # nothing is unknown by the time an object is created
+        return (self._credentials.url(self._site), *known)
+
+    def hooks(self, component: str) -> pulumi.ResourceHookBinding:
+        """The hooks for the Datadog objects of ``component``."""
+        return pulumi.ResourceHookBinding(
+            before_create=[pulumi.ResourceHook(f"{component}-orphans", self._remove_orphans)],
+            on_error=[pulumi.ErrorHook(f"{component}-in-doubt", explain_doubt)],
+        )
+
+    def _note_creation(self, _: pulumi.ResourceHookArgs) -> None:
+        self._is_new = True  # no object can carry a tag that was created in this very update
+
+    async def _remove_orphans(self, arguments: pulumi.ResourceHookArgs) -> None:
+        """The state has no such resource, so whatever carries its tag was created by an interrupted update."""
+        if self._is_new:
+            return
+        url, api_key, app_key, tag = await self.account()
+        orphan_tag = f"{tag}/{arguments.name}"
+        for orphan in await asyncio.to_thread(_removed, arguments.type, url, api_key, app_key, orphan_tag):
+            pulumi.log.warn(f"{orphan} was left behind by an interrupted run: it was removed and is made anew")
+
+
+def _removed(type_: str, url: str, api_key: str, app_key: str, tag: str) -> list[str]:
+    # Datadog's client takes half a second to import; only an update that creates objects again needs it.
+    from datadog_api_client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    from components import orphans
+
+    search = "what an interrupted run may have left in Datadog can't be looked for"
+    removed = []
+    try:
+        with client(url, api_key, app_key) as datadog:
+            for orphan in orphans.find(datadog, tag, orphans.KINDS.get(type_, ())):
+                orphans.remove(datadog, orphan)
+                removed.append(f"{orphan.kind} {orphan.identifier}")
+    except ApiException as error:
+        raise pulumi.RunError(f"{search}: Datadog at {url} refused: {error.status} {error.reason}") from None
+    except HTTPError as error:
+        raise pulumi.RunError(f"{search}: Datadog at {url} does not answer: {error}") from None
+    return removed
+
+
+def explain_doubt(arguments: pulumi.ErrorHookArgs) -> bool:
+    """Say what to do about an object that may exist although its creation failed; it isn't tried again."""
+    if arguments.failed_operation == "create" and plugin_errors.may_have_made(arguments.errors[0]):
+        pulumi.log.error(
+            f"{arguments.name} may be in Datadog without the stack knowing: the next `pulumi up` removes it and makes"
+            f" it anew; python -m watchpost recover --stack {pulumi.get_stack()} shows it, and removes it with --yes"
+        )
+    return False

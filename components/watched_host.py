@@ -1,0 +1,125 @@
+"""One machine and everything on it: the Agent, the database, the custom check, the traced app and its load."""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components import agent, mysql, traced_app
+from components.agent import AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
+from components.arrival import Arrival
+from components.custom_check import CustomCheck, CustomCheckArgs, Metric
+from components.host import Host, HostArgs
+from components.mysql import MySql, MySqlArgs
+from components.traced_app import LoadGenerator, LoadGeneratorArgs, TracedApp, TracedAppArgs
+from settings import HostSettings, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedHostArgs:
+    """``machine`` in the stack of ``settings`` that ``owner`` names, its Agent reporting ``metric`` with ``api_key``.
+
+    ``arrival`` asks whether the Agent's data reaches the account. ``machines`` holds the identity of every host of the
+    stack, by name.
+    """
+
+    machine: HostSettings
+    settings: Settings
+    owner: pulumi.Input[str]
+    metric: Metric
+    api_key: pulumi.Input[str]
+    arrival: Arrival
+    machines: dict[str, pulumi.Output[str]]
+
+
+class WatchedHost(pulumi.ComponentResource):
+    """The parent of everything on one machine, under the machine's name in Datadog."""
+
+    ssh: pulumi.Output[str]
+    """The command that logs in."""
+
+    proofs: dict[str, pulumi.Output[object]]
+    """What each component was seen to do."""
+
+    def __init__(self, name: str, args: WatchedHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("watchpost:host:WatchedHost", name, None, opts)
+        settings = args.settings
+        # Version 1.0 had no WatchedHost: what it made stood at the top of the stack.
+        child = pulumi.ResourceOptions(parent=self, aliases=[pulumi.Alias(parent=pulumi.ROOT_STACK_RESOURCE)])
+        host = Host(
+            name,
+            HostArgs(
+                machine=args.machine,
+                owner=args.owner,
+                packages=[*agent.PACKAGES, *mysql.PACKAGES, *traced_app.PACKAGES],
+                directories=mysql.DIRECTORIES,
+                users=mysql.USERS,
+                clean_on_destroy=settings.on_destroy == "clean",
+                repairs=settings.repairs,
+                machines=args.machines,
+            ),
+            child,
+        )
+        datadog_agent = DatadogAgent(
+            f"{name}-agent",
+            DatadogAgentArgs(
+                host=host,
+                api_key=args.api_key,
+                site=settings.site,
+                env=settings.env,
+                tags=settings.tags,
+                version=settings.agent_version,
+                install_script_url=settings.install_script_url,
+                install_script_sha256=settings.install_script_sha256,
+                agent_url=settings.agent_url,
+                trace_url=settings.trace_url,
+                config=settings.agent_config,
+            ),
+            child,
+        )
+        database = MySql(f"{name}-mysql", MySqlArgs(agent=datadog_agent), child)
+        check = CustomCheck(
+            f"{name}-my-metric",
+            CustomCheckArgs(agent=datadog_agent, metric=args.metric, interval=settings.check_interval),
+            child,
+        )
+        running_agent = AgentService(
+            f"{name}-agent-service",
+            AgentServiceArgs(
+                agent=datadog_agent,
+                reads=[database.config, *check.files],
+                checks=[args.metric.check, "mysql"],
+                arrival=args.arrival,
+            ),
+            child,
+        )
+        app = TracedApp(
+            f"{name}-app",
+            TracedAppArgs(
+                host=host,
+                agent=running_agent,
+                service=settings.service,
+                env=settings.env,
+                version=settings.version,
+                port=settings.app_port,
+                trace_url=settings.trace_url,
+            ),
+            child,
+        )
+        self.ssh = host.ssh
+        self.proofs = {
+            "agent": running_agent.version,
+            "my_metric": check.sample,
+            "database": database.version,
+            "user_time": database.user_time,
+            "traces": app.traces,
+        }
+        if settings.load_requests:
+            load = LoadGenerator(
+                f"{name}-load",
+                LoadGeneratorArgs(
+                    host=host, app=app, requests=settings.load_requests, concurrency=settings.load_concurrency
+                ),
+                child,
+            )
+            self.proofs["load"] = load.report
+        self.register_outputs({"ssh": self.ssh, "proofs": self.proofs})

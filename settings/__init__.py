@@ -1,0 +1,68 @@
+"""The configuration of a stack: typed, and validated whole before anything is created."""
+
+import json
+from typing import Any
+
+import pulumi
+from pulumi.runtime.config import CONFIG, get_config_env
+
+from settings import agent_options
+from settings.credentials import Credentials
+from settings.faults import LISTS, SettingsError, validate
+from settings.model import HostSettings, Settings
+from settings.project import PROJECT
+from settings.sites import SITES
+
+__all__ = ["Credentials", "HostSettings", "Settings", "load"]
+
+
+def load() -> tuple[Settings, Credentials]:
+    """Read and validate the configuration of the stack.
+
+    Raises:
+        pulumi.RunError: something is missing or not allowed; the message lists every fault, a line each, with the
+            setting, its value, what is allowed, and the command that sets it.
+    """
+    faults = []
+    settings = check = None
+    raw, credentials = configured(), Credentials()
+    needed = ["apiKey"] if raw.get("part") == "hosts" else ["apiKey", "appKey"]
+    key_faults = credentials.faults(needed)
+    if not key_faults and (site := raw.get("site")) in SITES:
+        check = credentials.check(site, needed)  # under way while the settings are validated
+    try:
+        settings = validate(raw)
+    except SettingsError as error:
+        faults = error.faults
+    faults += key_faults
+    if check is not None:
+        faults += check.faults()
+    if faults or settings is None:
+        raise pulumi.RunError(
+            "\n".join(["the configuration of this stack can't be used:", *(f"  - {f}" for f in faults)])
+        )
+    if unknown := sorted(settings.agent_config.keys() - agent_options.known()):
+        pulumi.log.warn(
+            f"watchpost:agentConfig holds {', '.join(unknown)}, which no name known to Watchpost resembles"
+            f" ({agent_options.TEMPLATE}): it is written as it stands, and the Agent says nothing where it doesn't know"
+            " it"
+        )
+    return settings, credentials
+
+
+def configured() -> dict[str, Any]:
+    """The raw configuration of this project, by key without namespace, JSON parsed where the setting holds it."""
+    prefix = f"{PROJECT}:"
+    found = {**get_config_env(), **CONFIG.get()}
+    raw = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+    return {
+        key: _parsed(value) if key in ("hosts", "repairs", "agentConfig", *LISTS) else value
+        for key, value in raw.items()
+    }
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

@@ -1,0 +1,80 @@
+"""Faults of a configuration as sentences: the setting, its value, what is allowed, and the command that sets it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from settings.model import Settings
+from settings.project import key as setting_key
+
+
+class SettingsError(ValueError):
+    """The configuration isn't allowed; ``faults`` holds a sentence for each reason."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+def validate(raw: Mapping[str, Any]) -> Settings:
+    """Make settings of raw values, as ``pulumi config --json`` shows them.
+
+    Raises:
+        SettingsError: with every fault at once.
+    """
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError([_sentence(details) for details in error.errors()]) from None
+
+
+_SECRET = ("privateKey", "privateKeyPassword")
+
+LISTS = ("recipients", "tags", "officeDays")
+"""The settings that are lists."""
+
+_ALLOWED = {
+    "missing": "is not set",
+    "extra_forbidden": "is not a setting of Watchpost",
+    "dict_type": "must be a map, as in the README",
+    "tuple_type": "must be a list",
+}
+
+
+def _sentence(details: ErrorDetails) -> str:
+    """One fault as a sentence: the setting, its value, what is allowed, and the command that sets it."""
+    path = [str(part) for part in details["loc"] if part != "[key]"]
+    key = setting_key(*path)
+    kind = details["type"]
+    allowed = _ALLOWED.get(kind) or str(details["msg"]).removeprefix("Value error, ").replace("Input should", "must")
+    if kind == "extra_forbidden":
+        return f"{key} {allowed}; remove it with: pulumi config rm --path '{key}'"
+    if "[key]" in details["loc"]:
+        return (
+            f"{key} is not a host's name: it {allowed}; set it under another one after: pulumi config rm --path '{key}'"
+        )
+    shown = "" if kind == "missing" else f" is {_shown(path, details['input'])}:"
+    secret = "--secret " if path[-1] in _SECRET else ""
+    example = key
+    if path[-1] in LISTS:
+        example = f"{key}[0]"
+    elif path[0] == "hosts" and len(path) < 3:
+        example = setting_key("hosts", *(path[1:] or ["NAME"]), "address")
+    elif path[0] == "hosts" and path[-1] == "proxy":
+        example = setting_key(*path, "address")
+    nested = "--path " if len(path) > 1 or example != key else ""
+    return f"{key}{shown} {allowed}; set it with: pulumi config set {secret}{nested}'{example}' VALUE"
+
+
+def _shown(path: list[str], value: object) -> str:
+    """A value as a message may show it: nothing that is a secret, or that may hold one in the wrong place."""
+    hidden = len(path) < 3 or path[-1] in (*_SECRET, "vagrant", "proxy")
+    if path[0] == "agentConfig" or (path[0] == "hosts" and hidden):
+        return "(not shown)"
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    if "PRIVATE KEY" in text or "@" in text.partition("://")[2]:
+        return "(not shown)"
+    return text if len(text) <= 100 else f"{text[:100]}…"

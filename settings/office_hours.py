@@ -1,0 +1,48 @@
+"""When the office is open: plain values, no Pulumi."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+"""Weekdays as iCalendar writes them, Monday first like ``date.weekday``."""
+
+DAY = timedelta(days=1)
+
+Span = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfficeHours:
+    """When somebody is there to answer: from ``start`` to ``end`` on ``days``, by the clock of ``timezone``.
+
+    An ``end`` that isn't later than ``start`` is on the following day: 22:00 to 06:00 is a night shift, 00:00 to 00:00
+    a whole day.
+    """
+
+    start: time
+    end: time
+    days: tuple[str, ...]
+    timezone: str
+
+    @property
+    def overnight(self) -> bool:
+        """Whether an office day ends on the day after."""
+        return self.end <= self.start
+
+    def office_days(self, since: datetime, until: datetime) -> Iterator[Span]:
+        """When the office opens and closes on each office day that touches the time between two instants."""
+        zone = ZoneInfo(self.timezone)
+        day = since.astimezone(zone).date() - 2 * DAY
+        while day <= until.astimezone(zone).date():
+            opens = datetime.combine(day, self.start, zone)
+            closes = datetime.combine(day + DAY if self.overnight else day, self.end, zone)
+            if DAYS[day.weekday()] in self.days and opens < until and closes > since:
+                yield opens, closes
+            day += DAY
+
+    def open_spans(self, since: datetime, until: datetime) -> Iterator[Span]:
+        """The office hours between two instants, in UTC, in order."""
+        for opens, closes in self.office_days(since, until):
+            yield max(opens.astimezone(UTC), since), min(closes.astimezone(UTC), until)

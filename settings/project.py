@@ -1,0 +1,29 @@
+"""The project's name, which is the namespace of its settings: ``watchpost:env``.
+
+``pulumi new`` gives a copy of this program another name, so it is read from ``Pulumi.yaml``.
+"""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _name() -> str:
+    found = re.search(r"""^name: *["']?([\w.-]+)""", (ROOT / "Pulumi.yaml").read_text(encoding="utf-8"), re.MULTILINE)
+    if not found:
+        raise ValueError("Pulumi.yaml has no name")
+    return found[1]
+
+
+PROJECT = _name()
+
+
+def key(*path: str) -> str:
+    """A setting's key as ``pulumi config set --path`` takes it.
+
+    >>> key("hosts", "db.example.com", "tags", "0")
+    'watchpost:hosts["db.example.com"].tags[0]'
+    """
+    parts = [f"[{part}]" if part.isdigit() else f'["{part}"]' if "." in part else f".{part}" for part in path]
+    return f"{PROJECT}:" + "".join(parts).removeprefix(".")

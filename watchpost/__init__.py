@@ -1,0 +1,1 @@
+"""The command line for people who run Watchpost: ``python -m watchpost --help``."""

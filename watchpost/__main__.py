@@ -1,0 +1,45 @@
+"""Looks after stacks of Watchpost between updates: drift, interrupted updates, snapshots, and fleets of many hosts."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from watchpost import changes, completion, drift, recover, snapshot
+from watchpost.errors import WatchpostError
+from watchpost.fleet import commands as fleet
+
+
+@click.group(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+def watchpost() -> None:
+    """All commands."""
+
+
+for name, command in {
+    "drift": drift.command,
+    "recover": recover.command,
+    "snapshot": snapshot.command,
+    "changes": changes.command,
+    "fleet": fleet.commands,
+    "completion": completion.command,
+}.items():
+    watchpost.add_command(command, name)
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a command; a failure is told in a sentence, without a traceback. Returns the exit code."""
+    try:
+        watchpost(words, prog_name="python -m watchpost", complete_var="_WATCHPOST_COMPLETE", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except WatchpostError as error:
+        print(f"watchpost: {error}", file=sys.stderr)
+        return 1
+    except click.Abort:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

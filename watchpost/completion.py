@@ -1,0 +1,48 @@
+"""Completion of commands, options and stacks in the shell.
+
+Source: https://click.palletsprojects.com/en/stable/shell-completion/
+"""
+
+import re
+import shlex
+import sys
+
+import click
+from click.shell_completion import get_completion_class
+
+from settings.project import ROOT
+
+NAME = "watchpost"
+"""What the command is called in a shell that has completion."""
+
+FUNCTIONS = {
+    "bash": f'{NAME}() {{ {{program}} "$@"; }}',
+    "zsh": f'{NAME}() {{ {{program}} "$@"; }}',
+    "fish": f"function {NAME}\n    {{program}} $argv\nend",
+}
+"""The command itself, since no program of that name is on PATH."""
+
+
+def source(shell: str, root: click.Command) -> str:
+    """The code for ``shell`` that defines the command :data:`NAME`, from any folder, and completes it."""
+    program = f"env PYTHONPATH={shlex.quote(str(ROOT))} {shlex.quote(sys.executable)} -m {__package__}"
+    kind = get_completion_class(shell)
+    assert kind is not None  # click knows each of FUNCTIONS
+    code = kind(root, {}, NAME, f"_{NAME.upper()}_COMPLETE").source()
+    # click's code runs the program by its name, which is a function here, and `env` runs no functions.
+    code = re.sub(rf"(_COMPLETE={shell}_complete) (?:\$1|{NAME})", lambda found: f"{found[1]} {program}", code)
+    code = "".join(line for line in code.splitlines(keepends=True) if "$+commands[" not in line)
+    return f"{FUNCTIONS[shell].format(program=program)}\n{code}"
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(list(FUNCTIONS)))
+@click.pass_context
+def command(context: click.Context, shell: str) -> None:
+    """Print the completion for a shell, and the command `watchpost`.
+
+    \b
+    bash, zsh   eval "$(.venv/bin/python -m watchpost completion bash)"
+    fish        .venv/bin/python -m watchpost completion fish | source
+    """
+    click.echo(source(shell, context.find_root().command), nl=False)

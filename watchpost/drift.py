@@ -1,0 +1,268 @@
+"""Finds what was changed behind a stack's back where the provider doesn't: on the hosts, and in the downtimes.
+
+Every step on a host is called again as the state has it, but for ``check``: the script tells whether the host is as it
+left it, and changes nothing. Datadog is asked for the stack's downtimes, since the provider takes a cancelled one for
+one that is there, and ignores schedules. All else in Datadog is shown by ``pulumi preview --refresh``.
+
+Source: https://docs.datadoghq.com/api/latest/downtimes/#get-a-downtime
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from watchpost.errors import WatchpostError
+from watchpost.stack import Stack, name_of, of_one_stack, plain, resources
+
+if TYPE_CHECKING:
+    import asyncssh
+    from datadog_api_client import ApiClient
+
+COMMAND = "command:remote:Command"
+DOWNTIME = "datadog:index/downtimeSchedule:DowntimeSchedule"
+
+LOGIN_SECONDS = 20
+"""How long a login may take."""
+
+CONCURRENT_CHECKS = 4
+"""Concurrent checks per host."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step on a host as the state has it: how to log in, the command that checks, and its standard input."""
+
+    name: str
+    connection: Mapping[str, Any]
+    command: str
+    stdin: str
+    vm: bool = False
+    """Whether its host is a VM that the stack itself creates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Downtime:
+    """A downtime as the state has it: its resource's name, which ends with its schedule, and its id."""
+
+    name: str
+    identifier: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A drifted resource and why; ``repair`` is its key in ``watchpost:repairs``, if it has one."""
+
+    name: str
+    reason: str
+    repair: str | None
+
+
+def steps(deployment: Mapping[str, Any]) -> list[Step]:
+    """The steps on hosts in a deployment, in the order in which they ran.
+
+    Raises:
+        WatchpostError: a command is none of Watchpost's.
+    """
+    from components.step_command import StepCommand
+
+    found = []
+    for resource in resources(deployment, COMMAND):
+        inputs = resource["inputs"]
+        try:
+            command = StepCommand.parse(plain(inputs["create"])).with_verb("check").render()
+        except ValueError as error:
+            raise WatchpostError(f"{name_of(resource)} is {error}") from None
+        found.append(
+            Step(
+                name=name_of(resource),
+                connection=plain(inputs["connection"]),
+                command=command,
+                stdin=plain(inputs.get("stdin", "")),
+                vm=bool(resource.get("deletedWith")),
+            )
+        )
+    return found
+
+
+def downtimes(deployment: Mapping[str, Any]) -> list[Downtime]:
+    """The downtimes in a deployment."""
+    return [Downtime(name=name_of(found), identifier=found["id"]) for found in resources(deployment, DOWNTIME)]
+
+
+async def check_hosts(found: Sequence[Step]) -> list[Finding]:
+    """Check every step, all hosts at once; the findings in the order of the steps."""
+    hosts: dict[str, list[Step]] = {}
+    for step in found:
+        hosts.setdefault(json.dumps(step.connection, sort_keys=True), []).append(step)
+    findings = await asyncio.gather(*(_check_host(host) for host in hosts.values()))
+    by_name = {finding.name: finding for group in findings for finding in group}
+    return [by_name[step.name] for step in found if step.name in by_name]
+
+
+async def _check_host(found: Sequence[Step]) -> list[Finding]:
+    """The findings of one host; an unreachable host is one finding, of its first step."""
+    import asyncssh
+
+    try:
+        async with _login(found[0].connection) as host:
+            turns = asyncio.Semaphore(CONCURRENT_CHECKS)
+
+            async def check(step: Step) -> Finding | None:
+                async with turns:
+                    done = await host.run(step.command, input=step.stdin, check=False)
+                if not done.exit_status:
+                    return None
+                # The last line: a login may have printed something before.
+                said = str(done.stderr or done.stdout).strip().splitlines()
+                return Finding(name=step.name, reason=said[-1] if said else "no reason given", repair=step.name)
+
+            return [finding for finding in await asyncio.gather(*map(check, found)) if finding]
+    except (OSError, TimeoutError, asyncssh.Error) as error:
+        halted = "; `pulumi up` starts a VM that is halted" if found[0].vm else ""
+        reason = f"the host can't be looked at: {error or type(error).__name__}{halted}"
+        return [Finding(name=found[0].name, reason=reason, repair=found[0].name)]
+
+
+@contextlib.asynccontextmanager
+async def _login(connection: Mapping[str, Any]) -> "AsyncIterator[asyncssh.SSHClientConnection]":
+    """A connection like the step's own, through the same proxy."""
+    async with contextlib.AsyncExitStack() as stack:
+        proxy = connection.get("proxy")
+        tunnel = await stack.enter_async_context(_connect(proxy)) if proxy else None
+        yield await stack.enter_async_context(_connect(connection, tunnel))
+
+
+def _connect(connection: Mapping[str, Any], tunnel: "asyncssh.SSHClientConnection | None" = None) -> Any:
+    """By the same key or SSH agent, and to the host key where one is known."""
+    import asyncssh
+
+    key, host_key = connection.get("privateKey"), connection.get("hostKey")
+    password = connection.get("privateKeyPassword")
+    return asyncssh.connect(
+        connection["host"],
+        port=int(connection.get("port", 22)),
+        username=connection["user"],
+        client_keys=[asyncssh.import_private_key(key, password)] if key else (),
+        agent_path=None if key else connection.get("agentSocketPath") or (),
+        password=connection.get("password"),
+        known_hosts=([asyncssh.import_public_key(host_key)], [], []) if host_key else None,
+        config=None,
+        tunnel=tunnel or (),
+        connect_timeout=LOGIN_SECONDS,
+    )
+
+
+def check_downtimes(datadog: "ApiClient", found: Sequence[Downtime]) -> list[Finding]:
+    """The downtimes that don't mute as the stack has them.
+
+    Raises:
+        WatchpostError: Datadog refused, or can't be reached.
+    """
+    from datadog_api_client.exceptions import ApiException
+    from datadog_api_client.v2.api.downtimes_api import DowntimesApi
+    from urllib3.exceptions import HTTPError
+
+    from components.downtimes import repair_key
+
+    api, findings = DowntimesApi(datadog), []
+    for downtime in found:
+        try:
+            attributes = api.get_downtime(downtime.identifier).data.attributes.to_dict()
+        except ApiException as error:
+            if error.status != 404:
+                raise WatchpostError(
+                    f"the downtimes can't be looked at: Datadog refused ({error.status} {error.reason}), see DD_API_KEY"
+                    " and DD_APP_KEY or datadog:apiKey and datadog:appKey"
+                ) from None
+            attributes = {"status": "gone"}
+        except HTTPError as error:
+            raise WatchpostError(f"the downtimes can't be looked at: Datadog does not answer: {error}") from None
+        if reason := unmuted(downtime, attributes):
+            findings.append(Finding(name=downtime.name, reason=reason, repair=repair_key(downtime.name)))
+    return findings
+
+
+def unmuted(downtime: Downtime, attributes: Mapping[str, Any]) -> str | None:
+    """Why a downtime doesn't mute as the stack has it, by Datadog's ``attributes`` of it; ``None`` if it does."""
+    reason = {
+        "canceled": "the downtime was cancelled in Datadog and mutes nothing any more",
+        "ended": "the downtime has ended and mutes nothing any more",
+        "gone": "the downtime is not in Datadog any more",
+    }.get(str(attributes.get("status")))
+    if reason:
+        return reason
+    # The state may have followed Datadog (`pulumi up --refresh`); the name says what the program asked for.
+    found = repeated(attributes.get("schedule") or {})
+    if found and downtime.name.endswith(f"-{found}"):
+        return None
+    return f"the downtime's schedule was changed in Datadog: it is {found or 'over'} now"
+
+
+def repeated(schedule: Mapping[str, Any]) -> str:
+    """When a schedule mutes again and again, in the form of a resource's name; what happens once doesn't count.
+
+    >>> rule = "FREQ=WEEKLY;INTERVAL=1;BYDAY=SA,SU"
+    >>> each = {"rrule": rule, "start": "2027-01-02T00:00:00", "duration": "24h"}
+    >>> repeated({"timezone": "Europe/Paris", "recurrences": [each]})
+    'sa-su-0000-24h-Europe-Paris'
+    """
+    parts = [
+        f"{each['rrule'].rpartition('=')[2].lower().replace(',', '-')}-"
+        f"{str(each.get('start'))[11:16].replace(':', '')}-{each['duration']}"
+        for each in schedule.get("recurrences") or []
+        if "COUNT=" not in each["rrule"]
+    ]
+    return "-".join([*parts, str(schedule.get("timezone", "")).replace("/", "-")]) if parts else ""
+
+
+def report(findings: Iterable[Finding]) -> str:
+    """The findings, a line each."""
+    return "\n".join(f"{finding.name}: {finding.reason}" for finding in findings)
+
+
+@click.command()
+@of_one_stack
+@click.option("--only", type=click.Choice(["hosts", "datadog"]), help="Look there alone.")
+@click.option("--repair", is_flag=True, help="Have the next `pulumi up` repair it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON: name, reason and repair each.")
+def command(stack: Stack, only: str | None, repair: bool, as_json: bool) -> None:
+    """Find changes on the hosts and in the downtimes.
+
+    Exits with 1 if there are any. With --repair they are noted in watchpost:repairs: the next `pulumi up` runs these
+    steps again, with what follows from them, and recreates these downtimes. Everything else in Datadog is shown by
+    `pulumi preview --refresh`.
+    """
+    from settings.project import key
+
+    deployment = stack.export()
+    found = steps(deployment) if only != "datadog" else []
+    muting = downtimes(deployment) if only != "hosts" else []
+    findings = asyncio.run(check_hosts(found))
+    if muting:
+        with stack.datadog(deployment) as datadog:
+            findings += check_downtimes(datadog, muting)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings]))
+    elif findings:
+        click.echo(report(findings))
+    else:
+        looked = [f"{len(found)} steps on the hosts"] if only != "datadog" else []
+        looked += [f"{len(muting)} downtimes"] if only != "hosts" else []
+        click.echo(f"{' and '.join(looked)} are as the stack left them")
+    if repair and findings:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        for name in dict.fromkeys(finding.repair for finding in findings if finding.repair):
+            stack.set(f'{key("repairs")}["{name}"]', now)
+        click.echo(
+            "noted in watchpost:repairs: the next `pulumi up` runs these steps again, and makes these downtimes anew",
+            err=as_json,
+        )
+    if findings:
+        sys.exit(1)

@@ -1,0 +1,144 @@
+"""Repairs a stack after an interrupted update.
+
+An update can end after Datadog has created an object and before the state records it. The orphan carries the stack's
+ownership tag (:mod:`components.ownership`) while its id is not in the state. ``pulumi up`` removes the orphans of what
+it creates again; this is for all others, and for looking first. Nothing without the stack's tag is ever touched, and
+nothing that is in its state.
+
+Sources: https://docs.datadoghq.com/api/latest/ and https://www.pulumi.com/docs/support/troubleshooting/interrupted-updates/
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from watchpost.errors import WatchpostError
+from watchpost.stack import Stack, name_of, of_one_stack
+
+if TYPE_CHECKING:
+    from datadog_api_client import ApiClient
+
+OWNERSHIP_TAG = "random:index/randomString:RandomString"
+EMBED = "datadog:index/secureEmbedDashboard:SecureEmbedDashboard"
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What a stack's state says of Datadog.
+
+    ``pending`` are the operations under way when an update was interrupted, such as ``creating my-metric-monitor``;
+    ``shared`` are the dashboards whose shared link was being created.
+    """
+
+    tag: str | None
+    known: frozenset[str]
+    pending: tuple[str, ...]
+    shared: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something that an interrupted update left; ``kind`` is ``pending`` or what the object is in Datadog."""
+
+    kind: str
+    identifier: str
+    title: str = ""
+    shared: bool = False
+    """Whether it is in the state, but has a shared link that is not."""
+
+    def __str__(self) -> str:
+        title = f"  {self.title}" if self.title else ""
+        return (
+            f"{self.kind:<9} {self.identifier}{title}{'  (has a shared link that nobody knows)' if self.shared else ''}"
+        )
+
+
+def read(deployment: Mapping[str, Any]) -> State:
+    """What a stack's deployment says of Datadog."""
+    from components.ownership import FORMER_NAME, NAME, PREFIX
+
+    found = deployment.get("resources") or []
+    pending = deployment.get("pending_operations") or []
+    tags = [
+        resource["id"]
+        for resource in found
+        if resource["type"] == OWNERSHIP_TAG and name_of(resource) in (NAME, FORMER_NAME) and resource.get("id")
+    ]
+    return State(
+        tag=f"{PREFIX}{tags[0]}" if tags else None,
+        known=frozenset(r["id"] for r in found if r["type"].startswith("datadog:") and r.get("id")),
+        pending=tuple(f"{operation['type']} {name_of(operation['resource'])}" for operation in pending),
+        shared=frozenset(
+            operation["resource"]["inputs"]["dashboardId"]
+            for operation in pending
+            if operation["type"] == "creating" and operation["resource"]["type"] == EMBED
+        ),
+    )
+
+
+def recover(stack: Stack, datadog: "ApiClient", state: State, *, yes: bool) -> Iterator[Finding]:
+    """What an interrupted update left of ``stack``; with ``yes`` it is removed.
+
+    Raises:
+        WatchpostError: ``pulumi`` failed.
+        ApiException: Datadog refused.
+    """
+    from components import orphans
+
+    for operation in state.pending:
+        yield Finding(kind="pending", identifier=operation)
+    if yes:
+        stack.refresh()
+    # Datadog is asked before the state: what an update has just created and recorded is then known.
+    tagged = list(orphans.find(datadog, state.tag)) if state.tag else []
+    known = read(stack.export()).known
+    lost = [found for found in tagged if found.identifier not in known]
+    shared = [found for found in tagged if found.identifier in state.shared]
+    for found in lost:
+        yield Finding(kind=found.kind, identifier=found.identifier, title=found.title)
+    for found in shared:
+        yield Finding(kind=found.kind, identifier=found.identifier, title=found.title, shared=True)
+    if yes:
+        for found in [*lost, *shared]:
+            orphans.remove(datadog, found)
+        if shared:
+            stack.refresh()
+
+
+@click.command()
+@of_one_stack
+@click.option("--yes", is_flag=True, help="Repair it, instead of only showing what is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON: kind, identifier and title each.")
+def command(stack: Stack, yes: bool, as_json: bool) -> None:
+    """Repair a stack after an interrupted update.
+
+    Shows the objects that such an update left in Datadog without the stack knowing, and exits with 1 if there are any;
+    removes them with --yes. Only objects with the stack's ownership tag are touched.
+    """
+    from datadog_api_client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    deployment = stack.export()
+    url = stack.api_url(deployment)
+    findings = []
+    try:
+        with stack.datadog(deployment) as datadog:
+            for finding in recover(stack, datadog, read(deployment), yes=yes):
+                findings.append(finding)
+                if not as_json:
+                    click.echo(finding)
+    except ApiException as error:
+        raise WatchpostError(f"Datadog at {url} refused: {error.status} {error.reason}: {error.body}") from None
+    except HTTPError as error:
+        raise WatchpostError(f"Datadog at {url} does not answer: {error}") from None
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings]))
+    elif not findings:
+        click.echo("nothing was left behind")
+    elif yes:
+        click.echo("put right; `pulumi up` goes on from here")
+    if findings and not yes:
+        raise WatchpostError("this is put right by the same command with --yes, as long as no other run is under way")

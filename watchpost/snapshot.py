@@ -1,0 +1,109 @@
+"""Sends a snapshot of the ``my_metric`` graph to people by @mention.
+
+Datadog's snapshots can't mention anybody; an event that shows one can, and is e-mailed to everybody whom it mentions.
+
+Sources: https://docs.datadoghq.com/api/latest/snapshots/#take-graph-snapshots,
+https://docs.datadoghq.com/api/latest/events/#post-an-event
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from components.links import Links
+from watchpost.errors import WatchpostError
+from watchpost.stack import Stack, of_one_stack
+
+if TYPE_CHECKING:
+    from datadog_api_client import ApiClient
+
+    from components.custom_check import Metric
+
+
+def text(metric: "Metric", env: str, minutes: int, image: str, recipients: Sequence[str]) -> str:
+    """The event's text, in Datadog's Markdown: the picture, and whom it is for."""
+    mentions = " ".join(f"@{recipient}" for recipient in recipients)
+    return f"%%%\n{metric.name} ({env}), its last {minutes} minutes:\n\n![{metric.name}]({image})\n\n{mentions}\n%%%"
+
+
+def send(datadog: "ApiClient", metric: "Metric", env: str, minutes: int, recipients: Sequence[str]) -> tuple[str, int]:
+    """Take a snapshot of the last ``minutes`` and post the event; the picture's address and the event's id.
+
+    Raises:
+        ApiException: Datadog refused one of them.
+    """
+    from datadog_api_client.v1.api.events_api import EventsApi
+    from datadog_api_client.v1.api.snapshots_api import SnapshotsApi
+    from datadog_api_client.v1.model.event_create_request import EventCreateRequest
+
+    now = int(time.time())
+    query = f"avg:{metric.name}{{{metric.scope(env)}}} by {{host}}"
+    snapshot = SnapshotsApi(datadog).get_graph_snapshot(start=now - 60 * minutes, end=now, metric_query=query)
+    event = EventsApi(datadog).create_event(
+        EventCreateRequest(
+            title=f"Snapshot of {metric.name}",
+            text=text(metric, env, minutes, snapshot.snapshot_url, recipients),
+            tags=[f"env:{env}", metric.tag],
+        )
+    )
+    return str(snapshot.snapshot_url), int(event.event.id)
+
+
+def _recipient(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[str]:
+    from settings.model import mentionable
+
+    try:
+        return [mentionable(value) for value in values]
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command()
+@of_one_stack
+@click.option(
+    "--to",
+    "recipients",
+    multiple=True,
+    metavar="ADDRESS",
+    callback=_recipient,
+    help="Whom to mention; repeatable [default: watchpost:recipients].",
+)
+@click.option("--minutes", type=click.IntRange(1), default=5, show_default=True, help="How much of the graph.")
+@click.option("--json", "as_json", is_flag=True, help="Print the addresses of the picture and the event as JSON.")
+def command(stack: Stack, recipients: Sequence[str], minutes: int, as_json: bool) -> None:
+    """Send a snapshot of the my_metric graph by @mention."""
+    from datadog_api_client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    from components.custom_check import MY_METRIC
+    from settings.project import key
+    from settings.sites import app_url
+
+    config = stack.config
+    recipients = recipients or _recipients(config.get(key("recipients"), "[]"))
+    if not recipients:
+        raise WatchpostError("the stack has no recipients: give --to ADDRESS, or set watchpost:recipients")
+    links = Links(app_url=config.get(key("appUrl")) or app_url(config.get(key("site"), "datadoghq.com")))
+    try:
+        with stack.datadog({}) as datadog:
+            image, event = send(datadog, MY_METRIC, config.get(key("env"), "dev"), minutes, recipients)
+    except ApiException as error:
+        raise WatchpostError(f"Datadog refused the snapshot: {error.status} {error.reason}: {error.body}") from None
+    except HTTPError as error:
+        raise WatchpostError(f"the snapshot can't be taken: Datadog does not answer: {error}") from None
+    if as_json:
+        click.echo(json.dumps({"snapshot": image, "event": links.event(event)}))
+    else:
+        click.echo(f"snapshot  {image}\nevent     {links.event(event)}")
+
+
+def _recipients(configured: str) -> list[str]:
+    from settings.model import mentionable
+
+    try:
+        return [mentionable(recipient) for recipient in json.loads(configured)]
+    except (ValueError, TypeError) as error:
+        raise WatchpostError(f"watchpost:recipients {error}") from None
