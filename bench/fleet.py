@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import ceil
-from statistics import median
 
 from bench import growth
 from bench.growth import COUNTS
-from bench.measure import peaks, timed
-from bench.report import Report, seconds
+from bench.report import Report
 from sandbox import paths
 from sandbox.progress import SandboxError, say
 from sandbox.stack import Stack
@@ -24,40 +22,22 @@ PARALLEL = 4
 """How many stacks are brought up at once."""
 
 HEADER = (
-    "hosts", "shards", "`up`", "a host", "`up` again", "a host", "steps over SSH", "calls of Datadog's API", "on disk",
-    "engine", "program",
+    "hosts", "shards", "`up`", "a host", "`up` again", "a host again", "steps over SSH", "calls of Datadog's API",
+    "on disk", "engine", "program",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a fleet of so many ``hosts`` costs; sizes are in kB on disk and in MB of memory for one stack at most."""
+class Cost(growth.Cost):
+    """What a fleet costs; ``steps`` over SSH are those of the first `up`, and of each further one."""
 
-    hosts: int
     shards: int
-    first: float
-    again: list[float]
     steps: tuple[int, int]
-    calls: tuple[int, int]
-    stored: float
-    engine: float
-    program: float
 
-    def row(self) -> tuple[str, ...]:
+    def row(self) -> list[str]:
         """The line of the table."""
-        return (
-            str(self.hosts),
-            str(self.shards),
-            f"{self.first:.1f} s",
-            f"{self.first / self.hosts:.2f} s",
-            seconds(self.again),
-            f"{median(self.again) / self.hosts:.2f} s",
-            f"{self.steps[0]} + {self.steps[1]}",
-            f"{self.calls[0]} + {self.calls[1]}",
-            f"{self.stored:.0f} kB",
-            f"{self.engine:.0f} MB",
-            f"{self.program:.0f} MB",
-        )
+        of_a_fleet = {"shards": str(self.shards), "steps over SSH": "{} + {}".format(*self.steps)}
+        return [{**self.cells(), **of_a_fleet}[column] for column in HEADER]
 
 
 def run(runs: int) -> Report:
@@ -77,22 +57,19 @@ def run(runs: int) -> Report:
 
 def measure(fleet: Fleet, runs: int) -> Cost:
     """Bring up ``fleet``, and again ``runs`` times with nothing to change."""
-    sandbox = fleet.sandbox
-    with peaks(every=0.5) as peak:
-        first = timed(partial(up, fleet))
-        steps, calls = fleet.hosts.steps.total(), len(growth.configuring(sandbox))
-        again = [timed(partial(up, fleet)) for _ in range(runs)]
+    sandbox, bring_up = fleet.sandbox, partial(up, fleet)
+    done = growth.ups(bring_up, bring_up, runs, fleet.hosts.steps.total, partial(growth.configuring, sandbox))
     states = [file for file in growth.state_folder(sandbox).glob("*.json*") if ".bak" not in file.suffixes]
     cost = Cost(
         hosts=len(fleet.names),
         shards=fleet.shards,
-        first=first,
-        again=again,
-        steps=(steps, fleet.hosts.steps.total() - steps),
-        calls=(calls, (len(growth.configuring(sandbox)) - calls) // runs),
+        first=done.first,
+        again=done.again,
+        steps=done.counts[0],
+        calls=done.counts[1],
         stored=sum(file.stat().st_size for file in states) / 1024,
-        engine=peak.megabytes["engine"],
-        program=peak.megabytes["program"],
+        engine=done.peak.megabytes["engine"],
+        program=done.peak.megabytes["program"],
     )
     say(" | ".join(cost.row()))
     return cost

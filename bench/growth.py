@@ -5,14 +5,15 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 from statistics import correlation, linear_regression, median
 from typing import Any
 
 from bench import stage
-from bench.measure import peaks, timed
+from bench.measure import Peaks, peaks, timed
 from bench.report import Report, seconds
 from sandbox.progress import SandboxError, say
 from sandbox.stack import Stack
@@ -33,34 +34,72 @@ HEADER = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
-    """What a stack with so many ``hosts`` costs; sizes are in kB on disk and in MB of memory."""
+class Cost:
+    """What it costs to bring so many ``hosts`` up, and up again with nothing to change.
+
+    Times are in seconds, ``stored`` in kB on disk, ``engine`` and ``program`` in MB of memory of one process at most.
+    ``calls`` of Datadog's API are those of the first `up`, and of each further one.
+    """
 
     hosts: int
-    resources: int
-    objects: int
     first: float
     again: list[float]
     calls: tuple[int, int]
-    state: float
     stored: float
     engine: float
     program: float
 
-    def row(self) -> tuple[str, ...]:
+    def cells(self) -> dict[str, str]:
+        """The cells of a table, by the name of the column."""
+        return {
+            "hosts": str(self.hosts),
+            "`up`": f"{self.first:.1f} s",
+            "a host": f"{self.first / self.hosts:.2f} s",
+            "`up` again": seconds(self.again),
+            "a host again": f"{median(self.again) / self.hosts:.2f} s",
+            "calls of Datadog's API": "{} + {}".format(*self.calls),
+            "on disk": f"{self.stored:.0f} kB",
+            "engine": f"{self.engine:.0f} MB",
+            "program": f"{self.program:.0f} MB",
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size(Cost):
+    """What one stack costs; its ``state`` is in kB."""
+
+    resources: int
+    objects: int
+    state: float
+
+    def row(self) -> list[str]:
         """The line of the table."""
-        return (
-            str(self.hosts),
-            str(self.resources),
-            str(self.objects),
-            f"{self.first:.1f} s",
-            seconds(self.again),
-            f"{self.calls[0]} + {self.calls[1]}",
-            f"{self.state:.0f} kB",
-            f"{self.stored:.0f} kB",
-            f"{self.engine:.0f} MB",
-            f"{self.program:.0f} MB",
-        )
+        of_one_stack = {
+            "resources": str(self.resources),
+            "in Datadog": str(self.objects),
+            "state": f"{self.state:.0f} kB",
+        }
+        return [{**self.cells(), **of_one_stack}[column] for column in HEADER]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ups:
+    """Some runs of `up`: how long they took, what was counted in the first and in each further one, peaks of memory."""
+
+    first: float
+    again: list[float]
+    counts: list[tuple[int, int]]
+    peak: Peaks
+
+
+def ups(first: Callable[[], object], again: Callable[[], object], runs: int, *counts: Callable[[], int]) -> Ups:
+    """Run ``first`` once and ``again`` so many times; ``counts`` tell how much of something there has been so far."""
+    with peaks(every=0.5) as peak:
+        once = timed(first)
+        before = [count() for count in counts]
+        more = [timed(again) for _ in range(runs)]
+    further = [ceil((count() - seen) / runs) for count, seen in zip(counts, before, strict=True)]
+    return Ups(first=once, again=more, counts=list(zip(before, further, strict=True)), peak=peak)
 
 
 def names(count: int) -> list[str]:
@@ -70,31 +109,30 @@ def names(count: int) -> list[str]:
 
 def measure(stack: Stack, runs: int) -> Size:
     """Bring ``stack`` up, and again ``runs`` times with nothing to change."""
-    with peaks(every=0.5) as peak:
-        first = timed(partial(stage.up, stack))
-        calls = len(configuring(stack))
-        again = [timed(partial(stage.up, stack, "--expect-no-changes")) for _ in range(runs)]
+    done = ups(
+        partial(stage.up, stack), partial(stage.up, stack, "--expect-no-changes"), runs, partial(configuring, stack)
+    )
     state, stored = state_file(stack)
     size = Size(
         hosts=len(hosts(stack)),
         resources=len(json.loads(state)["checkpoint"]["latest"]["resources"]),
         objects=sum(content(stack.account).values()),
-        first=first,
-        again=again,
-        calls=(calls, (len(configuring(stack)) - calls) // runs),
+        first=done.first,
+        again=done.again,
+        calls=done.counts[0],
         state=len(state) / 1024,
         stored=stored / 1024,
-        engine=peak.megabytes["engine"],
-        program=peak.megabytes["program"],
+        engine=done.peak.megabytes["engine"],
+        program=done.peak.megabytes["program"],
     )
     say(" | ".join(size.row()))
     return size
 
 
-def configuring(stack: Stack) -> list[dict[str, Any]]:
-    """The requests so far by which Datadog was configured or asked; what Agents submit isn't among them."""
+def configuring(stack: Stack) -> int:
+    """How often so far Datadog was configured or asked; what Agents submit doesn't count."""
     paths = ("/api/v1/validate", "/api/v1/monitor", "/api/v1/dashboard", "/api/v2/d")
-    return [request for request in stack.account.requests() if request["path"].startswith(paths)]
+    return sum(request["path"].startswith(paths) for request in stack.account.requests())
 
 
 def state_folder(stack: Stack) -> Path:
@@ -123,7 +161,7 @@ def grown(title: str, sizes: Sequence[Size]) -> Report:
         title=title,
         header=HEADER,
         rows=[size.row() for size in sizes],
-        figures={str(size.hosts): size.__dict__ for size in sizes},
+        figures={str(size.hosts): asdict(size) for size in sizes},
     )
     values: Mapping[str, Callable[[Size], float]] = {
         "s to an `up` with nothing to change": lambda size: median(size.again),

@@ -2,7 +2,7 @@
 
 from bench import stage
 from bench.measure import in_turns, timed
-from bench.report import Report, ratio, seconds, verdict
+from bench.report import Report, beside_empty, ratio, seconds
 from sandbox.stack import Stack
 from sandbox.testing.stacks import logins
 
@@ -35,11 +35,8 @@ def run(runs: int) -> Report:
         rows=[(name, seconds(values), f"{ratio(values, base):.2f}") for name, values in figures.items()],
         figures={"seconds": figures, "connections": connections, "writes": writes},
     )
-    ours = figures["Watchpost"]
-    plugins_alone = ratio(ours, figures["an empty program with the plugins"])
     report.notes += [
-        f"beside the empty program: {verdict(ratio(ours, base), BOUND)}",
-        f"beside the empty program with the same plugins: {verdict(plugins_alone, BOUND)}",
+        *beside_empty(figures, BOUND),
         f"in all {runs} runs: {connections} SSH connections, {writes} writes to Datadog",
     ]
     return report

@@ -5,7 +5,7 @@ from functools import partial
 
 from bench import stage
 from bench.measure import in_turns, peaks, timed
-from bench.report import Report, ratio, seconds, verdict
+from bench.report import Report, beside_empty, ratio, seconds, verdict
 
 BOUND = 1.25
 """How many times longer than an empty program's a preview may take."""
@@ -47,11 +47,8 @@ def run(runs: int) -> Report:
         report.rows.append(
             (name, seconds(values), f"{ratio(values, base):.2f}", f"{peak['program']:.0f}", f"{peak['engine']:.0f}")
         )
-    ours = figures["Watchpost"]
-    plugins_alone = ratio(ours, figures["an empty program with the plugins"])
     report.notes += [
-        f"beside the empty program: {verdict(ratio(ours, base), BOUND)}",
-        f"beside the empty program with the same plugins: {verdict(plugins_alone, BOUND)}",
+        *beside_empty(figures, BOUND),
         f"the program's memory in MB: {verdict(memory['Watchpost'].megabytes['program'], MEMORY)}",
     ]
     return report

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -58,3 +58,14 @@ def ratio(values: Sequence[float], base: Sequence[float]) -> float:
 def verdict(value: float, bound: float) -> str:
     """A figure with its bound, and whether that was kept."""
     return f"{value:.2f} (bound {bound:.2f}: {'kept' if value <= bound else 'NOT kept'})"
+
+
+def beside_empty(figures: Mapping[str, Sequence[float]], bound: float) -> list[str]:
+    """How many times longer Watchpost takes than an empty program, and than one that has its plugins started."""
+    return [
+        f"beside {name}: {verdict(ratio(figures['Watchpost'], figures[key]), bound)}"
+        for key, name in (
+            ("an empty program", "the empty program"),
+            ("an empty program with the plugins", "the empty program with the same plugins"),
+        )
+    ]
