@@ -5,11 +5,14 @@ import gzip
 import hashlib
 import shutil
 import subprocess
+import sys
+import tarfile
 import tempfile
 from email.utils import formatdate
 from pathlib import Path
 
 from sandbox import debian, paths
+from sandbox.environments import PINNED
 
 HERE = Path(__file__).parent
 
@@ -34,7 +37,7 @@ def ensure() -> Path:
         SandboxError: packages that it is made with are missing on this host, and can't be installed.
     """
     made_from = [part for path in _sources() for part in (str(path.relative_to(HERE)), path)]
-    folder = paths.keyed("agent-repository", Path(__file__), *made_from)
+    folder = paths.keyed("agent-repository", Path(__file__), _python(), *made_from)
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
@@ -67,7 +70,8 @@ def _make(folder: Path, work: Path) -> None:
             (folder / "keys" / name).write_bytes(gpg("--armor", "--export"))
         pool = folder / "apt" / "pool"
         pool.mkdir(parents=True)
-        stanzas = [_agent(version, pool, work) for version in (OLDER, DEFAULT, NEWER)]
+        libraries = _libraries(work)
+        stanzas = [_agent(version, libraries, pool, work) for version in (OLDER, DEFAULT, NEWER)]
         stanzas.append(_signing_keys(gpg("--export"), pool, work))
         release = _release("\n".join(stanzas).encode(), folder / "apt" / "dists" / "stable")
         suite = folder / "apt" / "dists" / "stable"
@@ -78,10 +82,35 @@ def _make(folder: Path, work: Path) -> None:
         subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
 
 
-def _agent(version: str, pool: Path, work: Path) -> str:
+def _python() -> str:
+    """The Python of most machines, such as ``3.11``: they are of this host's release."""
+    of_host = shutil.which("python3", path="/usr/bin") or sys.executable
+    tell = "import sys; print('{}.{}'.format(*sys.version_info))"
+    return subprocess.run([of_host, "-c", tell], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _libraries(work: Path) -> Path | None:
+    """The Agent's Python packages for :func:`_python`; the real Agent brings its own, too.
+
+    Where uv can't get them, and on a machine with another Python, they are installed from the package index.
+    """
+    python, folder, made = _python(), work / "libraries", work / f"python{_python()}.tar.gz"
+    compiled = ["--compile-bytecode"] if python == "{}.{}".format(*sys.version_info) else []
+    words = ["--quiet", "--no-deps", *PINNED, "--python-version", python, *compiled, "--target", str(folder)]
+    command = [sys.executable, "-m", "uv", "pip", "install", *words, "--requirement", str(HERE / "requirements.txt")]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        return None
+    with tarfile.open(made, "w:gz", compresslevel=1) as archive:
+        archive.add(folder, ".")
+    return made
+
+
+def _agent(version: str, libraries: Path | None, pool: Path, work: Path) -> str:
     root = work / version
     home = root / "opt/datadog-agent"
     shutil.copytree(HERE / "root", root)
+    if libraries:
+        shutil.copy(libraries, home)
     (home / "lib/agent7").mkdir(parents=True)
     for path in HERE.glob("*.py"):
         shutil.copy(path, home / "lib/agent7")
@@ -123,7 +152,9 @@ def _package(root: Path, pool: Path, name: str, version: str, values: dict[str, 
         else:
             path.chmod(0o644)
     file = pool / f"{name}_{version}-1_all.deb"
-    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", str(root), str(file)], check=True, capture_output=True)
+    # Uncompressed: the libraries are that already, and nobody sends it far.
+    build = ["dpkg-deb", "--build", "-Znone", "--root-owner-group", str(root), str(file)]
+    subprocess.run(build, check=True, capture_output=True)
     content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     return f"{fields}Filename: pool/{file.name}\nSize: {len(content)}\nSHA256: {digest}\n"
