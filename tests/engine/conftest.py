@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from sandbox import paths
+from sandbox.datadog import Account
+from sandbox.machine import Machine
 from sandbox.stack import Stack
 from tests.engine import lives
 
@@ -14,6 +16,26 @@ from tests.engine import lives
 def pytest_configure(config: pytest.Config) -> None:
     """Let pulumi-command warn of a resource of its own that nothing here uses."""
     config.addinivalue_line("filterwarnings", "ignore:This resource is deprecated:DeprecationWarning:pulumi_command")
+
+
+LONGEST = (
+    "test_faults",
+    "test_life",
+    "test_vagrant",
+    "test_bad_input",
+    "test_install",
+    "test_packages",
+    "test_kills",
+    "test_privilege",
+    "test_secrets",
+)
+"""The modules that take a minute or more, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest modules: else one worker is left with one of them while the others have nothing to do."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +57,28 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
             yield stack
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    """An empty account of the test module's own."""
+    account = Account.start(tmp_path_factory.mktemp("datadog"))
+    try:
+        yield account
+    finally:
+        account.stop()
+    assert not account.running
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A bare machine of the test module's own, which many a module prepares for itself."""
+    machine = Machine("vm", tmp_path_factory.mktemp("machine") / "vm")
+    try:
+        machine.start()
+        yield machine
+    finally:
+        machine.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ Sources: https://www.sudo.ws/docs/man/sudoers.man/#SUDOERS_OPTIONS; pam_unix(8),
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,20 +19,15 @@ ALLOWED = f"{USER} ALL=(ALL) NOPASSWD: ALL\n"
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A bare machine with another user who may log in."""
-    machine = Machine("bare", tmp_path_factory.mktemp("accounts") / "bare")
-    try:
-        machine.start()
-        machine.run(
-            f"""
-            useradd --create-home --shell /bin/bash {USER} && install -d -o {USER} -m 700 ~{USER}/.ssh
-            install -o {USER} -m 600 ~{machine.user}/.ssh/authorized_keys ~{USER}/.ssh/authorized_keys
-            """
-        )
-        yield machine
-    finally:
-        machine.stop()
+def machine(machine: Machine) -> Machine:
+    """The machine, with another user who may log in."""
+    machine.run(
+        f"""
+        useradd --create-home --shell /bin/bash {USER} && install -d -o {USER} -m 700 ~{USER}/.ssh
+        install -o {USER} -m 600 ~{machine.user}/.ssh/authorized_keys ~{USER}/.ssh/authorized_keys
+        """
+    )
+    return machine
 
 
 def steps(machine: Machine) -> tuple[int, str, str]:
@@ -81,7 +75,7 @@ def test_an_option_of_sudo_that_is_none_of_a_step_s_business(machine: Machine, o
 @pytest.mark.parametrize(
     ("rules", "words"),
     [
-        (f"{ALLOWED}Defaults:{USER} requiretty\n", "bare: sudo: sorry, you must have a tty to run sudo"),
+        (f"{ALLOWED}Defaults:{USER} requiretty\n", "vm: sudo: sorry, you must have a tty to run sudo"),
         (f"{ALLOWED}Defaults:{USER} noexec\n", "'Defaults:jane !noexec' > /etc/sudoers.d/watchpost"),
         (f"{USER} ALL=(ALL) ALL\n", NOPASSWD),
         (f"{USER} ALL=(ALL) NOPASSWD: /usr/bin/true, /usr/bin/id\n", NOPASSWD),
@@ -94,7 +88,7 @@ def test_what_sudo_refuses_is_told_in_its_words_with_advice_that_fits(machine: M
     code, _, said = steps(machine)
     (sentence,) = [line for line in said.splitlines() if line.startswith("watchpost: ")]
     assert code == 1
-    assert sentence.startswith("watchpost: jane may not use sudo without a password on bare: ")
+    assert sentence.startswith("watchpost: jane may not use sudo without a password on vm: ")
     assert words in sentence
 
 

@@ -284,10 +284,11 @@ def test_two_stacks_of_one_name_on_one_account_leave_each_other_alone(stack: Sta
 
 
 def _whole(stack: Stack) -> None:
-    """All of the stack is up, and no fault is ordered."""
+    """All of the stack is up, and no fault is ordered; each test leaves it so, or with something missing."""
     stack.account.clear_faults()
-    done = up(stack)
-    assert done.code == 0, done.text
+    if content(stack.account) != ONE_OF_EACH:
+        done = up(stack)
+        assert done.code == 0, done.text
     assert content(stack.account) == ONE_OF_EACH
 
 

@@ -3,8 +3,6 @@
 The tests build on each other in their order.
 """
 
-from collections.abc import Iterator
-
 import pytest
 
 from sandbox.agent.repository import DEFAULT, NEWER, OLDER
@@ -37,24 +35,11 @@ rm -f /var/cache/apt/*.bin
 
 
 @pytest.fixture(scope="module")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    """What serves the install script and the repository."""
-    account = Account.start(tmp_path_factory.mktemp("install") / "datadog")
-    yield account
-    account.stop()
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine on which somebody has used the install script by hand, and removed the Agent since."""
-    machine = Machine("vm", tmp_path_factory.mktemp("install") / "vm")
-    try:
-        machine.start()
-        went_well(step(machine, "host/packages.sh", "apply", NEEDS))
-        machine.run(SOMEBODYS)
-        yield machine
-    finally:
-        machine.stop()
+def machine(machine: Machine) -> Machine:
+    """The machine, on which somebody has used the install script by hand, and removed the Agent since."""
+    went_well(step(machine, "host/packages.sh", "apply", NEEDS))
+    machine.run(SOMEBODYS)
+    return machine
 
 
 @pytest.fixture(scope="module")

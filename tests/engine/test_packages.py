@@ -1,7 +1,5 @@
 """What ``files/host/packages.sh`` brings it takes away, and nothing else, whatever happened meanwhile."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from sandbox.machine import Machine
@@ -28,15 +26,10 @@ dpkg-deb --build --root-owner-group /srv/p /srv/$name.deb >/dev/null && rm -r /s
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A bare machine."""
-    machine = Machine("vm", tmp_path_factory.mktemp("packages") / "vm")
-    try:
-        machine.start()
-        machine.run("apt-get update && rm -rf /var/cache/apt/*.bin")  # as a machine that somebody has used
-        yield machine
-    finally:
-        machine.stop()
+def machine(machine: Machine) -> Machine:
+    """The machine, as one that somebody has used."""
+    machine.run("apt-get update && rm -rf /var/cache/apt/*.bin")
+    return machine
 
 
 @pytest.fixture(scope="module")

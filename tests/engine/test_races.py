@@ -48,26 +48,13 @@ done
 
 
 @pytest.fixture(scope="module")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    """What serves the install script and the repository."""
-    account = Account.start(tmp_path_factory.mktemp("races") / "datadog")
-    yield account
-    account.stop()
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine with other users."""
-    machine = Machine("vm", tmp_path_factory.mktemp("races") / "vm")
-    try:
-        machine.start()
-        machine.run("apt-get -qq update; rm -f /var/cache/apt/*.bin")
-        went_well(step(machine, "host/packages.sh", "apply", NEEDS))
-        machine.run(CANARIES)
-        machine.run("install -m 0644 /dev/stdin /srv/attacker.py", input=ATTACKER.read_text())
-        yield machine
-    finally:
-        machine.stop()
+def machine(machine: Machine) -> Machine:
+    """The machine, with other users."""
+    machine.run("apt-get -qq update; rm -f /var/cache/apt/*.bin")
+    went_well(step(machine, "host/packages.sh", "apply", NEEDS))
+    machine.run(CANARIES)
+    machine.run("install -m 0644 /dev/stdin /srv/attacker.py", input=ATTACKER.read_text())
+    return machine
 
 
 def as_user(user: str) -> str:

@@ -1,7 +1,6 @@
 """The step that looks at a machine before anything is done there: which releases it takes, what it says of others."""
 
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,17 +24,6 @@ def ready() -> str:
         if step["create"].endswith(" files/host/ready.sh apply")
     ]
     return str(create)
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A bare machine of the host's release."""
-    machine = Machine("bare", tmp_path_factory.mktemp("ready") / "bare")
-    try:
-        machine.start()
-        yield machine
-    finally:
-        machine.stop()
 
 
 def look(machine: Machine, ready: str) -> tuple[int, str, bool]:
@@ -73,7 +61,7 @@ def test_a_release_that_lacks_something_is_told_before_anything_is_changed(
     code, sentence, left = look(machine, ready)
     machine.run(f"rm /usr/local/bin/{name}")
     assert (code, left) == (1, False), sentence
-    assert sentence.startswith(f"watchpost: bare is {release} with apt ")
+    assert sentence.startswith(f"watchpost: vm is {release} with apt ")
     assert said in sentence
     assert sentence.endswith(NEEDED)
 
@@ -91,7 +79,7 @@ def test_a_release_is_taken_for_what_it_has_and_not_for_its_name(machine: Machin
     code, sentence, left = look(machine, ready)
     machine.run("mv /etc/os-release.kept /etc/os-release")
     name = release.partition('"')[2].partition('"')[0]
-    assert (code, sentence, left) == (0, f"bare is ready: {name}", True)
+    assert (code, sentence, left) == (0, f"vm is ready: {name}", True)
 
 
 def test_a_machine_without_python_is_taken_for_what_apt_offers(machine: Machine, ready: str) -> None:
@@ -120,9 +108,9 @@ def test_removal_undoes_only_what_is_noted_whole_and_of_this_stack(machine: Mach
     done = machine.run(ready.removesuffix("apply") + "remove", input="fake/vm\n", user=machine.user)
     left = machine.run(f"ls {undo}; ls /run/undone-*; rm -rf /var/lib/watchpost /run/undone-*").stdout.split()
     assert left == ["cut-off", "empty", "ours", "theirs", "/run/undone-ours"]
-    assert "left as it is: what theirs did on bare for another/vm" in done.stdout
+    assert "left as it is: what theirs did on vm for another/vm" in done.stdout
     for name in ("cut-off", "empty"):
-        assert f"left as it is: what {name} did on bare, since the note of that is damaged" in done.stdout
+        assert f"left as it is: what {name} did on vm, since the note of that is damaged" in done.stdout
 
 
 @pytest.mark.parametrize("damaged", ["", "fak"])

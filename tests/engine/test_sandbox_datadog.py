@@ -57,14 +57,6 @@ EMBED: Json = {
 }
 
 
-@pytest.fixture(scope="module")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    account = Account.start(tmp_path_factory.mktemp("datadog"))
-    yield account
-    account.stop()
-    assert not account.running
-
-
 @pytest.fixture
 def call(account: Account) -> Iterator[Call]:
     keys = {"DD-API-KEY": API_KEY, "DD-APPLICATION-KEY": APP_KEY}

@@ -45,15 +45,6 @@ def logged(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    account = Account.start(tmp_path_factory.mktemp("datadog"))
-    try:
-        yield account
-    finally:
-        account.stop()
-
-
-@pytest.fixture(scope="module")
 def datadog(account: Account) -> Iterator[Plugin]:
     with plugin("datadog") as running:
         running.configure(apiKey=API_KEY, appKey=APP_KEY, apiUrl=account.url)
