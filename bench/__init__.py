@@ -1,4 +1,4 @@
-"""The benchmark: whole processes side by side in one run, on the sandbox. It is the one place for timings.
+"""The benchmark: times whole processes, side by side, on the sandbox. All timings are here.
 
 ``python -m bench`` measures everything, ``python -m bench preview up`` some parts. Each part is a module of its own
 that prints a table in Markdown and writes it, with every single figure, to ``bench/NAME.json`` in the sandbox's

@@ -1,4 +1,4 @@
-"""Runs the benchmark, or the parts of it that are named; prints tables and writes JSON beside them."""
+"""Runs the benchmark, or some parts of it; prints tables and writes the figures as JSON."""
 
 import importlib
 import sys
@@ -17,7 +17,7 @@ PARTS = ("unit", "preview", "noop", "settings", "up", "ansible", "hosts", "simul
 @click.argument("parts", nargs=-1, type=click.Choice(PARTS))
 @click.option("--runs", default=5, show_default=True, help="How often each thing is measured.")
 def main(parts: tuple[str, ...], runs: int) -> None:
-    """Measure."""
+    """Run the benchmark."""
     run = begin()
     (paths.local() / "bench").mkdir(exist_ok=True)
     try:

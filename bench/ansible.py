@@ -1,4 +1,4 @@
-"""Ansible beside Watchpost: the same steps on the same bare machine, the first time and again."""
+"""Compares Watchpost with Ansible: the same steps on the same bare machine, first and repeated run."""
 
 import json
 import os
@@ -19,14 +19,14 @@ from sandbox.progress import SandboxError, say
 FOLDER = Path(__file__).with_name("ansible")
 
 FIRST_BOUND = 1.0
-"""How many times longer than Ansible's first run Watchpost's may take."""
+"""The first run may take at most this many times as long as Ansible's."""
 
 AGAIN_BOUND = 0.2
-"""How many times longer than Ansible's repeated run Watchpost's may take."""
+"""The repeated run may take at most this many times as long as Ansible's."""
 
 
 def run(runs: int) -> Report:
-    """Take a bare machine up by Watchpost and again, make it bare anew, then do the same by Ansible."""
+    """Time Watchpost on a bare machine, twice; reset the machine; time Ansible, twice."""
     python = environment("ansible", FOLDER / "requirements.txt")
     figures: dict[str, list[float]] = {
         f"{who}, {what}": [] for what in ("first run", "repeated run") for who in ("Ansible", "Watchpost")
@@ -57,7 +57,7 @@ def run(runs: int) -> Report:
 
 
 class Play:
-    """The playbook on one machine, with pipelining and a connection that is kept."""
+    """The playbook on one machine, with pipelining and a persistent connection."""
 
     def __init__(self, python: Path, machine: Machine, values: Mapping[str, Any]) -> None:
         folder = machine.folder.parent.parent / "play"
@@ -86,7 +86,7 @@ class Play:
         self._said = ""
 
     def run(self) -> None:
-        """Play it.
+        """Run the playbook.
 
         Raises:
             SandboxError: a task failed.
@@ -104,17 +104,17 @@ class Play:
             raise SandboxError(f"the playbook failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
 
     def expect_no_changes(self) -> None:
-        """See to it that the last run found everything in place.
+        """Check that the last run changed nothing.
 
         Raises:
-            SandboxError: it changed something.
+            SandboxError: it did.
         """
         if " changed=0 " not in self._said:
             raise SandboxError(f"the repeated playbook changed something: {self._said[-2000:]}")
 
 
 def variables(taken: list[Step]) -> dict[str, Any]:
-    """What the playbook needs to know, from the steps of the stack that is measured beside it."""
+    """The playbook's variables, taken from the steps of Watchpost's stack."""
     files = [
         {"path": step.variables["path"], "content": step.content}
         for step in taken

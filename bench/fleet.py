@@ -1,4 +1,4 @@
-"""More and more hosts in a fleet, simulated ones: about eight to a stack, four stacks brought up at once."""
+"""Growing fleets of simulated hosts: about eight hosts per stack, four stacks at a time."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ from sandbox.testing.fleets import Fleet
 from sandbox.testing.simulated import simulated_hosts
 
 SHARD = 8
-"""How many hosts a stack has on average."""
+"""Hosts per stack, on average."""
 
 PARALLEL = 4
-"""How many stacks are brought up at once."""
+"""Stacks brought up at the same time."""
 
 HEADER = (
     "hosts", "shards", "`up`", "a host", "`up` again", "a host again", "steps over SSH", "calls of Datadog's API",
@@ -41,7 +41,7 @@ class Cost(growth.Cost):
 
 
 def run(runs: int) -> Report:
-    """Bring up fleets of several sizes, each from nothing."""
+    """Bring up fleets of several sizes, each from scratch."""
     costs = []
     for count in COUNTS:
         with of_simulated_hosts(count) as fleet:
@@ -88,7 +88,7 @@ def up(fleet: Fleet) -> None:
 
 @contextlib.contextmanager
 def of_simulated_hosts(count: int) -> Iterator[Fleet]:
-    """A fleet of ``count`` hosts with nothing up."""
+    """A fleet of ``count`` hosts, not yet brought up."""
     folder = paths.local() / "bench" / "fleet"
     with simulated_hosts() as hosts, Stack(folder=folder, hosts=()).afresh() as stack:
         fleet = Fleet(stack, hosts, f"file://{folder / 'state'}", "fleet", growth.names(count), ceil(count / SHARD))

@@ -1,4 +1,4 @@
-"""One stack of many hosts: how it grows with them, and what one dead host of many does to the others."""
+"""How one stack scales with its hosts, and what one dead host does to the others."""
 
 import gzip
 import json
@@ -22,10 +22,10 @@ from sandbox.testing.processes import free_port
 from sandbox.testing.stacks import up
 
 COUNTS = tuple(map(int, os.environ.get("WATCHPOST_HOSTS", "1 4 16").split()))
-"""How many hosts a stack has, one after the other."""
+"""The numbers of hosts to measure."""
 
 MANY = 16
-"""In a stack of so many hosts one is dead in a further run."""
+"""The size of the stack that is also measured with a dead host."""
 
 HEADER = (
     "hosts", "resources", "in Datadog", "`up`", "`up` again", "calls of Datadog's API", "state", "on disk",
@@ -103,7 +103,7 @@ def ups(first: Callable[[], object], again: Callable[[], object], runs: int, *co
 
 
 def names(count: int) -> list[str]:
-    """The hosts of a stack; none of the names is the beginning of another."""
+    """Host names, none a prefix of another."""
     return [f"vm{number:02}" for number in range(count)]
 
 
@@ -130,18 +130,18 @@ def measure(stack: Stack, runs: int) -> Size:
 
 
 def configuring(stack: Stack) -> int:
-    """How often so far Datadog was configured or asked; what Agents submit doesn't count."""
+    """Calls of Datadog's API so far, without what Agents submit."""
     paths = ("/api/v1/validate", "/api/v1/monitor", "/api/v1/dashboard", "/api/v2/d")
     return sum(request["path"].startswith(paths) for request in stack.account.requests())
 
 
 def state_folder(stack: Stack) -> Path:
-    """Where the engine keeps the states of all stacks beside ``stack``, each in a file."""
+    """The folder with the state files of ``stack`` and its siblings."""
     return stack.folder / "state" / ".pulumi" / "stacks" / "watchpost"
 
 
 def state_file(stack: Stack) -> tuple[bytes, int]:
-    """The state, and how large its file is."""
+    """The state, and the size of its file."""
     folder = state_folder(stack)
     compressed = folder / f"{stack.name}.json.gz"
     file = compressed if compressed.exists() else folder / f"{stack.name}.json"
@@ -150,13 +150,13 @@ def state_file(stack: Stack) -> tuple[bytes, int]:
 
 
 def hosts(stack: Stack) -> dict[str, dict[str, Any]]:
-    """The setting ``hosts`` of the stack."""
+    """The stack's ``hosts`` setting."""
     found: dict[str, dict[str, Any]] = stack.setting("hosts")
     return found
 
 
 def grown(title: str, sizes: Sequence[Size]) -> Report:
-    """The table, and what a host adds by the line through the figures; a first `up` does not grow along a line."""
+    """The table, with what a host adds by linear regression; the first `up` is not linear."""
     report = Report(
         title=title,
         header=HEADER,
@@ -185,10 +185,10 @@ def grown(title: str, sizes: Sequence[Size]) -> Report:
 
 
 def with_a_dead_host(stack: Stack) -> list[str]:
-    """Bring up ``stack`` while its middle host refuses connections, then once more when it is back; what came of it.
+    """Bring ``stack`` up while one host refuses connections, and again once it is back; the findings.
 
     Raises:
-        SandboxError: another host was held up, or touched again.
+        SandboxError: another host was affected.
     """
     given = hosts(stack)
     dead = names(len(given))[len(given) // 2]
@@ -220,7 +220,7 @@ def _timed_up(stack: Stack, *words: str) -> tuple[Any, float]:
 
 
 def _steps(stack: Stack) -> Counter[str]:
-    """How many steps of each host are in the state."""
+    """Steps per host, from the state."""
     resources = json.loads(state_file(stack)[0])["checkpoint"]["latest"]["resources"]
     return Counter(
         resource["urn"].rpartition("::")[2].partition("-")[0]

@@ -1,7 +1,7 @@
-"""More and more machines in one stack.
+"""Growing numbers of machines in one stack.
 
-They start from the image of one that has been up: its packages, its Agent and the app's environment are there, so that
-what is measured is the steps and not the distribution's mirrors.
+They start from an image with all packages, the Agent and the app's environment installed, so that the steps are
+measured and not the distribution's mirrors.
 """
 
 import contextlib
@@ -21,23 +21,23 @@ from sandbox.progress import SandboxError, step
 from sandbox.stack import Stack
 
 MEGABYTES = 300
-"""What a machine with everything on it needs of the host's memory."""
+"""Memory that a machine needs with everything on it."""
 
 WATCHES = 8
-"""How many instances of inotify a machine's systemd and its services take."""
+"""inotify instances that a machine's systemd and services use."""
 
 PREPARE = """
 printf '[mariadbd]\ninnodb_buffer_pool_size=16M\ninnodb_log_file_size=8M\n' >/etc/mysql/mariadb.conf.d/90-small.cnf
 systemctl restart mariadb
 systemctl stop mariadb datadog-agent watchpost-app
 """
-"""Has many databases fit into the memory and the disk of one host, and ends what writes."""
+"""Shrinks the database so that many fit on one host, and stops the services."""
 
 PACK = "tar --one-file-system --xattrs -C / -cf - ."
 
 
 def run(runs: int) -> Report:
-    """Bring up stacks of several sizes, as many as this host can run, and one with a dead host."""
+    """Bring up stacks of several sizes, as far as this host can run them, and one with a dead host."""
     start_from, sizes, notes = image(), [], []
     for count in COUNTS:
         if lacking := lack(count):
@@ -54,7 +54,7 @@ def run(runs: int) -> Report:
 
 
 def lack(count: int) -> str:
-    """What this host is too small in for so many machines; nothing if it isn't."""
+    """Why this host can't run so many machines; empty if it can."""
     match = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     free = int(match[1]) // 1024 if match else 0
     if count * MEGABYTES > free:
@@ -66,7 +66,7 @@ def lack(count: int) -> str:
 
 
 def image() -> Path:
-    """The tree of a machine on which everything is installed, kept until something that it was made from changes."""
+    """The file system of a machine with everything installed, cached until its sources change."""
     sources = [path for folder in ("files", "sandbox/agent") for path in sorted((paths.ROOT / folder).rglob("*"))]
     key = paths.keyed("image", str(tree.ensure()), Path(__file__), *(path for path in sources if _counts(path))).name
     made = paths.local() / "bench" / key
@@ -87,7 +87,7 @@ def _counts(path: Path) -> bool:
 
 
 def _copy(machine: Machine, root: Path) -> None:
-    """Copy the tree of ``machine``, without what Watchpost remembers of it."""
+    """Copy the file system of ``machine``, without Watchpost's own state."""
     root.mkdir()
     machine.run(PREPARE)
     packing = [*machine.ssh(), "--", f"sudo {PACK}"]
@@ -102,7 +102,7 @@ def _copy(machine: Machine, root: Path) -> None:
 
 @contextlib.contextmanager
 def stack(start_from: Path, count: int) -> Iterator[Stack]:
-    """A stack of ``count`` machines that start from ``start_from``, with nothing up."""
+    """A stack of ``count`` machines that start from ``start_from``, not yet brought up."""
     stack = Stack(folder=paths.local() / "bench" / "hosts", hosts=growth.names(count), tree=start_from)
     stack.stop()
     try:

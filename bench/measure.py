@@ -1,4 +1,4 @@
-"""Stop-watch and scales: how long runs take, in turns, and how much memory each process of one run had at its peak."""
+"""Measures run times, alternating between variants, and the peak memory of each process."""
 
 import contextlib
 import threading
@@ -11,7 +11,7 @@ from sandbox.progress import say
 
 
 def in_turns(variants: Mapping[str, Callable[[], float]], runs: int) -> dict[str, list[float]]:
-    """Run each of ``variants`` in turn, ``runs`` times over; each returns the seconds that count."""
+    """Run ``variants`` alternately, ``runs`` times each; each returns the seconds to record."""
     found: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(runs):
         for name, variant in variants.items():
@@ -29,12 +29,12 @@ def timed(action: Callable[[], object]) -> float:
 
 @dataclass
 class Peaks:
-    """The peak of the resident memory of processes in MB, by role: engine, program, and what else there is."""
+    """Peak resident memory in MB, by role: engine, program and others."""
 
     megabytes: dict[str, float] = field(default_factory=dict)
 
     def look(self) -> None:
-        """Look once at all processes below this one."""
+        """Sample all descendants of this process."""
         parents = {int(folder.name): _parent(folder) for folder in Path("/proc").glob("[0-9]*")}
         ours = {_own()}
         while more := {process for process, parent in parents.items() if parent in ours} - ours:
@@ -49,7 +49,7 @@ class Peaks:
 
 @contextlib.contextmanager
 def peaks(every: float = 0.02) -> Iterator[Peaks]:
-    """Watch the processes started inside the block, ``every`` so many seconds; looking costs time too."""
+    """Sample the processes started inside the block ``every`` so many seconds, which costs time itself."""
     watched, ended = Peaks(), threading.Event()
 
     def watch() -> None:
@@ -77,7 +77,7 @@ def _parent(folder: Path) -> int:
 
 
 def _role(words: list[str]) -> str:
-    """What a process is, by its command line."""
+    """The role of a process, from its command line."""
     line = " ".join(words)
     if "pulumi-language-python-exec" in line:
         return "program"

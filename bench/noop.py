@@ -7,11 +7,11 @@ from sandbox.stack import Stack
 from sandbox.testing.stacks import logins
 
 BOUND = 1.25
-"""How many times longer than an empty program's it may take."""
+"""It may take at most this many times as long as an empty program's."""
 
 
 def run(runs: int) -> Report:
-    """Bring up a stack, then bring it up again in turns with other programs."""
+    """Bring a stack up, then time further runs of `up` alternating with other programs."""
     with stage.stack("noop") as stack:
         stage.up(stack)
         words = ("up", "--yes", "--skip-preview", "--stack")
@@ -43,5 +43,5 @@ def run(runs: int) -> Report:
 
 
 def touched(stack: Stack) -> tuple[int, int]:
-    """How often somebody logged in to the first machine, this look included, and how often Datadog was written to."""
+    """Logins on the first machine, this one included, and writes to Datadog."""
     return logins(next(iter(stack.machines.values()))), len(stack.account.writes())

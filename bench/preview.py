@@ -1,4 +1,4 @@
-"""`pulumi preview` with nothing to change, beside a program that does nothing."""
+"""`pulumi preview` with nothing to change, compared with a program that does nothing."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,17 +8,17 @@ from bench.measure import in_turns, peaks, timed
 from bench.report import Report, beside_empty, ratio, seconds, verdict
 
 BOUND = 1.25
-"""How many times longer than an empty program's a preview may take."""
+"""A preview may take at most this many times as long as an empty program's."""
 
 MEMORY = 80
-"""How many MB the program's process may have."""
+"""Maximum memory of the program's process, in MB."""
 
 NO_CACHE = {"XDG_CACHE_HOME": "/dev/null/none"}
-"""Where no slim form of an SDK can be kept, so that it is imported whole."""
+"""Makes caching of slim SDKs fail, so that they are imported whole."""
 
 
 def run(runs: int) -> Report:
-    """Bring up a stack, then measure previews of it in turns with those of other programs."""
+    """Bring a stack up, then time previews of it alternating with those of other programs."""
     with stage.stack("preview") as stack:
         stage.up(stack)
         words = ("preview", "--stack")

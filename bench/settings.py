@@ -1,4 +1,4 @@
-"""One changed setting of each kind: what is updated, reached and restarted for it, and how long that takes."""
+"""One changed setting at a time: what it updates, connects to and restarts, and how long that takes."""
 
 from collections.abc import Mapping
 from statistics import median
@@ -24,14 +24,14 @@ CHANGES: Mapping[str, object] = {
     "service": "other-app",
     "shareDashboards": False,
 }
-"""Settings with another value than the stack has; each is changed alone, and back."""
+"""Settings with a new value; each is changed alone, and changed back."""
 
 SHOWN = {"create": "+", "delete": "-", "replace": "±", "update": ""}
-"""How the table marks what became of a resource."""
+"""How the table marks operations."""
 
 
 def run(runs: int) -> Report:
-    """Change each setting there and back, at least ``runs`` times in all."""
+    """Change each setting there and back, at least ``runs`` times in total."""
     report = Report(
         title="One changed setting",
         header=("setting", "resources updated", "SSH connections", "Agent restarts", "writes to Datadog", "seconds"),
@@ -57,7 +57,7 @@ def run(runs: int) -> Report:
 
 
 def _changed(stack: Stack) -> tuple[tuple[str, int, int, int], float]:
-    """Bring the stack up; what was updated, connections, restarts and writes for it, and the seconds it took."""
+    """Bring the stack up; the updates, connections, restarts and writes, and the seconds it took."""
     machine = stack.machines["vm"]
     before = (logins(machine), starts(machine, "datadog-agent"), len(stack.account.writes()))
     done: list[Update] = []

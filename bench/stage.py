@@ -1,4 +1,4 @@
-"""What is measured: stacks in folders of their own below the sandbox's. Nothing of them is left at the end."""
+"""The stacks to measure, in folders of their own below the sandbox's; nothing of them remains."""
 
 import contextlib
 import subprocess
@@ -12,22 +12,22 @@ from sandbox import paths
 from sandbox.stack import Stack
 
 LOAD = {"loadRequests": 50, "loadConcurrency": 5}
-"""A small load: what takes time should be Watchpost's work, not the app's."""
+"""A small load, so that the time is Watchpost's and not the app's."""
 
 NOTHING = "import pulumi\n"
-"""The least program there is."""
+"""An empty program."""
 
 PROVIDERS = """import pulumi
 
 for name, settings in {"command": {}, "random": {}, "datadog": {"validate": "false"}}.items():
     pulumi.ProviderResource(name, name, settings)
 """
-"""The least program that makes the engine start the plugins that Watchpost uses."""
+"""An empty program that makes the engine start Watchpost's plugins."""
 
 
 @contextlib.contextmanager
 def stack(name: str, *hosts: str) -> Iterator[Stack]:
-    """A stack with bare machines and nothing up yet; it is gone afterwards, also when its last run was killed."""
+    """A stack with bare machines, not yet brought up; removed afterwards, even if a run was killed."""
     with Stack(folder=paths.local() / "bench" / name, hosts=hosts or ("vm",)).afresh() as stack:
         stack.configure(**LOAD)
         yield stack
@@ -40,7 +40,7 @@ def up(stack: Stack, *words: str) -> None:
 
 @dataclass(frozen=True)
 class Program:
-    """Another program on the engine and the plugins of ``stack``, as a project and stack of its own."""
+    """Another program, as a project and stack of its own, on the engine and plugins of ``stack``."""
 
     stack: Stack
     name: str
@@ -52,7 +52,7 @@ class Program:
         return self.stack.folder / "programs" / self.name
 
     def start(self) -> "Program":
-        """Write it and bring it up."""
+        """Create it and bring it up."""
         self.folder.mkdir(parents=True, exist_ok=True)
         runtime = yaml.safe_load((self.stack.folder / "project" / "Pulumi.yaml").read_text())["runtime"]
         (self.folder / "Pulumi.yaml").write_text(yaml.safe_dump({"name": self.name, "runtime": runtime}))

@@ -1,4 +1,4 @@
-"""The steps that a stack has taken on its host, read off its state, and the same done by hand."""
+"""Reads the steps of a stack from its state, and runs the same steps by hand."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from watchpost.stack import name_of, plain, resources
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One remote command: the shell command line and what it reads, secrets included."""
+    """One remote command: its command line and standard input, secrets included."""
 
     name: str
     command: str
@@ -22,7 +22,7 @@ class Step:
 
     @property
     def content(self) -> str:
-        """What the script itself reads: without the line that says who claims the machine."""
+        """The script's own input: without the line with the owner."""
         return self.stdin.partition("\n")[2]
 
     @property
@@ -37,7 +37,7 @@ class Step:
 
 
 def steps(stack: Stack) -> list[Step]:
-    """The steps of ``stack``, each after those that it depends on."""
+    """The steps of ``stack``, in dependency order."""
     exported = json.loads(stack.pulumi("stack", "export", "--show-secrets", "--stack", stack.name).stdout)
     return [
         Step(
@@ -50,7 +50,7 @@ def steps(stack: Stack) -> list[Step]:
 
 
 def by_hand(machine: Machine, steps: list[Step]) -> None:
-    """Run ``steps`` one after the other in one SSH session.
+    """Run ``steps`` in order, in one SSH session.
 
     Raises:
         SandboxError: one of them failed.

@@ -1,4 +1,4 @@
-"""The unit tests, and `make unit` with everything in place, which adds the start of make, pytest and two workers."""
+"""The unit tests, and all of `make unit`: with the start of make, pytest and two workers."""
 
 import re
 import subprocess
@@ -10,11 +10,11 @@ from sandbox import paths
 from sandbox.progress import SandboxError
 
 TESTS_BOUND, MAKE_BOUND = 10, 12
-"""How many seconds the tests may take as pytest counts them, and the whole command."""
+"""Maximum seconds of the tests, as pytest counts them, and of the whole command."""
 
 
 def run(runs: int) -> Report:
-    """Run `make unit`, once without counting."""
+    """Time `make unit` after one warm-up run."""
     _make()
     tests: list[float] = []
     whole = in_turns({"`make unit`": lambda: timed(lambda: tests.append(_make()))}, runs)["`make unit`"]
@@ -32,7 +32,7 @@ def run(runs: int) -> Report:
 
 
 def _make() -> float:
-    """Run it; the seconds that pytest says.
+    """Run it; the seconds that pytest reports.
 
     Raises:
         SandboxError: a test failed.

@@ -1,4 +1,4 @@
-"""`pulumi up` on a bare machine, beside the same scripts run in order by one SSH session on the same machine."""
+"""`pulumi up` on a bare machine, compared with the same scripts run in order in one SSH session."""
 
 from functools import partial
 
@@ -9,11 +9,11 @@ from bench.steps import by_hand, steps
 from sandbox.progress import say
 
 BOUND = 1.15
-"""How many times longer than its own scripts an `up` may take."""
+"""An `up` may take at most this many times as long as its own scripts."""
 
 
 def run(runs: int) -> Report:
-    """Take a bare machine up by Watchpost, make it bare again, and run what Watchpost ran by hand."""
+    """Time Watchpost on a bare machine, reset the machine, and time the same scripts by hand."""
     figures: dict[str, list[float]] = {"the same scripts by one SSH session": [], "Watchpost": []}
     scripts, ours = figures.values()
     for _ in range(runs):

@@ -1,4 +1,4 @@
-"""What a test begins ends with it, however it ends: each process of pytest is a run."""
+"""Everything that a test run starts ends with it: each pytest process is a run of the sandbox."""
 
 import pytest
 
@@ -8,12 +8,12 @@ _run = pytest.StashKey[runs.Run | None]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin the run, of this process alone: the workers of xdist are runs of their own within it."""
+    """Begin a run for this process; xdist's workers are runs within it."""
     config.stash[_run] = runs.begin()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End what is left."""
+    """End everything that is left."""
     run = config.stash.get(_run, None)
     if run is not None:
         run.end()

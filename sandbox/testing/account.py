@@ -1,4 +1,4 @@
-"""What an account holds, and changes to it by somebody else."""
+"""What an account holds, and changes made behind the stack's back."""
 
 import json
 import urllib.request
@@ -9,13 +9,13 @@ from sandbox.datadog import Account
 from sandbox.stack import Stack
 
 ONE_OF_EACH = {"monitors": 1, "dashboards": 2, "downtimes": 2, "embeds": 1}
-"""What a stack makes in Datadog."""
+"""What a stack creates in Datadog."""
 
 NONE = dict.fromkeys(ONE_OF_EACH, 0)
 
 
 def content(account: Account) -> dict[str, int]:
-    """How many things of each kind the account holds."""
+    """Number of objects of each kind in the account."""
     return {
         "monitors": len(account.monitors()),
         "dashboards": len(account.dashboards()),
@@ -25,7 +25,7 @@ def content(account: Account) -> dict[str, int]:
 
 
 def call(stack: Stack, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
-    """Do something in Datadog as somebody else would."""
+    """Call Datadog's API as somebody else."""
     account = stack.account
     headers = {"DD-API-KEY": account.api_key, "DD-APPLICATION-KEY": account.app_key, "Content-Type": "application/json"}
     data = json.dumps(body).encode() if body is not None else None

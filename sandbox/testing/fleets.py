@@ -17,7 +17,7 @@ from sandbox.testing.simulated import Simulated
 
 @dataclass(frozen=True)
 class Fleet:
-    """A fleet with its inventory in a file, and the means to run ``python -m watchpost fleet`` on it."""
+    """A fleet with its inventory file, and the means to run ``python -m watchpost fleet`` on it."""
 
     sandbox: Stack
     hosts: Simulated
@@ -28,11 +28,11 @@ class Fleet:
 
     @property
     def inventory(self) -> Path:
-        """The inventory's file."""
+        """The inventory file."""
         return self.sandbox.folder / f"{self.prefix}.yaml"
 
     def write(self, **ports: int) -> None:
-        """Write the inventory; ``ports`` are those of single hosts."""
+        """Write the inventory; ``ports`` overrides the port of single hosts."""
         document = {
             "stack": self.prefix,
             "shards": self.shards,
@@ -52,7 +52,7 @@ class Fleet:
         self.inventory.write_text(yaml.safe_dump(document))
 
     def environment(self) -> dict[str, str]:
-        """What the commands run with."""
+        """The environment of the commands."""
         return {
             **self.sandbox.environment(),
             "PULUMI_BACKEND_URL": self.backend,
@@ -75,6 +75,6 @@ class Fleet:
         return state
 
     def stacks(self) -> set[str]:
-        """The stacks that there are."""
+        """The names of all stacks."""
         done = self.sandbox.pulumi("stack", "ls", "--json", environment=self.environment())
         return {stack["name"] for stack in json.loads(done.stdout)}

@@ -1,4 +1,4 @@
-"""Starts programs for a test, waits until they answer, and leaves none of them behind."""
+"""Starts programs for a test, waits until they answer, and ends them with everything they started."""
 
 import contextlib
 import os
@@ -11,14 +11,14 @@ from pathlib import Path
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A free port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     return port
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections at a port of loopback."""
+    """Whether something accepts connections on a loopback port."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -27,7 +27,7 @@ def listens(port: int) -> bool:
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
-    """Wait until ``condition`` holds; after ``seconds`` the test fails by saying ``what`` did not happen."""
+    """Wait until ``condition`` holds; fail after ``seconds``, saying that ``what`` did not happen."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"

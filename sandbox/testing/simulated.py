@@ -1,6 +1,6 @@
 """Simulated hosts: an SSH server that answers every step as a host would, at once.
 
-What they are brought up in is Watchpost's and the engine's own time; and there can be as many as one likes.
+Bringing them up takes only Watchpost's and the engine's own time, and there is no limit to their number.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ ANSWERS = {
     "files/traced_app/prove_traces.sh": '{"traces": 3, "tracer": "simulated"}',
     "files/load/run.sh": '{"/": {}, "/api/apm": {}, "/api/trace": {}}',
 }
-"""What the steps report whose result is read."""
+"""The reports of the steps whose result is read."""
 
 
 @dataclass
 class Simulated:
-    """An SSH server that stands for every host: each logs in as a user of its own name."""
+    """An SSH server for all hosts; each logs in as a user named after it."""
 
     port: int = 0
     private_key: str = ""
     host_key: str = ""
     steps: Counter[str] = field(default_factory=Counter)
-    """How many steps each host has done."""
+    """Number of steps run by each host."""
 
     def serve(self, started: threading.Event, ended: threading.Event) -> None:
         """Serve on loopback until ``ended``."""
@@ -61,7 +61,7 @@ class Simulated:
         process.exit(0)
 
     def entries(self, names: Iterable[str], folder: Path) -> dict[str, dict[str, object]]:
-        """Those of ``names`` as entries of ``watchpost:hosts``; their private key is a file in ``folder``."""
+        """Entries of ``watchpost:hosts`` for ``names``; their private key is written to a file in ``folder``."""
         key = folder / f"{self.port}.key"
         key.touch(mode=0o600)
         key.write_text(self.private_key)
@@ -71,7 +71,7 @@ class Simulated:
 
 @contextlib.contextmanager
 def simulated_hosts() -> Iterator[Simulated]:
-    """The hosts, at work."""
+    """Running simulated hosts."""
     hosts, started, ended = Simulated(), threading.Event(), threading.Event()
     thread = threading.Thread(target=hosts.serve, args=(started, ended), daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Brings stacks up, repairs them and looks for drift as a user does; tells what that changed, and what a host holds."""
+"""Brings stacks up, repairs them and looks for drift as a user does; shows what changed in the stack and on a host."""
 
 import json
 import os
@@ -34,7 +34,7 @@ find $places -xdev \( @EXCEPT@ \) -prune -o -printf 'file %y %m %u:%g %p %l\n'
 find $places -xdev \( -path /usr -o @EXCEPT@ \) -prune -o -type f -print0 | xargs -0 sha256sum --
 find /usr -xdev -type f -printf 'size %s %T@ %p\n'
 """
-"""Everything on a host that could tell that Watchpost has been there; files of /usr by their size and time."""
+"""Prints everything on a host that could show traces of Watchpost; files in /usr by size and time."""
 
 EXCEPT = {
     "no file on a disk": "/proc /sys /dev/pts /dev/mqueue /dev/hugepages",
@@ -55,30 +55,30 @@ EXCEPT = {
         "/run/user /run/user/* /run/systemd/* /run/log/* /run/utmp /run/sudo/* /run/udev/*"
     ),
 }
-"""Paths that may differ although Watchpost has taken back all that it did, by the reason."""
+"""Paths that may differ after Watchpost has undone everything, by reason."""
 
 
 def host_state(machine: Machine) -> set[str]:
-    """Packages, marks, users, groups, units, processes, apt's health, and all files: a line each."""
+    """Packages, apt marks, users, groups, units, processes, apt's health and all files, one per line."""
     excepted = " -o ".join(f"-path '{path}'" for paths in EXCEPT.values() for path in paths.split())
     return set(machine.run(LOOK.replace("@EXCEPT@", excepted), check=False).stdout.splitlines())
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one run of ``pulumi up`` did: the resources by what became of them."""
+    """The result of one ``pulumi up``: resources by operation."""
 
     changed: dict[str, list[str]]
     text: str
     code: int
 
     def names(self, *operations: str) -> set[str]:
-        """The logical names of the resources that went through one of ``operations``, such as ``update``."""
+        """The logical names of the resources with one of ``operations``, such as ``update``."""
         return {name for operation in operations for name in self.changed.get(operation, [])}
 
 
 def up(stack: Stack, *words: str, environment: dict[str, str] | None = None) -> Update:
-    """Run ``pulumi up`` and read what it did off the engine's events."""
+    """Run ``pulumi up``; the changes are read from the engine's event log."""
     events = stack.folder / "events.json"
     events.unlink(missing_ok=True)
     done = stack.pulumi(
@@ -94,7 +94,7 @@ def up(stack: Stack, *words: str, environment: dict[str, str] | None = None) -> 
 
 
 def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]], words: Sequence[str] = ()) -> Update:
-    """Run ``pulumi up`` and do each turn, in order, once a line holds its words; not told is what changed.
+    """Run ``pulumi up`` and call each turn, in order, once a line contains its words; changes are not recorded.
 
     A turn is called with the process group of ``pulumi``.
     """
@@ -124,7 +124,7 @@ def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]], words: Se
 
 
 def drift(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Look for drift, as a user does."""
+    """Run ``watchpost drift`` on the stack."""
     return subprocess.run(
         [sys.executable, "-m", "watchpost", "drift", "--stack", stack.name, *words],
         env={**stack.environment(), "PYTHONPATH": str(paths.ROOT)},
@@ -136,7 +136,7 @@ def drift(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def recover(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run ``watchpost recover`` on the stack, as its failures say."""
+    """Run ``watchpost recover`` on the stack."""
     command = [sys.executable, "-m", "watchpost", "recover", "--stack", stack.name]
     return subprocess.run(
         [*command, "--cwd", str(stack.folder / "project"), *words],
@@ -151,7 +151,7 @@ def recover(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def inode(machine: Machine, path: str) -> str:
-    """Which file is at ``path``, and when it was written: another one after every rewrite."""
+    """Inode and modification time of ``path``: different after every rewrite."""
     return machine.run(f"stat -c '%i %y' {shlex.quote(path)}").stdout
 
 
@@ -162,5 +162,5 @@ def starts(machine: Machine, unit: str) -> int:
 
 
 def logins(machine: Machine) -> int:
-    """How often somebody logged in over SSH."""
+    """Number of SSH logins so far."""
     return int(machine.run("journalctl -t sshd -o cat --no-pager | grep -c '^Accepted' || true").stdout)

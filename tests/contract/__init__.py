@@ -1,1 +1,1 @@
-"""What Watchpost writes, sends and runs, held against the libraries and programs that take it."""
+"""Checks what Watchpost writes, sends and runs against the libraries and programs that consume it."""

@@ -1,4 +1,4 @@
-"""The stand-in Agent without a machine: in a folder of its own, on ports of its own, by the same commands."""
+"""Runs the stand-in Agent without a machine: in a temporary folder, on free ports, by the same commands."""
 
 import contextlib
 import json
@@ -30,11 +30,11 @@ sys.exit({call})
 """
 
 Answer = Callable[[str, str], int | None]
-"""The status for a method and a path; ``None`` for no answer at all."""
+"""The status for a method and path; ``None`` for no answer."""
 
 
 class Intake:
-    """A server on loopback that answers as it is told, and notes what was asked of it."""
+    """A server on loopback that answers as told and records the requests."""
 
     def __init__(self, answer: Answer) -> None:
         self.requests: Counter[str] = Counter()
@@ -60,7 +60,7 @@ class Intake:
             do_POST = do_GET  # noqa: N815
 
             def log_message(self, *_: object) -> None:
-                """Nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
@@ -83,7 +83,7 @@ def intake(answer: Answer = lambda *_: 202) -> Iterator[Intake]:
 
 
 def accepting(method: str, path: str) -> int:
-    """What Datadog answers to a valid key."""
+    """Datadog's answers to a valid key."""
     return 200 if (method, path) == ("GET", "/api/v1/validate") else 202
 
 
@@ -99,7 +99,7 @@ class Agent:
 
     @classmethod
     def installed(cls, folder: Path, python: Path) -> "Agent":
-        """An Agent that isn't configured yet."""
+        """A new Agent, not configured."""
         self = cls(folder, python)
         for name in ("etc/conf.d", "etc/checks.d", "log", "run", "lib/agent7"):
             (folder / name).mkdir(parents=True)
@@ -129,7 +129,7 @@ class Agent:
         (self.folder / "etc" / "datadog.yaml").write_text(text)
 
     def check(self, name: str, code: str, config: str = "instances: [{}]") -> None:
-        """Give the Agent a check of one's own."""
+        """Add a custom check."""
         (self.folder / "etc" / "checks.d" / f"{name}.py").write_text(code)
         (self.folder / "etc" / "conf.d" / f"{name}.yaml").write_text(config)
 
@@ -140,21 +140,21 @@ class Agent:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Nothing of the tests' own environment but where programs are."""
+        """The environment: only PATH of the tests' own."""
         return {"PATH": os.environ["PATH"]}
 
     def status(self) -> dict[str, Any]:
-        """What ``status --json`` says."""
+        """The output of ``status --json``."""
         found: dict[str, Any] = json.loads(self("status", "--json").stdout)
         return found
 
     def log(self, name: str = "agent") -> str:
-        """What it logged."""
+        """Its log."""
         return (self.folder / "log" / f"{name}.log").read_text()
 
     @contextlib.contextmanager
     def running(self, program: str = "daemon", *words: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """The service, or ``trace-agent``, from when it answers; ended afterwards."""
+        """Run the service, or ``trace-agent``; entered once it answers."""
         with (self.folder / "output").open("wb") as output:
             process = subprocess.Popen(
                 [self.folder / "bin" / program, *(words or ("run",))],

@@ -1,4 +1,4 @@
-"""What the contract tests share."""
+"""Fixtures of the contract tests."""
 
 import contextlib
 from pathlib import Path
@@ -14,7 +14,7 @@ from . import program
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Be quick as the program is; install what the tests run where that is possible, else they say why they skip."""
+    """Import slim SDKs, and install what the tests run where possible; they skip what is missing."""
     startup.prepare()
     with contextlib.suppress(SandboxError):
         debian.install("The contract tests", {"ab": "apache2-utils", "vagrant": "vagrant"})
@@ -24,23 +24,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def agent_python() -> Path:
-    """The Python that has Datadog's own check library and test agent."""
+    """A Python with Datadog's check library and test agent."""
     return environment("agent", paths.ROOT / "sandbox" / "agent" / "requirements.txt")
 
 
 @pytest.fixture(scope="session")
 def app_python() -> Path:
-    """The Python that has what the traced app has on a host."""
+    """A Python with the traced app's requirements."""
     return environment("app", paths.ROOT / "files" / "traced_app" / "requirements.txt")
 
 
 @pytest.fixture(scope="session")
 def resources() -> dict[str, program.Inputs]:
-    """What the program gives to its resources, by the name of the settings."""
+    """The inputs of the program's resources, by the name of the settings."""
     return program.inputs()
 
 
 @pytest.fixture(scope="session", params=program.SETTINGS)
 def files(request: pytest.FixtureRequest, resources: dict[str, program.Inputs]) -> dict[str, str]:
-    """The files that the program puts on its host: content by path."""
+    """The content of the files that the program puts on a host, by path."""
     return program.files(resources[request.param])

@@ -1,6 +1,6 @@
-"""Tells what the program gives to its resources, by the mocks of the unit tests.
+"""The inputs of the program's resources, by the mocks of the unit tests.
 
-In a process of its own, which imports the slim form of the providers' SDKs.
+The program runs in a separate process, which imports slim forms of the providers' SDKs.
 """
 
 import json
@@ -32,10 +32,10 @@ SETTINGS: dict[str, dict[str, str]] = {
         "recipients": '["you@example.com","team+x@example.org"]',
     },
 }
-"""Settings, by name, that the program is run with; what is left out has its default."""
+"""Settings to run the program with, by name; the others have their defaults."""
 
 Inputs = dict[str, list[dict[str, Any]]]
-"""The inputs of the resources by type, such as ``datadog:index/monitor:Monitor``, in Pulumi's names."""
+"""Inputs by resource type, such as ``datadog:index/monitor:Monitor``, under Pulumi's names."""
 
 
 def inputs() -> dict[str, Inputs]:
@@ -54,7 +54,7 @@ def inputs() -> dict[str, Inputs]:
 
 
 def files(resources: Inputs) -> dict[str, str]:
-    """The files that the program puts on its host: content by path."""
+    """The content of the files that the program puts on a host, by path."""
     steps = [
         step for step in resources["command:remote:Command"] if step["create"].endswith(" files/host/file.sh apply")
     ]
@@ -72,7 +72,7 @@ def _inputs(settings: dict[str, Any]) -> Inputs:
 
 
 def _whole(value: Any) -> Any:
-    """Whole numbers as such, since protobuf made floats of them."""
+    """Turn whole numbers back into integers: protobuf has only floats."""
     match value:
         case dict():
             return {name: _whole(entry) for name, entry in value.items()}

@@ -1,4 +1,4 @@
-"""Runs scripts of ``files/`` the way the program does, with stand-ins for the programs that they call."""
+"""Runs scripts of ``files/`` as the program does, with stand-ins for the programs that they call."""
 
 import os
 import subprocess
@@ -50,7 +50,7 @@ def run(
 
 
 def stand_in(folder: Path, name: str, text: str) -> None:
-    """A program for tests: the shell script ``text``, as ``name`` in ``folder``."""
+    """Write the shell script ``text`` as the program ``name`` in ``folder``."""
     folder.mkdir(exist_ok=True)
     file = folder / name
     file.write_text(f"#!/bin/sh\n{text}\n")

@@ -1,4 +1,4 @@
-"""Programs in a terminal of their own, and what is left to run of them."""
+"""Runs programs in terminals of their own, and finds the processes that remain of them."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass
 class Terminal:
-    """A program in a terminal of its own: its first process is ``process``, and Ctrl-C reaches all of them."""
+    """A program in its own terminal; ``process`` is its first process, and Ctrl-C reaches all."""
 
     process: int
     side: int
@@ -29,7 +29,7 @@ class Terminal:
             self.side = -1
 
     def wait(self) -> int:
-        """Read what it says until it has ended; its exit code, negative for a signal."""
+        """Read the output until it has ended; its exit code, negative for a signal."""
         while self.side >= 0 and (not ended(self.process) or select.select([self.side], [], [], 0)[0]):
             if select.select([self.side], [], [], 0.02)[0]:
                 try:
@@ -40,7 +40,7 @@ class Terminal:
 
 
 def opened(command: Sequence[str | Path], cwd: Path, environment: Mapping[str, str]) -> Terminal:
-    """A new terminal with a program in it; ``environment`` is added to this process's."""
+    """Start a program in a new terminal; ``environment`` is added to this process's."""
     process, side = pty.fork()
     if process == 0:
         os.chdir(cwd)
@@ -53,7 +53,7 @@ def opened(command: Sequence[str | Path], cwd: Path, environment: Mapping[str, s
 
 
 def processes(folder: Path) -> dict[int, str]:
-    """The processes that have a folder in their command line, environment or mounts, each with its command line."""
+    """Processes with ``folder`` in their command line, environment or mounts, and their command lines."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -64,5 +64,5 @@ def processes(folder: Path) -> dict[int, str]:
 
 
 def ended(process: int) -> bool:
-    """Whether a child has ended; it stays to be waited for."""
+    """Whether a child has ended; it is not reaped."""
     return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

@@ -1,4 +1,4 @@
-"""Stacks on the sandbox for the engine tests; what one leaves behind, the next run removes."""
+"""Fixtures of the engine tests: stacks, machines and accounts of the sandbox."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ def _real_where_there_is_one(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """A stack of the test module's own, with nothing up yet."""
+    """A stack for the test module, not yet brought up."""
     folder: Path = paths.local() / "tests" / request.module.__name__.rpartition(".")[2]
     try:
         with Stack(folder=folder).afresh() as stack:
@@ -61,7 +61,7 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    """An empty account of the test module's own."""
+    """An empty account for the test module."""
     account = Account.start(tmp_path_factory.mktemp("datadog"))
     try:
         yield account
@@ -72,7 +72,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A bare machine of the test module's own, which many a module prepares for itself."""
+    """A bare machine for the test module, which may prepare it in a fixture of the same name."""
     machine = Machine("vm", tmp_path_factory.mktemp("machine") / "vm")
     try:
         machine.start()
@@ -83,12 +83,12 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 @pytest.fixture
 def life(record_property: Callable[[str, object], None]) -> Callable[..., lives.Life]:
-    """Notes what becomes of the traits of a host: ``life("login shell fish", "umask 077")``."""
+    """Records how a host with some traits fares: ``life("login shell fish", "umask 077")``."""
     return lambda *traits: lives.Life(record_property, traits)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what became of each trait of a host in each part of a stack's life."""
+    """Print how hosts with each trait fared in each part of a stack's life."""
     reports = [report for found in terminalreporter.stats.values() for report in found]
     noted = [
         value

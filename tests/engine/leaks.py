@@ -22,10 +22,10 @@ from sandbox.machine import Machine
 from sandbox.stack import Stack
 
 PIECE = 16
-"""How many characters tell a secret from chance."""
+"""Characters of a secret that can't match by chance."""
 
 STEP = 0.005
-"""Seconds between two looks at all processes."""
+"""Seconds between two samples of all processes."""
 
 ON_MACHINE = r"""
 export LC_ALL=C
@@ -42,12 +42,12 @@ journalctl --all --output=export | search -H --label=journal
 
 
 def fake_key(length: int) -> str:
-    """A key of hexadecimal digits that nobody else has, so that whatever is found is from this very test."""
+    """A unique fake key of hexadecimal digits: whatever is found comes from this test."""
     return "fa4e" + secrets.token_hex(length)[4:length]
 
 
 def forms(text: str) -> set[str]:
-    """The encodings of one line in which it may occur: each may stand within something longer."""
+    """All encodings in which a line may occur, also inside something longer."""
     raw = text.encode()
     inside = json.dumps(text)[1:-1]
     found = {text, quote(text), quote(text, safe=""), inside, inside.replace("/", "\\/"), json.dumps(inside)[1:-1]}
@@ -61,12 +61,12 @@ def forms(text: str) -> set[str]:
 
 
 def told(secret: str) -> str:
-    """What gives a secret away: of an ed25519 key, as ``ssh-keygen`` writes it, the part that isn't public."""
+    """The secret part of ``secret``: of an ed25519 key written by ``ssh-keygen``, what isn't public."""
     return secret.splitlines()[4][8:40] if secret.startswith("-----BEGIN OPENSSH PRIVATE KEY-----\n") else secret
 
 
 class Search:
-    """Looks for secrets, given by name; whatever is found is told by these names."""
+    """Searches for named secrets; findings are sets of their names."""
 
     def __init__(self, wanted: Mapping[str, str]) -> None:
         self.pieces: dict[bytes, str] = {}
@@ -75,7 +75,7 @@ class Search:
                 self.pieces |= dict.fromkeys([form[:PIECE].encode(), form[-PIECE:].encode()], name)
 
     def names(self, content: bytes | str) -> set[str]:
-        """The secrets of which something stands in ``content``."""
+        """The secrets that occur in ``content``, even in part."""
         content = content.encode() if isinstance(content, str) else content
         return {name for piece, name in self.pieces.items() if piece in content}
 
@@ -102,7 +102,7 @@ class Search:
 
 
 def _decompressed(content: bytes) -> bytes:
-    """What is in a compressed file, as far as it can be read; nothing in any other. The engine's end in .gz.bak too."""
+    """The content of a gzip file, as far as it can be read; empty for others. Told by its first bytes: see .gz.bak."""
     if not content.startswith(b"\x1f\x8b"):
         return b""
     whole = b""
@@ -118,7 +118,7 @@ def _decompressed(content: bytes) -> bytes:
 
 
 def _files(places: Iterable[Path], but: Iterable[Path], since: float) -> list[Path]:
-    """By ``find``, which is many times as fast; what it can't read or finds gone it passes over."""
+    """List files with ``find``, which is many times as fast; unreadable and vanished ones are skipped."""
     pruned = [word for path in but for word in ("-path", str(path), "-prune", "-o")]
     command = ["find", *map(str, places), *pruned, "-type", "f", "-newermt", f"@{since}", "-print0"]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -127,21 +127,21 @@ def _files(places: Iterable[Path], but: Iterable[Path], since: float) -> list[Pa
 
 @dataclass(frozen=True)
 class Exposed:
-    """A secret in a process: in its command line, or in one variable of its environment."""
+    """A secret in the command line or environment of a process."""
 
     secret: str
     inside: bool
-    """Whether the process is one of the machine."""
+    """Whether the process runs on the machine."""
     program: str
     variable: str
-    """Empty where it is the command line."""
+    """Empty for the command line."""
 
 
 @dataclass
 class Processes:
-    """Command lines and environments of every process of this computer, its machines included, while it is entered.
+    """Samples the command line and environment of every process on this computer, machines included.
 
-    A process that lives for some milliseconds may slip through.
+    Processes that live for a few milliseconds may be missed.
     """
 
     machine: Machine
@@ -171,7 +171,7 @@ class Processes:
                     self._seen.setdefault((kind, content), set()).add(int(pid))
 
     def exposed(self, search: Search) -> set[Exposed]:
-        """What ``search`` finds in them."""
+        """The secrets that ``search`` finds in the samples."""
         programs = {pid: line for (kind, line), pids in self._seen.items() if kind == "cmdline" for pid in pids}
         found = set()
         for (kind, content), pids in self._seen.items():
@@ -186,7 +186,7 @@ class Processes:
 
 
 def set_secret(stack: Stack, key: str, value: str) -> None:
-    """Set a secret of the stack's configuration as an operator does: typed in, not on the command line."""
+    """Set a secret in the stack's configuration by standard input, as an operator would."""
     words = ["config", "set", "--secret", key, "--stack", stack.name]
     subprocess.run(
         ["pulumi", "--non-interactive", "-C", str(stack.folder / "project"), *words],
@@ -199,7 +199,7 @@ def set_secret(stack: Stack, key: str, value: str) -> None:
 
 
 def database_password(stack: Stack, name: str = "vm-mysql-password") -> str:
-    """The password that the state holds."""
+    """The database password in the state."""
     state: Mapping[str, list[dict[str, object]]] = json.loads(
         stack.pulumi("stack", "export", "--show-secrets", "--stack", stack.name).stdout
     )["deployment"]

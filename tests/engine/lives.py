@@ -1,4 +1,4 @@
-"""What became of each trait of a host in each part of a stack's life: the table that the tests print at their end.
+"""A table of how hosts with each trait fared in each part of a stack's life, printed after the tests.
 
 A test says which traits its host has, and does each part within :meth:`Life.part`; what is printed is what the reports
 of the tests hold, also of those that ran in other processes.
@@ -17,19 +17,19 @@ PARTS = ("first step", "up", "nothing to change", "a change", "drift", "destroy"
 """The parts of a life, in their order."""
 
 PROPERTY = "life"
-"""Under what the parts stand in a test's report."""
+"""The property of a test report that holds the parts."""
 
 
 @dataclass(frozen=True)
 class Life:
-    """The life of a host with ``traits``, as a test goes through it."""
+    """Records the life of a host with ``traits``."""
 
     record: Callable[[str, object], None]
     traits: tuple[str, ...]
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Note how this part ends."""
+        """Record how this part ends."""
         assert name in PARTS
         ended = "FAILED"
         try:
@@ -41,7 +41,7 @@ class Life:
 
 
 def table(noted: Iterable[tuple[str, str, str]]) -> list[str]:
-    """The lines of the table: how often a part went well with a trait, or that it failed.
+    """The lines of the table: successes per trait and part, or FAILED.
 
     >>> print(*table([("fish", "up", "ok"), ("fish", "up", "ok"), ("fish", "drift", "FAILED")]), sep="\\n")
     trait  first step  up    nothing to change  a change  drift   destroy

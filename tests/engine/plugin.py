@@ -1,4 +1,4 @@
-"""A plugin spoken to as the engine speaks to it: the real one where it is on PATH, else the stand-in."""
+"""Talks to a plugin over gRPC as the engine does: the real one if it is on PATH, else the stand-in."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ def secret(value: Any) -> dict[str, Any]:
 
 
 class PluginFailedError(Exception):
-    """What a plugin answered instead of a result; ``reasons`` and ``state`` are those of a half-made resource."""
+    """A plugin's error; ``reasons`` and ``state`` are those of a partially created resource."""
 
     def __init__(self, text: str, reasons: tuple[str, ...] = (), state: Any = None) -> None:
         super().__init__(text)
@@ -36,7 +36,7 @@ class PluginFailedError(Exception):
 
 
 class _Engine(engine_pb2_grpc.EngineServicer):
-    """The side of the engine that a plugin logs to."""
+    """The engine's logging service."""
 
     def __init__(self) -> None:
         self.said: queue.SimpleQueue[tuple[int, str, bool]] = queue.SimpleQueue()
@@ -48,14 +48,14 @@ class _Engine(engine_pb2_grpc.EngineServicer):
 
 @dataclass
 class Plugin:
-    """One that runs: each method is one question of the engine."""
+    """A running plugin; each method is one call of the engine."""
 
     stub: Any
     engine: _Engine
     real: bool
 
     def log(self, severity: int = 3) -> list[str]:
-        """What it has logged since the last look and isn't ephemeral, of ``severity`` (3 is an error)."""
+        """Messages of ``severity`` (3 is an error) since the last call, without ephemeral ones."""
         lines = []
         while not self.engine.said.empty():
             level, text, ephemeral = self.engine.said.get()
@@ -71,7 +71,7 @@ class Plugin:
         self._call("Configure", request)
 
     def check(self, kind: str, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """The inputs as the plugin has them, and its failures by property."""
+        """The checked inputs, and the failures by property."""
         request = provider_pb2.CheckRequest(urn=urn(kind), news=struct(inputs), olds=struct({}))
         answer = self._call("Check", request)
         return plain(answer.inputs), {failure.property: failure.reason for failure in answer.failures}
@@ -79,14 +79,14 @@ class Plugin:
     def diff(
         self, kind: str, name: str, old: Mapping[str, Any], inputs: Mapping[str, Any], old_inputs: Mapping[str, Any]
     ) -> Any:
-        """The answer to a diff of ``old`` outputs and new ``inputs``."""
+        """The diff of ``old`` outputs and new ``inputs``."""
         request = provider_pb2.DiffRequest(
             urn=urn(kind), id=name, olds=struct(old), news=struct(inputs), old_inputs=struct(old_inputs)
         )
         return self._call("Diff", request)
 
     def create(self, kind: str, inputs: Mapping[str, Any], *, preview: bool = False) -> tuple[str, dict[str, Any]]:
-        """The id and the outputs of what it made of checked inputs."""
+        """Check the inputs and create the resource; its id and outputs."""
         checked, failures = self.check(kind, inputs)
         assert not failures, failures
         request = provider_pb2.CreateRequest(urn=urn(kind), properties=struct(checked), preview=preview)
@@ -107,7 +107,7 @@ class Plugin:
     def read(
         self, kind: str, name: str, state: Mapping[str, Any], inputs: Mapping[str, Any]
     ) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """Id, outputs and inputs of what is there; an empty id if it is gone."""
+        """Id, outputs and inputs as read; an empty id if it is gone."""
         request = provider_pb2.ReadRequest(urn=urn(kind), id=name, properties=struct(state), inputs=struct(inputs))
         answer = self._call("Read", request)
         return answer.id, plain(answer.properties), plain(answer.inputs)
@@ -137,24 +137,24 @@ def _failure(error: Any) -> PluginFailedError:
 
 
 def urn(kind: str) -> str:
-    """The URN of the resource that is spoken of."""
+    """The URN of the tested resource."""
     return f"urn:pulumi:dev::watchpost::{kind}::thing"
 
 
 def struct(values: Mapping[str, Any]) -> Any:
-    """Properties as they go over the wire."""
+    """Properties as protobuf."""
     return json_format.ParseDict(dict(values), struct_pb2.Struct())
 
 
 def plain(values: Any) -> dict[str, Any]:
-    """Properties as they came over the wire."""
+    """Properties from protobuf."""
     found: dict[str, Any] = json_format.MessageToDict(values)
     return found
 
 
 @contextlib.contextmanager
 def plugin(name: str, environment: Mapping[str, str] | None = None) -> Iterator[Plugin]:
-    """The plugin ``name``, with what the engine's side of it is told."""
+    """Start the plugin ``name``, connected to a logging service."""
     engine = _Engine()
     server = grpc.server(ThreadPoolExecutor(4))
     engine_pb2_grpc.add_EngineServicer_to_server(engine, server)

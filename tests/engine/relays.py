@@ -1,4 +1,4 @@
-"""Ways by IPv6 into a machine's own network and out of it: of its own, that has only IPv4 to this computer."""
+"""Relays IPv6 into and out of a machine's network namespace, which itself has only IPv4 to this computer."""
 
 import contextlib
 import ctypes
@@ -19,7 +19,7 @@ MACHINE = "fd00:5::2"
 
 
 class ByIPv6(Machine):
-    """The same machine, reached by IPv6 alone."""
+    """A machine that is reached by IPv6 only."""
 
     address = "::1"
 
@@ -29,12 +29,12 @@ class ByIPv6(Machine):
 
     @property
     def port(self) -> int:
-        """The port of ``::1`` that leads to its SSH."""
+        """The port on ``::1`` that is relayed to its SSH."""
         return self.way_in
 
 
 def _network(machine: Machine) -> int:
-    """The machine's own network, opened; its supervisor is none of its processes in there."""
+    """Open the machine's network namespace; its supervisor runs outside of it."""
     own = Path("/proc/self/ns/net").stat().st_ino
     for pid in cgroup.processes(machine.id):
         with contextlib.suppress(OSError):  # it has ended meanwhile
@@ -46,7 +46,7 @@ def _network(machine: Machine) -> int:
 
 
 def _in_network(network: int, work: Callable[[], socket.socket]) -> socket.socket:
-    """A socket of that network: made in a thread of its own, which alone goes there."""
+    """A socket in that namespace, created by a thread that enters it."""
 
     def enter() -> socket.socket:
         if ctypes.CDLL(None, use_errno=True).setns(network, NEWNET):
@@ -66,7 +66,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 def _relay(listener: socket.socket, connect: Callable[[], socket.socket]) -> None:
-    """Join each that comes with one of ``connect``, until the listener is shut down."""
+    """Connect each client to a new connection of ``connect``, until the listener is shut down."""
 
     def join(client: socket.socket) -> None:
         with client, connect() as server:
@@ -109,7 +109,7 @@ def by_ipv6(machine: Machine, outside: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def another_port(machine: Machine) -> Iterator[int]:
-    """Another port of the loopback interface that leads to the machine's SSH."""
+    """Relay another loopback port to the machine's SSH."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def to_machine() -> socket.socket:

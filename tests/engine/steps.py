@@ -1,4 +1,4 @@
-"""Runs single steps of ``files/`` on a machine, as the program has them run, without the engine."""
+"""Runs single steps of ``files/`` on a machine as the program does, without the engine."""
 
 import shlex
 import subprocess
@@ -22,19 +22,19 @@ def claimed(command: str) -> str:
 
 
 def step(machine: Machine, script: str, verb: str, variables: Mapping[str, str | int], stdin: str = "") -> Done:
-    """Run a step to its end, whatever comes of it."""
+    """Run a step and return its result, good or bad."""
     command = claimed(StepCommand.of(script, verb, variables, sudo=False).render())
     return machine.run(command, check=False, input=f"{OWNER}\n{stdin}")
 
 
 def went_well(done: Done) -> str:
-    """The step did its work; what it said."""
+    """Assert that the step succeeded; its output."""
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def sentence(done: Done) -> str:
-    """The one sentence with which the step failed."""
+    """Assert that the step failed with one sentence; that sentence."""
     assert done.returncode == 1, done.stdout + done.stderr
     found = [line for line in done.stderr.splitlines() if line.startswith("watchpost: ")]
     assert len(found) == 1, done.stderr
@@ -47,7 +47,7 @@ def in_background(machine: Machine, unit: str, command: str) -> None:
 
 
 def hold_lock(machine: Machine, path: str, seconds: float) -> None:
-    """Hold a lock as another apt does, for some seconds; it is held when this returns."""
+    """Hold a lock as another apt would, for some seconds; held once this returns."""
     program = (
         "import fcntl, sys, time; lock = open(sys.argv[1], 'w'); fcntl.lockf(lock, fcntl.LOCK_EX);"
         " open('/run/held', 'w').close(); time.sleep(float(sys.argv[2]))"

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.long
 
 
 class Swallowing(BaseHTTPRequestHandler):
-    """Takes everything that an Agent sends, as a server of somebody else may, and keeps nothing of it."""
+    """Accepts everything that an Agent sends, like somebody else's server, and drops it."""
 
     paths: ClassVar[set[str]] = set()
 
@@ -36,12 +36,12 @@ class Swallowing(BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815 - the library's own name
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def swallowing() -> Iterator[str]:
-    """The address of such a server, as a machine knows it."""
+    """Such a server's address, as seen from a machine."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Swallowing)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -54,7 +54,7 @@ def swallowing() -> Iterator[str]:
 
 
 def nobody() -> str:
-    """An address at which nobody listens, as a machine knows it."""
+    """An address that nobody listens on, as seen from a machine."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"http://{INSIDE}:{server.getsockname()[1]}"
 

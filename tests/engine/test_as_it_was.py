@@ -23,7 +23,7 @@ def _bare(stack: Stack) -> None:
 
 
 def destroyed(stack: Stack) -> None:
-    """The stack is destroyed, and its machine is what it was; apt reads its sources."""
+    """Destroy the stack; its machine is as before, and apt can read its sources."""
     recover(stack, "--yes")
     stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
     machine = stack.machines["vm"]

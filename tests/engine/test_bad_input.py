@@ -31,14 +31,14 @@ with open("/var/lib/dpkg/lock-frontend", "w") as lock:
     fcntl.lockf(lock, fcntl.LOCK_EX)
     time.sleep(60)
 """
-"""Holds the lock as another apt would."""
+"""Holds the lock like another apt."""
 
 before: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Refusing:
-    """An update, under way, of a stack whose hosts all refuse; its hosts are guests on the machine of another stack."""
+    """A running update of a stack whose hosts all refuse it; they are users on another stack's machine."""
 
     stack: Stack
     done: Future[Update]
@@ -46,7 +46,7 @@ class Refusing:
 
 @pytest.fixture(scope="module")
 def refusing(stack: Stack) -> Iterator[Refusing]:
-    """Begins the update of a closed port, a wrong host key and a user without sudo; dialing takes it a minute."""
+    """Start updating a closed port, a wrong host key and a user without sudo; dialing takes a minute."""
     machine, host = stack.machines["vm"], host_entry(stack)
     machine.run("useradd -m -s /bin/bash guest && cp -r ~watchpost/.ssh ~guest && chown -R guest: ~guest/.ssh")
     hosts = {
@@ -225,7 +225,7 @@ def test_the_command_that_was_told_gives_sudo_and_the_update_goes_on(refusing: R
 
 
 def host_entry(stack: Stack) -> dict[str, Any]:
-    """The stack's machine as an entry of ``watchpost:hosts``."""
+    """The machine's entry in ``watchpost:hosts``."""
     entry: dict[str, Any] = yaml.safe_load(stack.stack_file.read_text())["config"]["watchpost:hosts"]["vm"]
     return entry
 
@@ -242,14 +242,14 @@ def exported(stack: Stack) -> dict[str, Any]:
 
 
 def reason(done: Update, name: str) -> str:
-    """What the summary of the diagnostics says of the resource ``name``."""
+    """The diagnostics of the resource ``name``."""
     found = re.search(rf"^  \S+ \({name}\):\n    (.*)$", done.text, re.MULTILINE)
     assert found, done.text
     return found[1]
 
 
 def refused(stack: Stack, done: Update, *sentences: str) -> None:
-    """The update failed with all of ``sentences``, and showed nothing that it should not."""
+    """Assert that the update failed with all of ``sentences`` and leaked nothing."""
     assert done.code != 0
     for sentence in sentences:
         assert sentence in done.text, done.text
@@ -257,7 +257,7 @@ def refused(stack: Stack, done: Update, *sentences: str) -> None:
 
 
 def clean(stack: Stack, text: str) -> None:
-    """``text`` holds no traceback and no secret."""
+    """Assert that ``text`` has no traceback and no secret."""
     for word in (
         "Traceback",
         "PRIVATE KEY",

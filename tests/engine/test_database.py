@@ -1,4 +1,4 @@
-"""The step that makes the Agent's database user, on real servers: MySQL 8 and 9, MariaDB 10.5, 10.11 and 11.8.
+"""The step that creates the Agent's database user, on real servers: MySQL 8 and 9, MariaDB 10.5, 10.11 and 11.8.
 
 ``make test`` runs it on one of them, MySQL 9; the others take a minute each for their trees.
 """
@@ -55,7 +55,7 @@ HALF_AN_ADMINISTRATOR = {
         GRANT SELECT, CREATE USER, SUPER, BINLOG ADMIN, CONNECTION ADMIN ON *.* TO 'half'@'localhost';
     """,
 }
-"""May make users, but not give them anything."""
+"""May create users, but not grant them anything."""
 
 SOMEBODY_ELSES = """
     CREATE DATABASE shop; CREATE TABLE shop.orders (id INT);
@@ -78,11 +78,11 @@ CHANGES = [
     "ALTER USER 'datadog'@'127.0.0.1' REQUIRE SSL",
     "DROP USER 'datadog'@'127.0.0.1'",
 ]
-"""What others may do to the Agent's user."""
+"""What others may have done to the Agent's user."""
 
 
 def new_password() -> str:
-    """A password as the program has Pulumi make it."""
+    """A password as Pulumi generates it for the program."""
     (inputs,) = PROGRAM["random:index/randomPassword:RandomPassword"]
     return random.make_password({**random.DEFAULTS, **inputs})
 
@@ -92,7 +92,7 @@ PROGRAM: program.Inputs = {}
 
 @dataclass(frozen=True)
 class Done:
-    """How a step ended; ``said`` is all that it printed."""
+    """The result of a step; ``said`` is its whole output."""
 
     code: int
     said: str
@@ -107,7 +107,7 @@ class Server:
     unit: str
 
     def removed(self) -> Done:
-        """Have the step undone; the program sends it the password then too."""
+        """Undo the step; the program sends the password then, too."""
         done = self.step("remove", new_password())
         assert done.code == 0, done.said
         return done
@@ -133,7 +133,7 @@ class Server:
         return Done(done.returncode, said)
 
     def applied(self, password: str | None = None) -> str:
-        """Make the user, and the password that it has now."""
+        """Create the user; its password."""
         password = password or new_password()
         done = self.step("apply", password)
         assert done.code == 0, done.said
@@ -149,7 +149,7 @@ class Server:
         assert [words for words in sentences if words not in last] == [], done.said
 
     def sql(self, statements: str) -> str:
-        """Run statements as root."""
+        """Run SQL statements as root."""
         statements = textwrap.dedent(statements)
         client = "$(command -v mariadb || command -v mysql)"
         return self.machine.run(f"{client} --batch --raw --skip-column-names", input=statements).stdout
@@ -173,7 +173,7 @@ class Server:
             self.machine.run(f"mv {client}.real {client}")
 
     def configured(self, lines: str) -> None:
-        """Restart the server with these lines of configuration; none is as it was."""
+        """Restart the server with these lines of configuration; with none, as it was."""
         folder = "/etc/mysql/mysql.conf.d" if self.flavor == "MySQL" else "/etc/mysql/mariadb.conf.d"
         self.machine.run(f"cat >{folder}/zz-test.cnf", input=f"[mysqld]\n{lines}\n")
         self.machine.run(f"systemctl restart {self.unit}")

@@ -1,4 +1,4 @@
-"""What ``destroy`` does when things are not as they were: it ends, or says why, and takes nothing that isn't ours.
+"""``destroy`` when things have changed: it succeeds, or says why not, and removes nothing that isn't ours.
 
 The tests build on each other in their order; the machine holds an Agent and a database of another's from the start.
 """
@@ -41,7 +41,7 @@ chown -R dd-agent:dd-agent datadog.yaml checks.d conf.d
 chmod 0600 datadog.yaml
 systemctl enable -q --now datadog-agent
 """
-"""Makes a server with a database and users, and an Agent with a configuration and a check of the same names as ours."""
+"""Sets up a server with a database and users, and an Agent with a configuration and check named like ours."""
 
 DATABASE = """
 mariadb-dump --all-databases --skip-dump-date --skip-extended-insert --ignore-table=mysql.innodb_index_stats \
@@ -49,7 +49,7 @@ mariadb-dump --all-databases --skip-dump-date --skip-extended-insert --ignore-ta
 mariadb -BN -e "SELECT * FROM mysql.global_priv ORDER BY Host, User" | sed -E 's/"password_last_changed":[0-9]+,?//'
 mariadb -BN -e "SELECT * FROM mysql.db ORDER BY Host, Db, User"
 """
-"""All that the server holds, with its users, their password hashes and their rights."""
+"""Dumps the server with its users, password hashes and privileges."""
 
 
 def contents_of_the_database(machine: Machine) -> list[str]:
@@ -78,12 +78,12 @@ def _mine(stack: Stack) -> None:
 
 
 def destroy(stack: Stack, *, environment: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run ``pulumi destroy --refresh``, as the manual says."""
+    """Run ``pulumi destroy --refresh``, as in the manual."""
     return stack.destroy(check=False, environment=environment)
 
 
 def ended(stack: Stack, done: "subprocess.CompletedProcess[str]") -> None:
-    """Everything of the stack is gone, and the machine is byte for byte what it was."""
+    """Assert that the stack is gone and the machine is byte for byte as before."""
     assert done.returncode == 0, done.stdout + done.stderr
     assert content(stack.account) == NONE
     machine = stack.machines["vm"]

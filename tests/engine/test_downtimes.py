@@ -1,4 +1,4 @@
-"""Downtimes are made and cancelled, never changed, and mute without a gap: on an API that takes no passed start."""
+"""Downtimes are created and cancelled, never updated, and mute without a gap, on an API that refuses past starts."""
 
 import datetime
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ MOVED_CLOCK = str(Path(__file__).with_name("moved_clock"))
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """A stack that makes what is in Datadog and nothing else."""
+    """A stack with the Datadog side only."""
     with Stack(folder=paths.local() / "tests" / "test_downtimes", hosts=()).afresh() as stack:
         stack.configure(part="datadog", hosts={})
         yield stack
@@ -29,13 +29,13 @@ def stack() -> Iterator[Stack]:
 
 @dataclass
 class Clock:
-    """What time it is, for the account and for the program alike."""
+    """The time, for the account and the program alike."""
 
     stack: Stack
     environment: dict[str, str] = field(default_factory=dict)
 
     def go_to(self, weekday: int, hour: int) -> None:
-        """An hour of the next week: Monday is 0."""
+        """Go to an hour of next week; Monday is day 0."""
         today = datetime.datetime.now(PARIS)
         at = (today + (7 + weekday - today.weekday()) * DAY).replace(hour=hour, minute=30)
         self.stack.account.travel(at)

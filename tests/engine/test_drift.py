@@ -1,4 +1,4 @@
-"""What somebody changes behind the stack's back, in Datadog or on the host, is reported, and ``up`` repairs it."""
+"""Changes behind the stack's back, in Datadog or on the host, are reported, and ``up`` repairs them."""
 
 import pytest
 

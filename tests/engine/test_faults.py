@@ -1,6 +1,6 @@
-"""A Datadog that fails: survived where trying again is right, else told in one sentence, and nothing is made twice.
+"""A failing Datadog: retried where that is right, else told in one sentence, and nothing is created twice.
 
-Only the Datadog side of a stack is made here, which takes seconds.
+Only the Datadog side of a stack is created here, which takes seconds.
 """
 
 import datetime
@@ -28,7 +28,7 @@ HINT = "python -m watchpost recover --stack dev shows it, and removes it with --
 
 
 def datadog_side(folder: Path) -> Iterator[Stack]:
-    """A stack without hosts, with nothing up yet."""
+    """A stack without hosts, not yet brought up."""
     with Stack(folder=folder, hosts=()).afresh() as stack:
         stack.configure(part="datadog")
         yield stack
@@ -36,13 +36,13 @@ def datadog_side(folder: Path) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """The stack that the tests share; what each leaves is known to its state."""
+    """The stack that the tests share; its state knows what each leaves."""
     yield from datadog_side(paths.local() / "tests" / "test_faults")
 
 
 @pytest.fixture
 def empty(stack: Stack) -> Stack:
-    """The stack with nothing up and no fault ordered."""
+    """The stack, destroyed, with no fault ordered."""
     stack.account.clear_faults()
     destroy(stack)
     assert content(stack.account) == NONE
@@ -284,7 +284,7 @@ def test_two_stacks_of_one_name_on_one_account_leave_each_other_alone(stack: Sta
 
 
 def _whole(stack: Stack) -> None:
-    """All of the stack is up, and no fault is ordered; each test leaves it so, or with something missing."""
+    """Bring the stack up if something is missing, with no fault ordered."""
     stack.account.clear_faults()
     if content(stack.account) != ONE_OF_EACH:
         done = up(stack)
@@ -293,12 +293,12 @@ def _whole(stack: Stack) -> None:
 
 
 def destroy(stack: Stack) -> None:
-    """Destroy the stack; it has to end well."""
+    """Destroy the stack, which has to succeed."""
     stack.destroy()
 
 
 def things(account: Account, kind: str) -> list[str]:
-    """The paths of all that the account holds of a kind."""
+    """The API paths of all objects of a kind."""
     embeds = [
         f"/api/v2/dashboard/{each['dashboard_id']}/shared/secure-embed/{each['token']}" for each in account.embeds()
     ]
@@ -311,19 +311,19 @@ def things(account: Account, kind: str) -> list[str]:
 
 
 def call(account: Account, method: str, path: str, body: object = None) -> int:
-    """Do something in Datadog as somebody else would; the answer's status."""
+    """Call Datadog's API as somebody else; the status."""
     headers = {"DD-API-KEY": account.api_key, "DD-APPLICATION-KEY": account.app_key}
     return urllib3.request(method, f"{account.url}{path}", headers=headers, json=body).status
 
 
 def delete(account: Account, *paths: str) -> None:
-    """Delete things by hand."""
+    """Delete objects by hand."""
     for path in paths:
         assert call(account, "DELETE", path) in (200, 204)
 
 
 def told(done: Update, sentence: str) -> None:
-    """The run failed and said so, without a traceback and without a key."""
+    """Assert that the run failed with ``sentence``, without a traceback or a key."""
     assert done.code != 0
     assert sentence in done.text, done.text
     assert "Traceback" not in done.text

@@ -28,19 +28,19 @@ HOSTS = int(os.environ.get("FLEET_HOSTS", "6"))
 SHARDS = int(os.environ.get("FLEET_SHARDS", "3"))
 NAMES = [f"host-{number}" for number in range(HOSTS)]
 DEAD = max(NAMES, key=lambda name: sum(shard_of(name, SHARDS) == shard_of(other, SHARDS) for other in NAMES))
-"""The host that doesn't answer: one that shares its stack with others."""
+"""The dead host: one that shares its stack with others."""
 
 
 @pytest.fixture(scope="module")
 def simulated() -> Iterator[Simulated]:
-    """The hosts, at work."""
+    """Running simulated hosts."""
     with simulated_hosts() as hosts:
         yield hosts
 
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """A PostgreSQL of the tests' own, by its URL as a backend of Pulumi's."""
+    """A PostgreSQL server for the tests; its URL as a Pulumi backend."""
     debian.install("the test of the PostgreSQL backend", {"pg_lsclusters": "postgresql"})
     tools = max(Path("/usr/lib/postgresql").glob("*/bin"))
     folder = paths.local() / "tests" / "test_fleet_postgres"
@@ -83,7 +83,7 @@ def in_postgres(sandbox: Stack, simulated: Simulated, postgres: str) -> Fleet:
 
 @pytest.fixture(scope="module")
 def with_a_dead_host(in_postgres: Fleet) -> "Iterator[Future[subprocess.CompletedProcess[str]]]":
-    """Begins an update in which one host doesn't answer: it is dialed for a minute."""
+    """Start an update in which one host doesn't answer; dialing takes a minute."""
     in_postgres.write(**{DEAD: free_port()})
     with ThreadPoolExecutor() as pool:
         yield pool.submit(in_postgres.run, "up")

@@ -21,7 +21,7 @@ from sandbox.testing.stacks import Update, drift, host_state, steered, up
 pytestmark = pytest.mark.long
 
 CONFIGURING = "Setting up mariadb-server"
-"""What apt says when dpkg is about to configure the database."""
+"""Printed by apt when dpkg is about to configure the database."""
 
 CHECKS_FOLDER = "/etc/datadog-agent/conf.d/my_metric.d"
 
@@ -30,7 +30,7 @@ before: set[str] = set()
 
 @pytest.fixture(scope="module")
 def machine(stack: Stack) -> Machine:
-    """The stack's machine, bare at first."""
+    """The stack's machine, bare."""
     stack.configure(loadRequests=0)
     machine = stack.machines["vm"]
     before.update(host_state(machine))
@@ -62,7 +62,7 @@ def no_names(machine: Machine) -> Iterator[None]:
 
 
 def cut(machine: Machine, *programs: bytes) -> None:
-    """Kill the machine's SSH sessions, and then those ``programs``, so that nobody hears of their end."""
+    """Kill the machine's SSH sessions, and then ``programs``, so that nobody hears of their end."""
     for names in ((b"sshd: ",), programs):
         for process in cgroup.processes(machine.id):
             with contextlib.suppress(OSError):
@@ -76,7 +76,7 @@ def reboot(machine: Machine) -> None:
 
 
 def installed(machine: Machine, package: str) -> bool:
-    """Whether a Debian package is installed, and whole."""
+    """Whether a Debian package is completely installed."""
     state = machine.run(f"dpkg-query -W -f '${{db:Status-Status}}' {package}", check=False).stdout
     return state == "installed"
 

@@ -1,4 +1,4 @@
-"""The worst literal values that settings accept, on the real engine: each arrives as it is, on host and in Datadog."""
+"""The worst literal values that settings accept, on the real engine: host and Datadog get them unchanged."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ RECIPIENTS = ["%._+-@a-b.c-d.example", "A%20b@EXAMPLE.com"]
 
 @pytest.fixture(scope="module")
 def outputs(stack: Stack) -> dict[str, Any]:
-    """The outputs of a stack that is up with all of them, its key file in a folder whose name a shell would expand."""
+    """The outputs of a stack with all of them; its key file is in a folder whose name a shell would expand."""
     (entry,) = yaml.safe_load(stack.stack_file.read_text())["config"]["watchpost:hosts"].values()
     folder = stack.folder / "project" / "a 'key' $(touch ran) `id` {{value}} é🐶"
     folder.mkdir()

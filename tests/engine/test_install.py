@@ -1,4 +1,4 @@
-"""What ``files/agent/install.sh`` makes of the install script: it leaves nothing of its own, and breaks nothing.
+"""``files/agent/install.sh`` around Datadog's install script: it leaves no traces and breaks nothing.
 
 The tests build on each other in their order.
 """
@@ -44,7 +44,7 @@ def machine(machine: Machine) -> Machine:
 
 @pytest.fixture(scope="module")
 def before(machine: Machine) -> set[str]:
-    """What is on it at first."""
+    """The machine's state before the tests."""
     return host_state(machine)
 
 

@@ -1,4 +1,4 @@
-"""The life of a stack on the real engine: up, nothing to do, one change of each kind, no drift, gone without a trace.
+"""The life of a stack on the real engine: up, no change, one change of each kind, no drift, destroyed without a trace.
 
 The tests build on each other in their order.
 """

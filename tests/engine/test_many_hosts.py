@@ -36,7 +36,7 @@ class Many:
     life: contextlib.ExitStack
 
     def configure(self, **changes: Any) -> None:
-        """Write the hosts into the stack's file, the mortal one with ``changes``."""
+        """Write the hosts to the stack file, the mortal one with ``changes``."""
         project = self.stack.project
         hosts = self.others.entries(NAMES, project) | self.mortal.entries([MORTAL], project)
         self.stack.configure(hosts={**hosts, MORTAL: {**hosts[MORTAL], **changes}}, loadRequests=0)
@@ -44,7 +44,7 @@ class Many:
 
 @pytest.fixture(scope="module")
 def many() -> Iterator[Many]:
-    """The stack, with nothing up yet."""
+    """The stack, not yet brought up."""
     stack = Stack(folder=paths.local() / "tests" / "test_many_hosts", hosts=())
     with simulated_hosts() as others, contextlib.ExitStack() as life, stack.afresh():
         yield Many(stack, others, life.enter_context(simulated_hosts()), life)

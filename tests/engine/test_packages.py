@@ -1,4 +1,4 @@
-"""What ``files/host/packages.sh`` brings it takes away, and nothing else, whatever happened meanwhile."""
+"""``files/host/packages.sh`` removes what it installed and nothing else, whatever happened meanwhile."""
 
 import pytest
 
@@ -27,19 +27,19 @@ dpkg-deb --build --root-owner-group /srv/p /srv/$name.deb >/dev/null && rm -r /s
 
 @pytest.fixture(scope="module")
 def machine(machine: Machine) -> Machine:
-    """The machine, as one that somebody has used."""
+    """The machine, with apt's lists fetched."""
     machine.run("apt-get update && rm -rf /var/cache/apt/*.bin")
     return machine
 
 
 @pytest.fixture(scope="module")
 def bare(machine: Machine) -> set[str]:
-    """What is on it at first."""
+    """The machine's state before the tests."""
     return host_state(machine)
 
 
 def package(machine: Machine, name: str, *, more: str = "", postinst: str = "") -> None:
-    """Put a package of somebody's own on the machine, not installed yet."""
+    """Build somebody's own package on the machine."""
     machine.run(f"name={name} more='{more}' postinst='{postinst}'\n{OWN_PACKAGE}")
 
 

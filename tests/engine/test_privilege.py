@@ -1,4 +1,4 @@
-"""Who may do what: the database user, the app, the Agent's files, the application key; shown by trying."""
+"""Least privilege, tested by trying: the database user, the app, the Agent's files, the application key."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from tests.engine.steps import step, went_well
 from watchpost import changes
 
 EXPOSURE = 1.0
-"""The most that ``systemd-analyze security`` may say of the app's service, of 10."""
+"""Maximum exposure of the app's service by ``systemd-analyze security``, of 10."""
 
 MANUAL = paths.ROOT / "docs" / "operating.md"
 
@@ -34,7 +34,7 @@ NEEDED = [
     "SELECT * FROM information_schema.PROCESSLIST",
     "SELECT * FROM performance_schema.threads",
 ]
-"""What the integration asks for. Source: ``mysql/datadog_checks/mysql`` of DataDog/integrations-core."""
+"""Statements of the integration. Source: ``mysql/datadog_checks/mysql`` of DataDog/integrations-core."""
 
 REFUSED = [
     "SELECT * FROM customers.card",

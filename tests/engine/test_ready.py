@@ -17,7 +17,7 @@ NEEDED = (
 
 @pytest.fixture(scope="module")
 def ready() -> str:
-    """The command of the step, as the program sends it."""
+    """The step's command, as the program sends it."""
     (create,) = [
         step["create"]
         for step in program.inputs()["defaults"]["command:remote:Command"]
@@ -27,7 +27,7 @@ def ready() -> str:
 
 
 def look(machine: Machine, ready: str) -> tuple[int, str, bool]:
-    """How the step ends, what it says last, and whether it has left anything on the machine."""
+    """The step's exit code, its last line, and whether it left anything on the machine."""
     done = machine.run(ready, input="fake/vm\n", user=machine.user, check=False)
     left = machine.run("ls -A /var/lib/watchpost; rm -rf /var/lib/watchpost", check=False).stdout
     said = [line for line in (done.stdout + done.stderr).splitlines() if line and not REPORT.match(line)]
@@ -35,7 +35,7 @@ def look(machine: Machine, ready: str) -> tuple[int, str, bool]:
 
 
 def pretend(machine: Machine, name: str, option: str, answer: str) -> None:
-    """Have a program answer otherwise where it is asked with ``option``."""
+    """Make a program answer ``answer`` when called with ``option``."""
     real = machine.run(f"command -v {name}").stdout.strip()
     text = (
         f'#!/bin/sh\n[ "$1" != {shlex.quote(option)} ] || {{ echo {shlex.quote(answer)}; exit; }}\nexec {real} "$@"\n'

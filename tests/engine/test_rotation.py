@@ -155,7 +155,7 @@ def logs_in(machine: Machine, password: str) -> bool:
 
 
 def eventually(look: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until ``look`` is true."""
+    """Wait until ``look`` returns true."""
     deadline = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < deadline

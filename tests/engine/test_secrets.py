@@ -46,7 +46,7 @@ MANUAL = paths.ROOT / "docs" / "operating.md"
 
 @dataclass(frozen=True)
 class Watched:
-    """A stack whose first update was watched: what it printed, its processes, when it began, and what to look for."""
+    """A stack whose first update was recorded: its output, processes and start, and the secrets to look for."""
 
     stack: Stack
     output: str
@@ -61,7 +61,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(stack: Stack) -> Watched:
-    """The stack, made with keys of its own that stand encrypted in its configuration."""
+    """The stack, brought up with its own keys, encrypted in its configuration."""
     secrets = {"API key": fake_key(32), "application key": fake_key(40)}
     stack.account.accept([secrets["API key"]], [secrets["application key"]])
     set_secret(stack, "datadog:apiKey", secrets["API key"])

@@ -71,7 +71,7 @@ def bring_up(stack: Stack, *words: str) -> Update:
 
 
 def folders(stack: Stack) -> set[Path]:
-    """The folders of the VMs that the stack's state knows."""
+    """The folders of the VMs in the stack's state."""
     return {Path(json.loads(text)["folder"]) for text in printed(stack, "vm-vagrant")}
 
 
@@ -81,7 +81,7 @@ def printed(stack: Stack, name: str) -> list[str]:
 
 
 def vagrant(folder: Path, *words: str) -> str:
-    """What ``vagrant`` says in the folder of a VM, as a person calls it there."""
+    """The output of ``vagrant`` in the folder of a VM."""
     done = subprocess.run(["vagrant", *words], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout
 
@@ -91,7 +91,7 @@ def status(folder: Path) -> str:
 
 
 def started_with(home: Path) -> dict[str, Any]:
-    """The settings with which the only VM was last started."""
+    """The settings of the last start of the only VM."""
     (file,) = (home / "home" / "started").iterdir()
     settings: dict[str, Any] = json.loads(file.read_text())
     return settings
@@ -129,7 +129,7 @@ def test_a_halted_vm_is_told_by_the_preview_and_started_by_up(stack: Stack) -> N
 
 
 def looked(stack: Stack) -> str:
-    """What a look for drift says."""
+    """The output of ``watchpost drift``."""
     done = drift(stack)
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""A disk whose power can be cut: what was not synced is gone, as on a machine that loses its power.
+"""A disk whose power can be cut: unsynced data is lost, as when a machine loses power.
 
 An ext4 image that is mounted by a loop device. Within the half minute that a run takes, the kernel writes to the image
 only what a program had synced: the journal commits on demand (``commit=300``), and files are written out when asked
@@ -135,7 +135,7 @@ EXCEPT = (
     "/etc/systemd/enabled",
     *(f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")),
 )
-"""What may differ although all is as it was."""
+"""Paths that may differ although everything was undone."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ root=$0 && cd "$root" && exec chroot "$root" env -i PATH=/usr/local/bin:/usr/sbi
 
 
 def begin(root: Path, command: str, stdin: str) -> "subprocess.Popen[str]":
-    """Run a command on the disk, in namespaces of its own that end with it; its standard input is in the file."""
+    """Run a command on the disk in its own namespaces, with standard input from the file."""
     words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", INSIDE, str(root), "bash", "-c"]
     with (root / "stdin").open("w+") as file:
         file.write(stdin)
@@ -231,7 +231,7 @@ def run(root: Path, step: Step, verb: str) -> tuple[int, str]:
 
 
 def cut(disk: Disk, process: "subprocess.Popen[str]") -> None:
-    """Kill all that the process has begun, at once; what was on its way to the disk arrives."""
+    """Kill everything that the process started, at once; writes under way reach the disk."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     for child in children:  # the first process of the namespace, which ends when all others there have
         with contextlib.suppress(ProcessLookupError):
@@ -243,7 +243,7 @@ def cut(disk: Disk, process: "subprocess.Popen[str]") -> None:
 
 
 def settle(disk: Disk) -> None:
-    """Wait until what is on its way to the disk has arrived."""
+    """Wait until writes under way have reached the disk."""
     device = subprocess.run(["losetup", "-nO", "NAME", "-j", disk.path], capture_output=True, text=True, check=True)
     under_way = Path("/sys/block", Path(device.stdout.strip()).name, "inflight")
     quiet = 0

@@ -33,7 +33,7 @@ SECONDS = {"up": 30.0, "update": 8.0, "destroy": 12.0}
 """How long a run takes here, about: the span from which its end is drawn; measured anew as it goes."""
 
 START = 1.5
-"""Seconds in which the engine only starts."""
+"""Seconds that the engine takes to start."""
 
 ATTEMPTS = 1
 """How often the same command may be needed, as with a host that was just rebooting."""
@@ -41,7 +41,7 @@ ATTEMPTS = 1
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """A stack of this test's own, with nothing up yet."""
+    """A stack for this test, not yet brought up."""
     stack = Stack(folder=paths.local() / "tests" / "test_kills")
     stack.stop()
     try:
@@ -62,7 +62,7 @@ def test_killed_anywhere_it_converges(stack: Stack, capsys: pytest.CaptureFixtur
 
 
 def torture(stack: Stack, dice: random.Random) -> tuple[int, int]:
-    """Kill and converge; how often, and how many things of Datadog were then lost or double."""
+    """Kill and converge; the number of kills, and of objects in Datadog then lost or duplicated."""
     machine, seconds, tried, lost = stack.machines["vm"], dict(SECONDS), 0, 0
     bare = host_state(machine)
     port, is_up, wanted = stack.account.port, False, _settings(dice)
@@ -161,7 +161,7 @@ def killed(stack: Stack, operation: str, victim: str, moment: float) -> bool:
 
 
 def strike(stack: Stack, victim: str, engine: int) -> None:
-    """Kill the engine with its plugins, the SSH sessions on the host, the whole machine, or Datadog."""
+    """Kill the engine and its plugins, the host's SSH sessions, the machine, or Datadog."""
     machine = stack.machines["vm"]
     if victim == "engine":
         os.killpg(engine, signal.SIGKILL)
@@ -177,7 +177,7 @@ def strike(stack: Stack, victim: str, engine: int) -> None:
 
 
 def revive(account: Account, port: int) -> None:
-    """Start Datadog again where it was, if it is down: its address is in the state."""
+    """Restart Datadog at the same address, which is in the state, if it is down."""
     if account.running:
         return
     words = [sys.executable, "-m", "sandbox.datadog", "--folder", str(account.folder), "--port", str(port)]

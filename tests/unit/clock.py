@@ -1,6 +1,6 @@
-"""An oracle for office hours and downtimes, minute by minute: it shares no code with what it judges.
+"""An oracle for office hours and downtimes, minute by minute; it shares no code with what it tests.
 
-Time is a string of bytes, one for each minute of UTC from a beginning on: 1 where it is muted, or should be.
+Time is a string of bytes, one per minute of UTC from some start on: 1 if muted, or if it should be.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ UNITS = {"m": 1, "h": 60, "d": DAY, "w": WEEK}
 
 @dataclass(frozen=True, kw_only=True)
 class Repeated:
-    """One recurrence in the words of Datadog's API; ``start`` is local to ``zone``."""
+    """One recurrence as in Datadog's API; ``start`` is local to ``zone``."""
 
     rrule: str
     duration: str
@@ -26,7 +26,7 @@ class Repeated:
 
 
 def minute(instant: datetime) -> int:
-    """The number of the minute of UTC that an instant lies in."""
+    """The UTC minute of an instant, counted from the epoch."""
     return int(instant.timestamp()) // 60
 
 
@@ -57,7 +57,7 @@ def offsets(zone: str, begin: int, end: int) -> tuple[tuple[int, int, int], ...]
 
 
 def should_be_muted(zone: str, days: Iterable[str], opens: str, closes: str, begin: int, end: int) -> bytes:
-    """What the wall clock says: muted in each minute that isn't in the office hours of an office day.
+    """By the wall clock: muted in each minute outside the office hours of an office day.
 
     Closing time is on the next day where it isn't later than opening time.
     """
@@ -77,7 +77,7 @@ def should_be_muted(zone: str, days: Iterable[str], opens: str, closes: str, beg
 
 
 def is_muted(repeated: Iterable[Repeated], begin: int, end: int) -> bytes:
-    """What Datadog does: each start by the wall clock of its zone, from the first on, for a fixed time."""
+    """As Datadog does: from the first start on, each by the wall clock of its zone, for a fixed time."""
     muted = bytearray(end - begin)
     for recurrence in repeated:
         rule = dict(part.split("=") for part in recurrence.rrule.split(";"))
@@ -100,7 +100,7 @@ def is_muted(repeated: Iterable[Repeated], begin: int, end: int) -> bytes:
 
 
 def first_difference(one: bytes, other: bytes, begin: int) -> datetime | None:
-    """The first minute that two differ in."""
+    """The first minute in which two differ."""
     assert len(one) == len(other)
     if one == other:
         return None

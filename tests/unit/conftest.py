@@ -1,4 +1,4 @@
-"""What all unit tests share."""
+"""Fixtures of the unit tests."""
 
 import gc
 
@@ -14,18 +14,18 @@ settings.load_profile("watchpost")
 
 
 def pytest_configure() -> None:
-    """Do as the program does, before any module of the tests imports a provider's SDK."""
+    """Prepare as the program does, before any test module imports a provider's SDK."""
     startup.prepare()
 
 
 @pytest.fixture(scope="session")
 def dev_stack() -> Program:
-    """The whole program with the settings of the `dev` stack and one host: to be looked at only."""
+    """The whole program with the settings of the `dev` stack and one host; read-only."""
     return run_program()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_collections(dev_stack: Program) -> None:  # noqa: ARG001 - by then everything is imported
-    """Spare the collector the hundreds of thousands of objects that pulumi-datadog's classes are made of."""
+    """Freeze the hundreds of thousands of objects of pulumi-datadog's classes, to spare the garbage collector."""
     gc.collect()
     gc.freeze()

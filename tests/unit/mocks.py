@@ -50,7 +50,7 @@ PROVIDER = "pulumi:providers:datadog"
 STACK = "pulumi:pulumi:Stack"
 
 MONITOR_ID = "100000001"
-"""A number, as of all monitors; that of the first one which the stand-in Datadog makes."""
+"""The id of the first monitor that the stand-in Datadog creates."""
 
 API_KEY = "fake-api-key-00000000000000000000"
 APP_KEY = "fake-app-key-00000000000000000000"
@@ -77,7 +77,7 @@ REPORTS = {
         {path: {"requests": 5000, "errors": 0} for path in ("/", "/api/apm", "/api/trace")}
     ),
 }
-"""What the steps report, by script."""
+"""The reports of the steps, by script."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Secret:
 
 
 def plain(value: Any) -> Any:
-    """``value`` without the marks of what is secret in it."""
+    """``value`` with all secrets unwrapped."""
     if isinstance(value, Secret):
         return plain(value.value)
     if isinstance(value, dict):
@@ -97,7 +97,7 @@ def plain(value: Any) -> Any:
 
 
 def unencrypted(value: Any) -> Iterator[str]:
-    """Every text in ``value`` that the engine would keep and show as it is."""
+    """Every text in ``value`` that the engine would store and show unencrypted."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield key
@@ -128,12 +128,12 @@ class Created:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """The inputs without marks."""
+        """The inputs with all secrets unwrapped."""
         return {key: plain(value) for key, value in self.inputs.items()}
 
     @property
     def stdin(self) -> str:
-        """The standard input of a step without marks, and without the owner in its first line."""
+        """The standard input of a step, without the owner in its first line."""
         return str(self.plain["stdin"]).partition("\n")[2]
 
     @property
@@ -149,7 +149,7 @@ class Created:
 
 @dataclass(kw_only=True)
 class Program:
-    """What a run left behind: resources in order, stack outputs, and warnings."""
+    """The result of a run: resources in order, stack outputs and warnings."""
 
     resources: list[Created] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -175,7 +175,7 @@ class Program:
         return {resource.name: resource for resource in self.of(COMMAND)}
 
     def before(self, resource: Created) -> set[str]:
-        """The names of everything that ``resource`` waits for, directly or not."""
+        """The names of all direct and indirect dependencies of ``resource``."""
         by_urn = {r.urn: r for r in self.resources}
         todo, found = list(resource.request.dependencies), set()
         while todo:
@@ -186,26 +186,26 @@ class Program:
 
 
 class Mocks(pulumi.runtime.Mocks):
-    """What the providers make of the program's resources.
+    """Answers as the providers would.
 
-    ``stdout`` is what steps print instead of their reports, by script; ``again`` what one that is run again reports.
+    ``stdout`` is what steps print instead of their reports, by script; ``again`` is the report of a step run again.
     """
 
     def __init__(self, stdout: Mapping[str, str | None], again: str | None) -> None:
         self.stdout, self.again = stdout, again
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        """The id and the outputs of a resource; in a preview it has none but its inputs."""
+        """The id and outputs of a resource; in a preview only its inputs."""
         if pulumi.runtime.is_dry_run() or not args.custom:
             return None, args.inputs
         return MONITOR_ID if args.typ == MONITOR else f"{args.name}-id", {**args.inputs, **self.outputs(args)}
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
-        """The program calls no function of a provider."""
+        """Fail: the program calls no provider functions."""
         raise NotImplementedError(args.token)
 
     def outputs(self, args: MockResourceArgs) -> dict[str, Any]:
-        """What only its provider knows of a resource."""
+        """The outputs that the provider computes."""
         match args.typ:
             case "command:remote:Command":
                 return {"stdout": self.printed(args), "stderr": ""}
@@ -222,7 +222,7 @@ class Mocks(pulumi.runtime.Mocks):
         return {}
 
     def printed(self, args: MockResourceArgs) -> str | None:
-        """What a step prints: its report, with the noise of a login; or what a test has it print instead."""
+        """A step's output: its report within the noise of a login, or what the test wants."""
         script = script_of(args.inputs)
         if self.again is not None and args.name.endswith("-again"):
             report: str | None = self.again
@@ -234,7 +234,7 @@ class Mocks(pulumi.runtime.Mocks):
 
 
 class Monitor(MockMonitor):
-    """Keeps what the program registers, with what is secret in it, in :attr:`program`."""
+    """Records registrations, secrets marked, in :attr:`program`."""
 
     def __init__(self, mocks: Mocks) -> None:
         super().__init__(mocks)
@@ -247,7 +247,7 @@ class Monitor(MockMonitor):
         return f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::{qualified}::{name}"
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the engine's own names
-        """Note the registration; what the resource declares to be a secret output is one."""
+        """Record the registration, and keep outputs secret that the resource declares so."""
         if request.type != STACK:
             self.program.resources.append(
                 Created(
@@ -266,26 +266,26 @@ class Monitor(MockMonitor):
         return response
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
-        """Note the outputs of the stack."""
+        """Record the stack's outputs."""
         if f"::{STACK}::" in request.urn:
             self.program.outputs = _marked(json_format.MessageToDict(request.outputs))
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
 
 class Log(logging.Logger):
-    """Where the program logs to; it keeps the warnings and errors."""
+    """The program's logger; it keeps warnings and errors."""
 
     def __init__(self, kept: list[str]) -> None:
         super().__init__("watchpost", logging.WARNING)
         self.kept = kept
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Keep it."""
+        """Keep the message."""
         self.kept.append(record.getMessage())
 
 
 def _marked(value: Any) -> Any:
-    """A value as it went over the wire, with secrets as :class:`Secret`."""
+    """A value as sent, with secrets as :class:`Secret`."""
     if isinstance(value, dict):
         if value.get(rpc._special_sig_key) == rpc._special_secret_sig:
             return Secret(_marked(value["value"]))
@@ -303,7 +303,7 @@ def run(
     again: str | None = None,
     preview: bool = False,
 ) -> Program:
-    """Run ``body`` as a stack's program and wait until everything that it began is done.
+    """Run ``body`` as a stack's program and wait until all its registrations are done.
 
     ``stdout`` and ``again`` are those of :class:`Mocks`.
 

@@ -1,4 +1,4 @@
-"""Whether data arrived is asked of the account once an Agent was restarted, and never otherwise."""
+"""The account is asked whether data arrived after an Agent was restarted, and never otherwise."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ QUERY = "avg:datadog.agent.running{host:vm}"
 
 
 def ask(*answers: Iterable[float]) -> Any:
-    """An account that answers one after the other, and then the last one again."""
+    """An account that gives these answers in order, and then the last one again."""
     left = list(answers)
 
     def answer(query: str, since: float) -> Iterable[float]:
@@ -71,7 +71,7 @@ def test_what_the_account_answers_instead_is_told_in_a_sentence(status: int | No
                 self.wfile.write(b"{}")
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

@@ -1,4 +1,4 @@
-"""Every component on its own: what it makes, under whom, and what it knows afterwards."""
+"""Every component on its own: its children, their parents, and its outputs."""
 
 import asyncio
 import json
@@ -312,7 +312,7 @@ def test_load_is_sent_once_the_app_answers() -> None:
 
 
 DAMAGED = ("", "no report", "=watchpost= {", "=watchpost= {}", "=watchpost= [1]", "=watchpost=", None)
-"""What a login may have left in a state in place of what a step reported."""
+"""What a login may have put into the state instead of a step's report."""
 
 
 @pytest.mark.parametrize("damaged", DAMAGED)

@@ -1,4 +1,4 @@
-"""No document has a key where other users of the machine, or a shell's history, see it."""
+"""No document puts a key where other users of the machine, or a shell's history, see it."""
 
 import re
 import subprocess
@@ -28,7 +28,7 @@ FILES = re.compile(rf"--from-file={NAMES}=\S+")
 
 
 def keys_on_command_lines(text: str) -> list[str]:
-    """The places at which ``text`` has a key, or a place for one, on a command line."""
+    """Places in ``text`` with a key, or a placeholder for one, on a command line."""
     without_files = FILES.sub("", text.replace("\\\n", " "))
     return [found[0] for pattern in ON_A_COMMAND_LINE for found in pattern.finditer(without_files)]
 

@@ -1,4 +1,4 @@
-"""How a fleet is cut into stacks, what each is configured with, and what is said of one that failed."""
+"""How a fleet is split into stacks, how each is configured, and how failures are told."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def fleet(**changes: Any) -> Inventory:
 
 
 def hosts(inventory: Inventory) -> dict[str, str]:
-    """Which stack each host is in."""
+    """The stack of each host."""
     return {host: stack for stack, config in plan(inventory).items() for host in config.get("watchpost:hosts", {})}
 
 

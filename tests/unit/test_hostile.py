@@ -1,4 +1,4 @@
-"""What reaches a host, a shell or Datadog is what was set, letter by letter; what can't be so is refused by name."""
+"""Settings reach a host, a shell or Datadog letter by letter; those that can't are refused by name."""
 
 import shlex
 from typing import Any

@@ -1,4 +1,4 @@
-"""What people are told: each state its own text, with its recipients, in Datadog's template language."""
+"""The monitor's message: a text for each state, with recipients, in Datadog's template language."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ BLOCKS = {
 BEFORE, AFTER = (f'eval "last_triggered_at_epoch{sign}10*60*1000"' for sign in "-+")
 
 VARIABLES = {"value", "threshold", "warn_threshold", "comparator", "host.name", "host.ip", BEFORE, AFTER}
-"""Those of a multi alert by host. Source: https://docs.datadoghq.com/monitors/notify/variables/#template-variables"""
+"""Variables of a multi alert by host. Source: https://docs.datadoghq.com/monitors/notify/variables/#template-variables"""
 
 TRANSITIONS = {
     "alert": {"is_alert"},
@@ -48,11 +48,11 @@ TOKEN = re.compile(r"\{\{(?P<kind>[#^/]?)\s*(?P<name>[^{}]*?)\s*\}\}")
 
 
 class TemplateError(ValueError):
-    """A message that Datadog would not render as its writer meant."""
+    """A message that Datadog would not render as intended."""
 
 
 def rendered(message: str, blocks: set[str], values: Mapping[str, str]) -> str:
-    """A message as Datadog sends it while ``blocks`` hold."""
+    """The message as Datadog sends it while ``blocks`` apply."""
     text, place, open_block = "", 0, ""
     for token in TOKEN.finditer(message):
         if not open_block or open_block in blocks:

@@ -1,4 +1,4 @@
-"""Muted exactly outside office hours: every minute of a year, against an oracle of its own."""
+"""Muted exactly outside office hours: every minute of a year, checked against an independent oracle."""
 
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise, product
@@ -44,7 +44,7 @@ def hours(zone: str = "Europe/Paris", days: tuple[str, ...] = OFFICE_DAYS, **clo
 
 
 def scheduled(office: OfficeHours, now: datetime) -> list[Repeated]:
-    """All that Datadog is told at ``now``."""
+    """All recurrences sent to Datadog at ``now``."""
     return [
         Repeated(rrule=str(told.rrule), duration=str(told.duration), start=str(told.start), zone=office.timezone)
         for repeated in recurrences(office).values()
@@ -63,12 +63,12 @@ def wrong_minute(office: OfficeHours, repeated: list[Repeated], since: datetime,
 
 
 def weekly(days: str, start: str, duration: str) -> Repeated:
-    """A recurrence as somebody would type it for Paris."""
+    """A recurrence for Paris, as a person would write it."""
     return Repeated(rrule=f"FREQ=WEEKLY;INTERVAL=1;BYDAY={days}", start=start, duration=duration, zone="Europe/Paris")
 
 
 def first_minute(now: datetime) -> datetime:
-    """From when on downtimes made at ``now`` have to be right."""
+    """The first minute at which downtimes created at ``now`` have to be right."""
     return now.replace(second=0, microsecond=0) + MARGIN
 
 

@@ -1,4 +1,4 @@
-"""Metric, tags, thresholds, hours, service and environment are written once: all that uses them agrees and follows."""
+"""Metric, tags, thresholds, hours, service and environment are defined once; everything that uses them follows."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def check_yaml(program: Program) -> dict[str, Any]:
 
 
 def in_datadog(program: Program) -> str:
-    """All that Datadog is told."""
+    """Everything sent to Datadog."""
     return json.dumps([resource.plain for resource in program.of(DASHBOARD, MONITOR, DOWNTIME)])
 
 

@@ -1,4 +1,4 @@
-"""The guardrails of ``policy/``: each lets a good resource pass, and names what is wrong with a bad one."""
+"""The guardrails of ``policy/``: each passes a good resource and names the fault of a bad one."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ RECURRENCE = {"rrule": "FREQ=WEEKLY;BYDAY=SA,SU", "duration": "24h", "start": "2
 
 
 def violations(rule: Rule, type_: str, **props: Any) -> list[str]:
-    """What ``rule`` says of one resource."""
+    """The violations that ``rule`` finds in one resource."""
     return list(rule(type_, props))
 
 

@@ -1,4 +1,4 @@
-"""What the program's process leaves undone to be quick, and what it must not."""
+"""Start-up tuning: what the program's process skips, and what it must not."""
 
 import importlib
 from collections.abc import Iterator

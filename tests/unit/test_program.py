@@ -1,4 +1,4 @@
-"""The whole program, as the engine runs it, under the configurations that people have."""
+"""The whole program, under the configurations that people have."""
 
 import json
 import re
@@ -39,7 +39,7 @@ ENVIRONMENT_KEYS = {"DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY}
 
 @pytest.fixture
 def vagrant_stdout(tmp_path: Path) -> dict[str, str]:
-    """What vm.sh prints of a VM, whose key is in a file."""
+    """The output of vm.sh for a VM whose key is in a file."""
     key = tmp_path / "private_key"
     key.write_text("fake-key-of-the-vm")
     vm = {

@@ -62,7 +62,7 @@ def test_without_a_tag_in_the_state_nothing_is_anybodys(exported: dict[str, Any]
 
 
 class FakeStack(Stack):
-    """A stack that only notes what it is asked."""
+    """A stack that only records its calls."""
 
     def __init__(self, deployment: dict[str, Any], steps: list[str]) -> None:
         super().__init__("dev")

@@ -1,4 +1,4 @@
-"""The command line of a step, run by real shells: nothing in a value or a script means anything to them."""
+"""The command line of a step, run by real shells, which interpret nothing in a value or script."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from components.step_command import END, StepCommand
 from tests.unit.mocks import ROOT
 
 SHELLS = [shell for shell in ("bash", "sh", "dash", "zsh", "fish", "tcsh", "ksh") if shutil.which(shell)]
-"""The login shells that are here."""
+"""The login shells installed here."""
 
 if "dash" in SHELLS and Path(str(shutil.which("sh"))).resolve() == Path(str(shutil.which("dash"))).resolve():
     SHELLS.remove("sh")
@@ -46,7 +46,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def output(shell: str, line: str, stdin: str = "", path: Path | None = None) -> str:
-    """What a line prints when a shell is given it as sshd gives it."""
+    """The output of a line when a shell gets it as from sshd."""
     environment = {"PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]}
     done = subprocess.run(
         [shell, "-c", line],
@@ -126,7 +126,7 @@ def test_a_step_that_came_to_its_end_is_not_run_again() -> None:
 
 
 def failed(error: str, times: int) -> pulumi.ErrorHookArgs:
-    """What the engine tells of a step that failed as often."""
+    """The engine's arguments for a step that failed so many times."""
     return pulumi.ErrorHookArgs(
         urn="urn", id="", name="vm-packages", type="type", failed_operation="create", errors=[error] * times
     )

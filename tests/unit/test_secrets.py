@@ -1,4 +1,4 @@
-"""No key, password or private key stands where the engine would keep or show it unencrypted."""
+"""No key, password or private key is where the engine would store or show it unencrypted."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ KEYS = {"DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY}
 
 
 def leaks(program: Program, *more: str) -> set[str]:
-    """Where a secret stands unencrypted: the names of resources, and of what the stack puts out or warns of."""
+    """The names of resources, outputs and warnings with an unencrypted secret."""
     secrets = (*SECRETS, *more)
     places = {resource.urn: [*unencrypted(resource.inputs), resource.name] for resource in program.resources}
     places |= {f"output {name}": list(unencrypted(value)) for name, value in program.outputs.items()}
@@ -35,12 +35,12 @@ def leaks(program: Program, *more: str) -> set[str]:
 
 
 def holders(program: Program, secret: str) -> set[str]:
-    """The resources that were given a secret at all."""
+    """The resources with a secret input."""
     return {resource.name for resource in program.resources if secret in json.dumps(resource.plain)}
 
 
 def masked(program: Program) -> set[str]:
-    """The steps that show nothing of the secrets they have to do with."""
+    """The steps that mask their secrets."""
     steps = program.of("command:remote:Command")
     return {step.name for step in steps if "for what is ``public``" in step.command}
 

@@ -1,4 +1,4 @@
-"""The threat model names tests that there are, and is found from where people look."""
+"""The threat model names existing tests, and is linked from where people look."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What settings accept, and how they say what they don't."""
+"""What settings accept, and how they report what they don't."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,7 @@ def accepted(**changes: Any) -> Settings | list[str]:
 
 
 def faults(**changes: Any) -> list[str]:
-    """What is wrong with the settings of the `dev` stack with ``changes``."""
+    """The faults of the settings of the `dev` stack with ``changes``."""
     found = accepted(**changes)
     return found if isinstance(found, list) else []
 
@@ -139,7 +139,7 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
 
 
 def command(key: str) -> str:
-    """How a setting is set; a list or a machine by one entry of it."""
+    """The command that sets a setting; one entry of a list or map."""
     instead = {
         "tags": "tags[0]",
         "officeDays": "officeDays[0]",

@@ -162,7 +162,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What Pulumi was told to warn of."""
+    """The warnings given to Pulumi."""
     told: list[str] = []
     monkeypatch.setattr(pulumi.log, "warn", told.append)
     return told
@@ -177,7 +177,7 @@ def imported(package: str, names: list[str], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def program(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
-    """Have ``source`` be the program that is to be made light."""
+    """Make ``source`` the program to cut the SDK for."""
     (folder / "__main__.py").write_text(textwrap.dedent(source))
     (folder / "components").mkdir()
     monkeypatch.setattr(slim, "PROGRAM", folder)

@@ -1,4 +1,4 @@
-"""Files of ``files/``, filled in: no value breaks a document, and nothing of Datadog's own is touched."""
+"""Templates in ``files/``: no value breaks a document, and Datadog's own placeholders stay."""
 
 import json
 from pathlib import Path

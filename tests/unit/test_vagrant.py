@@ -1,4 +1,4 @@
-"""What the program knows of a Vagrant VM before Vagrant is asked: its name, whether it answers, how to reach it."""
+"""What the program knows of a Vagrant VM without Vagrant: its name, whether it answers, how to reach it."""
 
 import asyncio
 import json
