@@ -1,12 +1,11 @@
-"""Python environments for what can't live beside the program, since its pins clash with the program's own."""
+"""Python environments for what can't be installed beside the program, since its pins clash with the program's own."""
 
-import fcntl
 import platform
 import shutil
 import sys
 from pathlib import Path
 
-from sandbox import paths
+from sandbox import cache, paths
 from sandbox.progress import SandboxError, run, say
 
 PINNED = ("--require-hashes", "--only-binary", ":all:")
@@ -14,18 +13,17 @@ PINNED = ("--require-hashes", "--only-binary", ":all:")
 
 
 def environment(name: str, requirements: Path) -> Path:
-    """The Python of a virtual environment that holds ``requirements``; it is made once and kept in the user's cache.
+    """Return the Python of a virtual environment that holds ``requirements``; made once, kept in the user's cache.
 
     Another content of the file, or another version of Python, is another environment.
 
     Raises:
-        SandboxError: the packages can't be had; the message says where the log is.
+        SandboxError: the packages can't be installed; the message says where the log is.
     """
     folder = paths.keyed(f"environment-{name}", requirements, platform.python_version())
     python, complete = folder / "bin" / "python", folder / "complete"
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # Scripts in an environment name its path, so it is made in place; the last file tells a whole one from a torso.
+    with cache.locked(folder):
+        # Scripts in an environment name its path, so it is made in place; the last file tells that it is whole.
         if not (complete.exists() and python.exists()):
             _make(name, folder, requirements)
             complete.touch()
@@ -41,7 +39,7 @@ def _make(name: str, folder: Path, requirements: Path) -> None:
         run(f"make the Python environment of {name}", [*uv, "venv", "--python", sys.executable, folder])
         run(title, [*uv, "pip", "install", "--python", python, *PINNED, "--requirement", requirements])
     except SandboxError as error:
-        say(f"uv can't do it, so pip is asked ({str(error).splitlines()[0]})")
+        say(f"uv failed, so pip installs them ({str(error).splitlines()[0]})")
         shutil.rmtree(folder, ignore_errors=True)
         run(f"make the Python environment of {name} by venv", [sys.executable, "-m", "venv", folder])
         run(f"{title} by pip", [python, "-m", "pip", "install", *PINNED, "--requirement", requirements])

@@ -1,6 +1,5 @@
 """The apt repository that the stand-in install script points at: signed, with some versions of the stand-in Agent."""
 
-import fcntl
 import gzip
 import hashlib
 import shutil
@@ -11,7 +10,7 @@ import tempfile
 from email.utils import formatdate
 from pathlib import Path
 
-from sandbox import debian, paths
+from sandbox import cache, debian, paths
 from sandbox.environments import PINNED
 
 HERE = Path(__file__).parent
@@ -31,23 +30,20 @@ PROGRAMS = {"dpkg-deb": "dpkg", "gpg": "gpg", "gpg-agent": "gpg-agent"}
 
 
 def ensure() -> Path:
-    """The folder with ``apt/`` and ``keys/``, made if the cache holds none of the same files; its key is thrown away.
+    """Return the folder with ``apt/`` and ``keys/``, made if the cache has none of the same files; its key isn't kept.
 
     Raises:
         SandboxError: packages that it is made with are missing on this host, and can't be installed.
     """
     made_from = [part for path in _sources() for part in (str(path.relative_to(HERE)), path)]
     folder = paths.keyed("agent-repository", Path(__file__), _python(), *made_from)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            debian.install("The stand-in Agent's repository", PROGRAMS)
-            half_made = folder.with_suffix(".part")
-            shutil.rmtree(half_made, ignore_errors=True)
-            with tempfile.TemporaryDirectory() as work:
-                _make(half_made, Path(work))
-            half_made.rename(folder)
-    return folder
+
+    def make(partial: Path) -> None:
+        debian.install("The stand-in Agent's repository", PROGRAMS)
+        with tempfile.TemporaryDirectory() as work:
+            _make(partial, Path(work))
+
+    return cache.once(folder, make)
 
 
 def _sources() -> list[Path]:

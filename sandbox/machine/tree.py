@@ -1,15 +1,13 @@
 """The trees that machines start from: a bare Debian or Ubuntu, as a cloud image is; mostly of the host's release."""
 
 import dataclasses
-import fcntl
 import platform
 import shlex
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from sandbox import paths, progress
+from sandbox import cache, paths, progress
 from sandbox.machine import host
 
 USER = "watchpost"
@@ -70,11 +68,8 @@ def ensure(release: Release | None = None) -> Path:
     contents = [text for item in sorted(settings.files().items()) for text in item]
     made_from = [platform.machine(), settings.codename, *packages, settings.apt, *contents]
     tree = paths.keyed("machine", Path(__file__), CUSTOMIZE, *made_from)
-    with tree.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two clones at once: one makes it, the other waits
-        if not tree.exists():
-            _make(settings, packages, tree)
-    return tree / "root"
+    # It holds programs that run as root, and perhaps a registry's password.
+    return cache.once(tree, lambda partial: _make(settings, packages, partial / "root"), mode=0o700) / "root"
 
 
 def _settings_of(release: Release, settings: host.Settings) -> host.Settings:
@@ -98,10 +93,7 @@ def _settings_of(release: Release, settings: host.Settings) -> host.Settings:
     )
 
 
-def _make(settings: host.Settings, packages: Sequence[str], tree: Path) -> None:
-    half_made = tree.with_suffix(".part")
-    shutil.rmtree(half_made, ignore_errors=True)
-    half_made.mkdir(mode=0o700)  # it holds programs that run as root, and perhaps a registry's password
+def _make(settings: host.Settings, packages: Sequence[str], root: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder, "files")
         for path, text in settings.files().items():
@@ -130,11 +122,10 @@ def _make(settings: host.Settings, packages: Sequence[str], tree: Path) -> None:
                 "--dpkgopt=force-unsafe-io",
                 f'--customize-hook=sh {shlex.quote(str(CUSTOMIZE))} "$1" {shlex.join([str(files), USER])}',
                 settings.codename,
-                str(half_made / "root"),
+                str(root),
                 *settings.sources,
             ],
         )
-    half_made.rename(tree)
 
 
 def _ubuntu_keys(folder: Path, apt: Path) -> Path | None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import paths, progress
+from sandbox import cache, paths, progress
 from sandbox.machine import host, tree
 from sandbox.progress import SandboxError
 from sandbox.pulumi import engine
@@ -110,25 +110,9 @@ def _debian(target: Path, packages: Sequence[str], *hook: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def _made(folder: Path) -> Iterator[Path | None]:
-    """A folder in the cache to be filled, which counts once it is whole; ``None`` if it is there."""
-    if folder.exists():
-        yield None
-        return
-    part = folder.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(mode=0o700)
-    yield part
-    part.rename(folder)
-
-
 def _vagrant_tree() -> Path:
     folder = paths.keyed("vagrant", *PACKAGES, host.settings().apt)
-    with _made(folder) as part:
-        if part:
-            _debian(part / "root", PACKAGES)
-    return folder / "root"
+    return cache.once(folder, lambda partial: _debian(partial / "root", PACKAGES), mode=0o700) / "root"
 
 
 def _box(vagrant: Path) -> Path:
@@ -137,15 +121,16 @@ def _box(vagrant: Path) -> Path:
     settings = host.settings()
     texts = [text for item in sorted(settings.files().items()) for text in item]
     folder = paths.keyed("vagrant-box", BOX, BOX_VAGRANTFILE, *packages, *texts)
-    with _made(folder) as part:
-        if part:
-            (key,) = vagrant.glob("usr/share/rubygems-integration/all/gems/vagrant-2*/keys/vagrant.pub")
-            for path, text in settings.files().items():
-                (part / "files" / path).parent.mkdir(parents=True, exist_ok=True)
-                (part / "files" / path).write_text(text)
-            _debian(part / "root", packages, str(BOX), str(part / "files"), str(key))
-            _pack(part, vagrant)
-    return folder / "watchpost.box"
+
+    def make(partial: Path) -> None:
+        (key,) = vagrant.glob("usr/share/rubygems-integration/all/gems/vagrant-2*/keys/vagrant.pub")
+        for path, text in settings.files().items():
+            (partial / "files" / path).parent.mkdir(parents=True, exist_ok=True)
+            (partial / "files" / path).write_text(text)
+        _debian(partial / "root", packages, str(BOX), str(partial / "files"), str(key))
+        _pack(partial, vagrant)
+
+    return cache.once(folder, make, mode=0o700) / "watchpost.box"
 
 
 def _pack(folder: Path, vagrant: Path) -> None:

@@ -1,0 +1,41 @@
+"""The user's cache: what is expensive to make and the same for every clone is made once, whole, and under a lock."""
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sandbox.progress import say
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock on ``path`` in the cache; waits for another process that has it, and says so."""
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process is making {path.name}: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def once(path: Path, make: Callable[[Path], object], *, mode: int = 0o755) -> Path:
+    """Return the folder ``path``; if there is none, ``make`` fills one that becomes it.
+
+    Raises:
+        Exception: whatever ``make`` raises; nothing stays in the cache.
+    """
+    with locked(path):
+        if not path.exists():
+            partial = path.with_name(f"{path.name}.part")
+            shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+            partial.mkdir(mode=0o700)
+            try:
+                make(partial)
+                partial.chmod(mode)
+                partial.rename(path)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    return path
