@@ -22,7 +22,7 @@ class SandboxError(Exception):
 def say(text: str) -> None:
     """Print one line of progress on standard error, at once."""
     with contextlib.suppress(OSError):  # a terminal that was closed
-        print(f"▸ {text}", file=sys.stderr, flush=True)
+        print(f"▸ {text}\n", end="", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """What asks a process to end (Ctrl-C, a cancelled job, a terminal that closes), and programs that then end in order."""
 
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
@@ -34,6 +36,34 @@ def heed() -> None:
     _handle(end)
 
 
+class _Programs:
+    """Programs that run, and the requests to end, which are handed on to them."""
+
+    def __init__(self) -> None:
+        self.running: list[subprocess.Popen[str]] = []
+        self.requests: list[str] = []
+
+    def heard(self, number: int, _: FrameType | None) -> None:
+        """Handle a signal."""
+        if _new_request():
+            self.end(signal.Signals(number).name)
+
+    def end(self, why: str) -> None:
+        """Ask all to end."""
+        self.requests.append(why)
+        self.hand_on()
+
+    def hand_on(self) -> None:
+        """Interrupt all if that was requested; the third request kills."""
+        for process in self.running.copy() if self.requests else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT if len(self.requests) < 3 else signal.SIGKILL)
+
+
+_thread = threading.local()
+"""In a thread of :func:`together`, ``programs`` are those of all its threads."""
+
+
 def call(
     command: Sequence[str | Path],
     *,
@@ -50,34 +80,58 @@ def call(
     Raises:
         KeyboardInterrupt: this process was asked to end.
     """
+    shared: _Programs | None = getattr(_thread, "programs", None)
     in_main_thread = threading.current_thread() is threading.main_thread()
-    names: list[str] = []
-    started: list[subprocess.Popen[str]] = []
-
-    def hand_on() -> None:
-        for process in started if names else []:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGINT if len(names) < 3 else signal.SIGKILL)
-
-    def heard(number: int, _: FrameType | None) -> None:
-        if _new_request():
-            names.append(signal.Signals(number).name)
-            hand_on()
-
+    programs = shared or _Programs()
+    if programs.requests:
+        raise KeyboardInterrupt(programs.requests[0])
     with contextlib.ExitStack() as handling:
         if in_main_thread:
-            handling.enter_context(_handling(heard))
+            handling.enter_context(_handling(programs.heard))
         with subprocess.Popen(
             command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True,
-            start_new_session=in_main_thread,
+            start_new_session=in_main_thread or shared is not None,
         ) as process:  # fmt: skip
-            started.append(process)
-            hand_on()
-            with _asked_again(hand_on):
+            programs.running.append(process)
+            programs.hand_on()
+            with contextlib.nullcontext() if shared else _asked_again(programs.hand_on):
                 said, complained = process.communicate()
-    if names:
-        raise KeyboardInterrupt(names[0])
+            programs.running.remove(process)
+    if programs.requests:
+        raise KeyboardInterrupt(programs.requests[0])
     return subprocess.CompletedProcess(command, process.returncode, said, complained)
+
+
+def together(*tasks: Callable[[], object]) -> None:
+    """Run ``tasks`` side by side; when one fails, the programs that the others :func:`call` are interrupted.
+
+    Raises:
+        KeyboardInterrupt: this process was asked to end.
+        Exception: what the first that failed has raised; the others have ended.
+    """
+    outer: _Programs | None = getattr(_thread, "programs", None)
+    programs = outer or _Programs()
+
+    def share() -> None:
+        _thread.programs = programs
+
+    with contextlib.ExitStack() as handling:
+        if threading.current_thread() is threading.main_thread():
+            handling.enter_context(_handling(programs.heard))
+        if not outer:
+            handling.enter_context(_asked_again(programs.hand_on))
+        pool = handling.enter_context(ThreadPoolExecutor(len(tasks), initializer=share))
+        futures = [pool.submit(task) for task in tasks]
+        done, _ = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+        if any(future.exception() for future in done) and not programs.requests:
+            programs.end("another part failed")
+    # Before the reason comes what ended because of it.
+    for error in sorted(
+        filter(None, map(Future.exception, futures)), key=lambda error: isinstance(error, KeyboardInterrupt)
+    ):
+        raise error
+    if programs.requests:
+        raise KeyboardInterrupt(programs.requests[0])
 
 
 def _new_request() -> bool:
