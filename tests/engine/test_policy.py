@@ -1,7 +1,8 @@
 """The policy pack at work on the real engine: it lets the program pass, and refuses a host whose key nobody checks.
 
-The sandbox's language host is too old to start Python policy packs. The engine also starts an executable named after a
-pack's runtime, so the pack runs here under a runtime of another name, whose executable is two lines of shell.
+The sandbox's language host starts no Python policy pack (``sandbox/pulumi/versions.py``). The engine also starts an
+executable named after a pack's runtime, so the pack runs here under a runtime of another name, whose executable is two
+lines of shell.
 """
 
 import json
