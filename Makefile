@@ -10,6 +10,8 @@ RUN := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM)
 # Kept, but not among the sources: pytest would compile itself anew at every start.
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode
+# What takes minutes is made while .venv is.
+up test engine-test: export WATCHPOST_PREPARE := yes
 
 help:  ## Show the commands
 	@sed -n -e 's/^##@ /\n/p' -e 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 16
@@ -54,7 +56,7 @@ contract: $(READY)  ## Against Datadog's own libraries
 	$(RUN) $(BIN)/python -m pytest tests/contract -q -n 2 -m "not long"
 
 engine-test: $(READY)  ## The real engine on the sandbox
-	@$(RUN) $(BIN)/python -m sandbox prepare
+	@$(RUN) $(BIN)/python -m sandbox.prepare
 	$(RUN) $(BIN)/python -m pytest tests/torture tests/engine -v -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 ##@ Long checks
@@ -65,7 +67,7 @@ torture: $(READY)  ## The long tests; and killed at random points, WATCHPOST_KIL
 	$(RUN) $(BIN)/python -m pytest tests/torture -v -s
 
 vagrant-test: $(READY)  ## A stack on a real Vagrant VM, emulated: half an hour
-	@$(RUN) $(BIN)/python -m sandbox prepare
+	@$(RUN) $(BIN)/python -m sandbox.prepare
 	$(RUN) $(BIN)/python -m pytest tests/vagrant -v -s -x
 
 bench: $(READY)  ## Timings, side by side

@@ -15,10 +15,7 @@ from typing import Any
 import click
 
 from sandbox import paths, runs
-from sandbox.machine import host as this_host
-from sandbox.machine import tree
 from sandbox.progress import SandboxError, say
-from sandbox.pulumi import engine
 from sandbox.stack import Stack
 
 
@@ -48,14 +45,6 @@ def up() -> None:
         stack.pulumi("up", "--stack", stack.name, *words, show=True)
         click.echo(f"\n{table(stack.outputs())}\n")
         say(f"the account is a stand-in at {stack.account.url}: nobody answers at the links to Datadog's own pages")
-
-
-@commands.command()
-def prepare() -> None:
-    """Make what takes long and is kept in the user's cache: the engine, and the tree of the machines."""
-    engine.ensure()
-    this_host.require()
-    tree.ensure()
 
 
 @commands.command()

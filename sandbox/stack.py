@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from components import templates
-from sandbox import paths, signals
+from sandbox import paths, prepare, signals
 from sandbox.datadog import Account
 from sandbox.machine import Machine
 from sandbox.progress import SandboxError
@@ -56,7 +56,7 @@ class Stack:
         Raises:
             SandboxError: something can't be had here; the message says what to do.
         """
-        engine_folder = engine.ensure()
+        engine_folder = prepare.ensure(trees=bool(self.hosts) and self.tree is None)
         for folder in ("state", "pulumi-home", "project"):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         plugins.install(self.environment(engine_folder), engine_folder)
