@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import cache, paths
-
-from .processes import wait_until
+from sandbox.testing.processes import wait_until
 
 MAKES = """
 import sys, time

@@ -12,8 +12,7 @@ import pytest
 
 from sandbox import paths, signals
 from sandbox.progress import SandboxError
-
-from .processes import wait_until
+from sandbox.testing.processes import wait_until
 
 PROGRAM = 'trap \'echo interrupted >>"$0"; kill $!; exit 3\' INT; echo started >>"$0"; sleep 60 & wait'
 """Writes into a file that it has started, and that it was interrupted."""
