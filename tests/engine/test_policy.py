@@ -1,12 +1,10 @@
 """The policy pack at work on the real engine: it lets the program pass, and refuses a host whose key nobody checks.
 
-The sandbox's language host starts no Python policy pack (``sandbox/pulumi/versions.py``). The engine also starts an
-executable named after a pack's runtime, so the pack runs here under a runtime of another name, whose executable is two
-lines of shell.
+The sandbox's language host starts no Python policy pack (``sandbox/pulumi/versions.py``). The engine also starts a pack
+that is an executable, so the pack is two lines of shell here.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,22 +27,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the pack with the runtime ``watchpost``, and that runtime's executable beside it."""
-    pack = tmp_path_factory.mktemp("pack")
-    shutil.copytree(paths.ROOT / "policy", pack, ignore=shutil.ignore_patterns(".venv"), dirs_exist_ok=True)
-    (pack / "PulumiPolicy.yaml").write_text("runtime: watchpost\nversion: 1.0.0\n")
-    python = environment("policy", pack / "requirements.txt")
-    runtime = pack / "pulumi-analyzer-policy-watchpost"
-    runtime.write_text(f'#!/bin/sh\nexec {python} -u -m pulumi.policy "$@"\n')
-    runtime.chmod(0o755)
+    """The executable that runs a copy of the pack, beside it."""
+    folder = tmp_path_factory.mktemp("pack")
+    shutil.copytree(paths.ROOT / "policy", folder, ignore=shutil.ignore_patterns(".venv"), dirs_exist_ok=True)
+    python = environment("policy", folder / "requirements.txt")
+    pack = folder / "run"
+    pack.write_text(f'#!/bin/sh\ncd {folder} && exec {python} -u -m pulumi.policy "$@" .\n')
+    pack.chmod(0o755)
     return pack
 
 
 def preview(stack: Stack, pack: Path, host: Mapping[str, object], *words: str) -> tuple[int, str]:
     """A preview with the pack: exit code and output."""
     stack.configure(hosts={"vm": host})
-    path = os.pathsep.join([str(pack), stack.environment()["PATH"]])
-    done = stack.pulumi("preview", "--policy-pack", str(pack), *words, check=False, environment={"PATH": path})
+    done = stack.pulumi("preview", "--policy-pack", str(pack), *words, check=False)
     return done.returncode, done.stdout
 
 
@@ -59,5 +55,7 @@ def test_a_host_without_host_key_is_refused_unless_it_is_accepted(stack: Stack, 
     code, output = preview(stack, pack, UNCHECKED)
     assert code != 0
     assert "[mandatory]  host-keys-are-checked" in output
-    (pack / "accepted.json").write_text(json.dumps({"host-keys-are-checked": {"accepted": [UNCHECKED["address"]]}}))
-    assert preview(stack, pack, UNCHECKED, "--policy-pack-config", str(pack / "accepted.json"))[0] == 0
+    (pack.parent / "accepted.json").write_text(
+        json.dumps({"host-keys-are-checked": {"accepted": [UNCHECKED["address"]]}})
+    )
+    assert preview(stack, pack, UNCHECKED, "--policy-pack-config", str(pack.parent / "accepted.json"))[0] == 0

@@ -29,10 +29,10 @@ Source: https://github.com/pulumi/pulumi/blob/master/.goreleaser.yml
 
 QUIET_END = (
     "    except pulumi.RunError as e:\n",
-    "    except KeyboardInterrupt:\n        pass\n    except pulumi.RunError as e:\n",
+    "    except KeyboardInterrupt:\n        os._exit(exit_code)\n    except pulumi.RunError as e:\n",
 )
 """What is replaced in the old language host: the engine interrupts a program when one of its resources fails, and the
-traceback would stand between the user and the reason."""
+traceback, or that of a coroutine which is cleaned up without its loop, would stand between the user and the reason."""
 
 
 def ensure(*beside: Callable[[], object]) -> Path:
