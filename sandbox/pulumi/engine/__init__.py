@@ -28,11 +28,11 @@ Source: https://github.com/pulumi/pulumi/blob/master/.goreleaser.yml
 """
 
 QUIET_END = (
-    "    except pulumi.RunError as e:\n",
-    "    except KeyboardInterrupt:\n        os._exit(exit_code)\n    except pulumi.RunError as e:\n",
+    "    exit_code = 1\n",
+    "    exit_code = 1\n    import signal\n    signal.signal(signal.SIGINT, lambda *_: os._exit(exit_code))\n",
 )
-"""What is replaced in the old language host: the engine interrupts a program when one of its resources fails, and the
-traceback, or that of a coroutine which is cleaned up without its loop, would stand between the user and the reason."""
+"""What is replaced in the old language host: the engine interrupts a program when one of its resources fails, and
+tracebacks of wherever it was just then would stand between the user and the reason."""
 
 
 def ensure(*beside: Callable[[], object]) -> Path:
