@@ -40,8 +40,10 @@ class _Programs:
     """Programs that run, and the requests to end, which are handed on to them."""
 
     def __init__(self) -> None:
-        self.running: list[subprocess.Popen[str]] = []
+        self.running: dict[subprocess.Popen[str], int] = {}
+        """Each with the number of requests that it got."""
         self.requests: list[str] = []
+        self._lock = threading.RLock()
 
     def heard(self, number: int, _: FrameType | None) -> None:
         """Handle a signal."""
@@ -53,11 +55,14 @@ class _Programs:
         self.requests.append(why)
         self.hand_on()
 
-    def hand_on(self) -> None:
-        """Interrupt all if that was requested; the third request kills."""
-        for process in self.running.copy() if self.requests else []:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGINT if len(self.requests) < 3 else signal.SIGKILL)
+    def hand_on(self, *, again: bool = False) -> None:
+        """Interrupt those that don't know of the last request yet, or all ``again``; the third request kills."""
+        with self._lock:
+            for process, got in list(self.running.items()):
+                if got < len(self.requests) or (again and self.requests):
+                    self.running[process] = len(self.requests)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGINT if len(self.requests) < 3 else signal.SIGKILL)
 
 
 _thread = threading.local()
@@ -92,11 +97,11 @@ def call(
             command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True,
             start_new_session=in_main_thread or shared is not None,
         ) as process:  # fmt: skip
-            programs.running.append(process)
+            programs.running[process] = 0
             programs.hand_on()
-            with contextlib.nullcontext() if shared else _asked_again(programs.hand_on):
+            with contextlib.nullcontext() if shared else _asked_again(lambda: programs.hand_on(again=True)):
                 said, complained = process.communicate()
-            programs.running.remove(process)
+            del programs.running[process]
     if programs.requests:
         raise KeyboardInterrupt(programs.requests[0])
     return subprocess.CompletedProcess(command, process.returncode, said, complained)
@@ -119,7 +124,7 @@ def together(*tasks: Callable[[], object]) -> None:
         if threading.current_thread() is threading.main_thread():
             handling.enter_context(_handling(programs.heard))
         if not outer:
-            handling.enter_context(_asked_again(programs.hand_on))
+            handling.enter_context(_asked_again(lambda: programs.hand_on(again=True)))
         pool = handling.enter_context(ThreadPoolExecutor(len(tasks), initializer=share))
         futures = [pool.submit(task) for task in tasks]
         done, _ = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)

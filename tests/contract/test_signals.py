@@ -14,7 +14,7 @@ from sandbox import paths, signals
 from sandbox.progress import SandboxError
 from sandbox.testing.processes import wait_until
 
-PROGRAM = 'trap \'echo interrupted >>"$0"; kill $!; exit 3\' INT; echo started >>"$0"; sleep 60 & wait'
+PROGRAM = 'trap \'echo interrupted >>"$0"; kill $!; exit 3\' INT; echo started >>"$0"; sleep 60 >/dev/null & wait'
 """Writes into a file that it has started, and that it was interrupted."""
 
 
