@@ -8,6 +8,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def free_port() -> int:
@@ -26,12 +29,19 @@ def listens(port: int) -> bool:
     return True
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
-    """Wait until ``condition`` holds; fail after ``seconds``, saying that ``what`` did not happen."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.02)
+def wait_until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
+    """Wait until ``condition`` returns something true, and return it.
+
+    Raises:
+        AssertionError: ``what`` did not happen within ``seconds``.
+    """
+    deadline, pause = time.monotonic() + seconds, 0.02
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.2)
+    return found
 
 
 @contextlib.contextmanager

@@ -98,17 +98,8 @@ def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]], words: Se
 
     A turn is called with the process group of ``pulumi``.
     """
-    command = ["pulumi", "--non-interactive", "-C", str(stack.folder / "project"), "up", "--yes", "--skip-preview"]
     printed, left = [], list(turns)
-    with subprocess.Popen(
-        [*command, "--stack", stack.name, *words],
-        env=stack.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    with begin(stack, "up", "--yes", "--skip-preview", *words, output=subprocess.PIPE) as process:
         assert process.stdout
         try:
             for line in process.stdout:
@@ -121,6 +112,19 @@ def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]], words: Se
     text = "".join(printed)
     assert not left, text
     return Update({}, text, process.returncode)
+
+
+def begin(stack: Stack, *words: str, output: int) -> "subprocess.Popen[str]":
+    """Start ``pulumi`` on the stack in a process group of its own; ``output`` as for :class:`subprocess.Popen`."""
+    return subprocess.Popen(
+        ["pulumi", "--non-interactive", "-C", str(stack.project), *words, "--stack", stack.name],
+        env=stack.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def drift(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -5,7 +5,6 @@ Only the Datadog side of a stack is created here, which takes seconds.
 
 import datetime
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,8 @@ from sandbox.datadog import Account
 from sandbox.datadog.account import Fault
 from sandbox.stack import Stack
 from sandbox.testing.account import NONE, ONE_OF_EACH, content
-from sandbox.testing.stacks import Update, drift, recover, up
+from sandbox.testing.processes import wait_until
+from sandbox.testing.stacks import Update, begin, drift, recover, up
 
 DASHBOARD, MONITOR = "/api/v1/dashboard", "/api/v1/monitor"
 DOWNTIME, EMBED = "/api/v2/downtime", "/api/v2/dashboard/*/shared/secure-embed"
@@ -109,17 +109,10 @@ def test_what_a_lost_answer_left_is_replaced_by_the_next_run(empty: Stack, path:
 @pytest.mark.parametrize(("path", "kind"), [(DASHBOARD, "dashboards"), (DOWNTIME, "downtimes")])
 def test_what_was_made_as_the_engine_was_killed_is_replaced_by_the_next_run(empty: Stack, path: str, kind: str) -> None:
     empty.account.fault("POST", path, "late", seconds=60, times=2)
-    process = subprocess.Popen(
-        ["pulumi", "--non-interactive", "-C", str(empty.project), "up", "--yes", "--skip-preview", "--stack", "dev"],
-        env=empty.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = begin(empty, "up", "--yes", "--skip-preview", output=subprocess.DEVNULL)
     try:
-        while content(empty.account)[kind] < 2:
-            assert process.poll() is None
-            time.sleep(0.05)
+        wait_until(lambda: content(empty.account)[kind] == 2 or process.poll() is not None, f"there are {kind}", 120)
+        assert process.poll() is None
     finally:
         process.kill()
         process.wait()
@@ -255,8 +248,8 @@ def test_of_two_runs_at_once_one_is_refused_with_the_way_out(stack: Stack) -> No
     stack.account.fault("PUT", f"{MONITOR}/*", "slow", seconds=6)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(up, stack)
-        while not any((stack.folder / "state/.pulumi/locks").rglob("*.json")):
-            time.sleep(0.05)
+        locks = stack.folder / "state/.pulumi/locks"
+        wait_until(lambda: any(locks.rglob("*.json")), "the stack is locked", 60)
         second = stack.pulumi("up", "--yes", "--skip-preview", "--stack", stack.name, check=False)
         recovery = recover(stack, "--yes")
     for text in (second.stdout + second.stderr, recovery.stderr):

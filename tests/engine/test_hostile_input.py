@@ -3,13 +3,13 @@
 import json
 import shutil
 import subprocess
-import time
 from typing import Any
 
 import pytest
 import yaml
 
 from sandbox.stack import Stack
+from sandbox.testing.processes import wait_until
 from sandbox.testing.stacks import up
 
 HOST = "1e3.a-b.0x1f"
@@ -60,10 +60,10 @@ def test_datadog_has_them_in_every_query_and_message(stack: Stack, outputs: dict
     assert f"env:{ENV}" in boards
     points = stack.account.series("my_metric")
     assert {point["host"] for point in points} <= {HOST}
-    deadline = time.monotonic() + 30
-    while not (deployed := [e for e in stack.account.events() if f"service:{SERVICE}" in e.get("tags", [])]):
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    deployed = wait_until(
+        lambda: [event for event in stack.account.events() if f"service:{SERVICE}" in event.get("tags", [])],
+        "the deployment is an event",
+    )
     assert {f"env:{ENV}", f"version:{VERSION}", *TAGS} <= set(deployed[0]["tags"])
 
 

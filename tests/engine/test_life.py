@@ -6,7 +6,6 @@ The tests build on each other in their order.
 import datetime
 import json
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +16,7 @@ from dateutil.rrule import rrulestr
 from sandbox import paths
 from sandbox.agent import repository
 from sandbox.stack import Stack
+from sandbox.testing.processes import wait_until
 from sandbox.testing.stacks import host_state, inode, logins, starts, up
 from tests.engine.plugin import SECRET
 
@@ -89,13 +89,13 @@ def test_the_state_holds_what_the_real_plugins_write(stack: Stack) -> None:
 
 
 def test_the_agent_reports_to_the_account(stack: Stack) -> None:
-    points = _eventually(lambda: stack.account.series("my_metric"))
+    points = reported(lambda: stack.account.series("my_metric"))
     assert {point["host"] for point in points} == {"vm"}
     assert {"custom_check:my_metric", "env:dev", "project:watchpost"} <= set(points[0]["tags"])
-    assert _eventually(lambda: stack.account.series("trace.flask.request.hits"))
-    assert _eventually(lambda: [p for p in stack.account.series("system.net.bytes_rcvd") if "device:lo" in p["tags"]])
-    assert _eventually(lambda: stack.account.series("mysql.performance.user_time"))
-    assert any("deployed_by:watchpost" in event.get("tags", []) for event in _eventually(stack.account.events))
+    assert reported(lambda: stack.account.series("trace.flask.request.hits"))
+    assert reported(lambda: [p for p in stack.account.series("system.net.bytes_rcvd") if "device:lo" in p["tags"]])
+    assert reported(lambda: stack.account.series("mysql.performance.user_time"))
+    assert any("deployed_by:watchpost" in event.get("tags", []) for event in reported(stack.account.events))
 
 
 def test_the_app_is_a_service_that_is_not_root_and_comes_back(stack: Stack) -> None:
@@ -195,7 +195,7 @@ def test_another_version_of_the_app_is_deployed_and_loaded_anew(stack: Stack) ->
     stack.configure(version="1.1.0")
     done = up(stack)
     assert done.names("update") == {"vm-app-unit", "vm-app-service", "vm-app-proof", "vm-load-run"}
-    assert _eventually(lambda: [e for e in stack.account.events() if "version:1.1.0" in e.get("tags", [])])
+    assert reported(lambda: [e for e in stack.account.events() if "version:1.1.0" in e.get("tags", [])])
 
 
 def test_a_snapshot_is_sent_to_a_person(stack: Stack) -> None:
@@ -252,9 +252,6 @@ def _muted(stack: Stack) -> list[tuple[datetime.datetime, datetime.datetime]]:
     return spans
 
 
-def _eventually(look: Callable[[], list[T]], seconds: float = 60) -> list[T]:
-    """What ``look`` finds, as soon as it finds anything."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    return found
+def reported(look: Callable[[], list[T]]) -> list[T]:
+    """What the account was sent, by ``look``, as soon as there is some."""
+    return wait_until(look, "it is reported", 60)

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from sandbox.machine import Machine, cgroup
 from sandbox.progress import SandboxError
+from sandbox.testing.processes import wait_until
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("apt-get"),
@@ -80,12 +80,11 @@ def test_it_comes_back_after_a_reboot_and_after_its_death(machines: tuple[Machin
     _, second = machines
     boot, port = second.run("cat /proc/sys/kernel/random/boot_id").stdout, second.port
     second.run("touch /kept; systemctl reboot", check=False)
-    for _ in range(100):
-        if second.run("cat /proc/sys/kernel/random/boot_id", check=False).stdout not in ("", boot):
-            break
-        time.sleep(0.1)
-    else:
-        pytest.fail("the machine did not come back by itself")
+    wait_until(
+        lambda: second.run("cat /proc/sys/kernel/random/boot_id", check=False).stdout not in ("", boot),
+        "the machine comes back by itself",
+        90,
+    )
     cgroup.remove(second.id)
     assert not second.running()
     second.start()

@@ -7,7 +7,6 @@ import itertools
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,6 +14,7 @@ import yaml
 
 from sandbox.machine import Machine
 from sandbox.stack import Stack
+from sandbox.testing.processes import wait_until
 from sandbox.testing.stacks import logins, starts, up
 from tests.engine.leaks import Search, database_password, fake_key, set_secret
 
@@ -56,7 +56,7 @@ def rotating(stack: Stack) -> Rotating:
     stack.configure(loadRequests=0, checkInterval=INTERVAL)
     done = up(stack, environment=WITHOUT_KEYS)
     assert done.code == 0, done.text
-    eventually(lambda: bool(rotating.reported(0)))
+    wait_until(lambda: rotating.reported(0), "the Agent reports", 60)
     rotating.since = rotating.reported(0)[0]
     return rotating
 
@@ -73,7 +73,7 @@ def test_another_api_key_restarts_the_agent_once_and_the_old_one_can_be_revoked(
     stack.account.accept([new], [rotating.app_key])
     rotating.api_key, rotating.old["API key"] = new, old
     revoked = time.time()
-    eventually(lambda: bool(rotating.reported(revoked)))
+    wait_until(lambda: rotating.reported(revoked), "the Agent reports", 60)
 
 
 def test_another_application_key_touches_no_host_and_nothing_in_datadog(rotating: Rotating) -> None:
@@ -101,7 +101,7 @@ def test_another_database_password_by_one_option_of_up(rotating: Rotating) -> No
     assert database_password(stack) != old
     assert logs_in(machine, database_password(stack))
     assert not logs_in(machine, old)
-    eventually(lambda: bool(rotating.reported(changed, "mysql.net.max_connections")))
+    wait_until(lambda: rotating.reported(changed, "mysql.net.max_connections"), "the Agent reports", 60)
     rotating.old["database password"] = old
 
 
@@ -130,7 +130,7 @@ def test_another_ssh_key_runs_every_step_again_and_the_old_one_can_be_removed(ro
 
 def test_the_agent_missed_no_two_runs_of_its_check(rotating: Rotating) -> None:
     end = time.time()
-    eventually(lambda: bool(rotating.reported(end)))
+    wait_until(lambda: rotating.reported(end), "the Agent reports", 60)
     at = rotating.reported(rotating.since)
     gaps = [after - before for before, after in itertools.pairwise(at)]
     assert at[-1] - at[0] > 20
@@ -152,11 +152,3 @@ def logs_in(machine: Machine, password: str) -> bool:
     """Whether the Agent's user of the database has this password."""
     client = "mariadb --defaults-extra-file=/dev/stdin --host 127.0.0.1 --execute 'SELECT 1'"
     return machine.run(client, input=f"[client]\nuser=datadog\npassword={password}\n", check=False).returncode == 0
-
-
-def eventually(look: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until ``look`` returns true."""
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)

@@ -23,7 +23,7 @@ from sandbox.datadog import Account
 from sandbox.machine import Machine, cgroup
 from sandbox.stack import Stack
 from sandbox.testing.account import NONE, ONE_OF_EACH, content
-from sandbox.testing.stacks import host_state
+from sandbox.testing.stacks import Update, begin, host_state
 
 KILLS = int(os.environ.get("WATCHPOST_KILLS", "1"))
 SEED = int(os.environ.get("WATCHPOST_SEED") or 6)
@@ -95,7 +95,7 @@ def torture(stack: Stack, dice: random.Random) -> tuple[int, int]:
             assert_as_wanted(stack, machine, wanted)
     if is_up:
         done = run(stack, "destroy")
-        assert done.returncode == 0, done.stdout
+        assert done.code == 0, done.text
     assert content(stack.account) == NONE
     assert sorted(bare ^ host_state(machine)) == []
     return tried, lost
@@ -112,39 +112,23 @@ def _settings(dice: random.Random) -> dict[str, Any]:
     }
 
 
-def command(stack: Stack, operation: str) -> list[str]:
-    """The command of an operation."""
+def words(operation: str) -> list[str]:
+    """The arguments of ``pulumi`` for an operation."""
     verbs = ["destroy", "--refresh"] if operation == "destroy" else ["up"]
-    words = [*verbs, "--yes", "--skip-preview", "--stack", stack.name]
-    return ["pulumi", "--non-interactive", "-C", str(stack.folder / "project"), *words]
+    return [*verbs, "--yes", "--skip-preview"]
 
 
-def run(stack: Stack, operation: str) -> "subprocess.CompletedProcess[str]":
-    """Run an operation to its end."""
-    return subprocess.run(
-        command(stack, operation),
-        env=stack.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=900,
-    )
+def run(stack: Stack, operation: str) -> Update:
+    """Run an operation to its end; changes are not recorded."""
+    with begin(stack, *words(operation), output=subprocess.PIPE) as process:
+        text, _ = process.communicate(timeout=900)
+    return Update({}, text, process.returncode)
 
 
 def killed(stack: Stack, operation: str, victim: str, moment: float) -> bool:
     """Run an operation and kill something ``moment`` seconds after its start; False if it had ended by then."""
-    log = stack.folder / "killed.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command(stack, operation),
-            env=stack.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    with (stack.folder / "killed.log").open("w") as output:
+        process = begin(stack, *words(operation), output=output.fileno())
     try:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(moment)
@@ -192,15 +176,15 @@ def converge(stack: Stack, operation: str) -> tuple[str, int]:
     needed = []
     for attempt in range(ATTEMPTS):
         done = run(stack, operation)
-        if "pulumi cancel" in done.stdout:
+        if "pulumi cancel" in done.text:
             stack.pulumi("cancel", "--yes", stack.name)
             needed.append("cancel")
             done = run(stack, operation)
-        if done.returncode == 0:
-            removed = done.stdout.count("was left behind by an interrupted run")
+        if done.code == 0:
+            removed = done.text.count("was left behind by an interrupted run")
             return ", ".join([*needed, *([f"{removed} replaced"] if removed else [])]) or "as it was", attempt + 1
     log = (stack.folder / "killed.log").read_text()
-    raise AssertionError(f"seed {SEED}: {operation} does not converge:\n{done.stdout}\nafter\n{log}")
+    raise AssertionError(f"seed {SEED}: {operation} does not converge:\n{done.text}\nafter\n{log}")
 
 
 def assert_as_wanted(stack: Stack, machine: Machine, wanted: Mapping[str, Any]) -> None:
