@@ -4,13 +4,13 @@ The program runs in a separate process, which imports slim forms of the provider
 """
 
 import json
-import re
 import subprocess
 import sys
 from collections import defaultdict
 from typing import Any
 
 import startup
+from components.step_command import StepCommand
 from tests.unit.mocks import ROOT, run_program
 
 SETTINGS: dict[str, dict[str, str]] = {
@@ -55,12 +55,11 @@ def inputs() -> dict[str, Inputs]:
 
 def files(resources: Inputs) -> dict[str, str]:
     """The content of the files that the program puts on a host, by path."""
-    steps = [
-        step for step in resources["command:remote:Command"] if step["create"].endswith(" files/host/file.sh apply")
-    ]
+    steps = [(StepCommand.parse(step["create"]), step["stdin"]) for step in resources["command:remote:Command"]]
     return {
-        str(re.search(r" path=(\S+) ", step["create"])[1]): step["stdin"].partition("\n")[2]  # type: ignore[index]
-        for step in steps
+        command.variables["path"]: stdin.partition("\n")[2]
+        for command, stdin in steps
+        if command.script == "host/file.sh"
     }
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.step_command import StepCommand
 from sandbox import paths
 
 from . import program
@@ -84,9 +84,8 @@ def test_a_script_says_what_it_does_and_which_variables_it_takes(script: Path) -
 def test_scripts_get_the_variables_that_they_name(resources: dict[str, program.Inputs]) -> None:
     seen = set()
     for step in resources["defaults"]["command:remote:Command"]:
-        before, after = re.split(r"(?:^| )bash -c '", step["create"].partition("\n")[2], maxsplit=1)
-        script = ROOT / after.splitlines()[-1].split()[-2]
-        given = {word.partition("=")[0] for word in shlex.split(before) if "=" in word}
+        command = StepCommand.parse(step["create"])
+        script, given = FILES / command.script, set(command.variables)
         described = header(script).partition("Variables:")[2]
         assert [name for name in sorted(given) if not re.search(rf"\b{name}\b", described)] == []
         assert set(demanded(script)) <= given

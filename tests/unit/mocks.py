@@ -1,7 +1,7 @@
 """Runs the program, or one component of it, on Pulumi's mocks: no engine, no plugin, no network.
 
-As in Pulumi's guide, :class:`Mocks` answers for the providers; and since ``Mocks.new_resource`` isn't told what of its
-inputs is secret, nor any of a resource's options, :class:`Monitor` keeps each registration as the program sent it.
+As in Pulumi's guide, :class:`Mocks` answers for the providers. It is told no options of a resource, and that all of a
+list or map is secret in which something is; so :class:`Monitor` keeps the registrations as they are sent.
 
 Mocks can't show
 
