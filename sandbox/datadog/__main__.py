@@ -15,6 +15,7 @@ import click
 from aiohttp import web
 
 from sandbox.datadog.account import API_KEY, APP_KEY
+from sandbox.datadog.evaluation.rounds import evaluate_forever
 from sandbox.datadog.server import application
 from sandbox.datadog.store import Store, opened
 
@@ -47,7 +48,9 @@ async def _serve(store: Store, folder: Path, port: int) -> None:
     fresh = folder / f"address.{os.getpid()}"
     fresh.write_text(json.dumps(address))
     fresh.rename(folder / "address.json")
+    going = asyncio.create_task(evaluate_forever(store))
     await stop.wait()
+    going.cancel()
     (folder / "address.json").unlink(missing_ok=True)
     await runner.cleanup()
 

@@ -178,6 +178,14 @@ class Account:
         """The hosts that reported."""
         return self._all("host")
 
+    def mails(self) -> list[dict[str, Any]]:
+        """What people would have got by mail, oldest first: at (Unix seconds), to, subject, text, about, of, kind."""
+        return self._all("mail")
+
+    def transitions(self) -> list[dict[str, Any]]:
+        """How groups of monitors went from one state to another, oldest first."""
+        return self._all("transition")
+
     def series(self, metric: str | None = None) -> list[dict[str, Any]]:
         """The points of one metric, or of all: metric, at (Unix seconds), value, host, tags."""
         with opened(self.folder) as store:

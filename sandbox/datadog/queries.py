@@ -15,7 +15,7 @@ from sandbox.datadog.schema import RefusedError
 
 PERCENTILE = re.compile(r"p\d{1,2}(?:\.\d+)?")
 SELECTOR = re.compile(
-    r"(?:(?P<how>avg|sum|min|max|count|p\d{1,2}(?:\.\d+)?):)?(?P<metric>[A-Za-z][\w.]*[A-Za-z0-9_])"
+    r"(?:(?P<how>avg|sum|min|max|count|p\d{1,2}(?:\.\d+)?):)?(?P<metric>[A-Za-z](?:[\w.]*\w)?)"
     r"\{(?P<scope>[^{}]*)\}(?:\s*by\s*\{(?P<by>[^{}]*)\})?(?P<functions>(?:\.\w+\([^()]*\))*)"
 )
 """One metric in a query: ``avg:system.cpu.user{env:dev,$host} by {host}.rollup(avg, 60)``."""

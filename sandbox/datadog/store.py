@@ -4,9 +4,10 @@ import contextlib
 import datetime
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 FILE = "datadog.sqlite"
 """The store's name in the account's folder."""
@@ -14,8 +15,11 @@ FILE = "datadog.sqlite"
 TABLES = """
 create table if not exists setting (name text primary key, value text not null);
 create table if not exists thing (kind text, id text, body text not null, primary key (kind, id));
-create table if not exists point (metric text, at real, value real, host text, tags text);
-create index if not exists point_metric on point (metric, at);
+create table if not exists series (
+    id integer primary key, metric text, host text, tags text, kind text, interval integer, unique (metric, host, tags)
+);
+create table if not exists sample (series integer, at real, value real, weight integer);
+create index if not exists sample_series on sample (series, at);
 create table if not exists request (
     number integer primary key, at real, method text, path text, query text, body text, status integer
 );
@@ -23,6 +27,36 @@ create table if not exists fault (
     number integer primary key, method text, path text, action text, times integer, headers text, seconds real
 );
 """
+
+
+Kind = Literal["gauge", "count", "rate", "distribution"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A value at ``at`` (Unix seconds): for a count or a rate over ``interval`` seconds, 0 where that isn't known.
+
+    One of a distribution stands for ``weight`` equal ones.
+    """
+
+    metric: str
+    at: float
+    value: float
+    host: str = ""
+    tags: Sequence[str] = ()
+    kind: Kind = "gauge"
+    interval: int = 0
+    weight: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """What one source submits of a metric; ``number`` is its own."""
+
+    number: int
+    tags: tuple[str, ...]
+    kind: Kind
+    interval: int
 
 
 class Store:
@@ -80,19 +114,85 @@ class Store:
         offset = datetime.timedelta(seconds=float(self.setting("clock", "0")))
         return datetime.datetime.now(datetime.UTC) + offset
 
-    def add_point(self, metric: str, at: float, value: float, host: str, tags: list[str]) -> None:
-        """Keep one point of a metric; ``at`` in Unix seconds."""
-        self._db.execute(
-            "insert into point values (?, ?, ?, ?, ?)", (metric, at, value, host, json.dumps(sorted(tags)))
-        )
+    def add_points(self, points: Iterable[Point]) -> None:
+        """Keep points of metrics, all or none of them."""
+        numbers: dict[tuple[str, ...], int] = {}
+        self._db.execute("begin immediate")
+        try:
+            rows = ((self._series(point, numbers), point.at, point.value, point.weight) for point in points)
+            self._db.executemany("insert into sample values (?, ?, ?, ?)", rows)
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
+
+    def _series(self, point: Point, numbers: dict[tuple[str, ...], int]) -> int:
+        """The number of a point's series, a new one if it is the first; ``numbers`` are those known already."""
+        known = (point.metric, point.host, *point.tags)
+        if known not in numbers:
+            found = self._db.execute(
+                "insert into series (metric, host, tags, kind, interval) values (?, ?, ?, ?, ?)"
+                " on conflict do update set kind = excluded.kind, interval = excluded.interval returning id",
+                (point.metric, point.host, json.dumps(sorted(point.tags)), point.kind, point.interval),
+            )
+            numbers[known] = found.fetchone()["id"]
+        return numbers[known]
 
     def points(self, metric: str | None = None, start: float = 0, end: float = 1e12) -> list[dict[str, Any]]:
         """The points of one metric, or of all, between two Unix times, oldest first."""
         rows = self._db.execute(
-            "select * from point where (?1 is null or metric = ?1) and at between ?2 and ?3 order by at",
+            "select metric, at, value, host, tags from sample join series on series.id = sample.series"
+            " where (?1 is null or metric = ?1) and at between ?2 and ?3 order by at, sample.rowid",
             (metric, start, end),
         )
         return [{**row, "tags": json.loads(row["tags"])} for row in rows]
+
+    def series(self, metric: str) -> list[Series]:
+        """The series of a metric, each by its tags, which include its host's name."""
+        rows = self._db.execute("select * from series where metric = ? order by id", (metric,))
+        return [
+            Series(
+                number=row["id"],
+                tags=(*json.loads(row["tags"]), *([f"host:{row['host']}"] if row["host"] else [])),
+                kind=row["kind"],
+                interval=row["interval"],
+            )
+            for row in rows
+        ]
+
+    def metrics(self, host: str | None = None) -> list[str]:
+        """The metrics of a host, or of all, in order."""
+        rows = self._db.execute(
+            "select distinct metric from series where ?1 is null or host = ?1 order by metric", (host,)
+        )
+        return [row["metric"] for row in rows]
+
+    def samples(self, series: Iterable[int], start: float, end: float) -> list[tuple[int, float, float, int]]:
+        """Series, Unix time, value and weight of what these series have from ``start`` until before ``end``."""
+        cursor = self._db.cursor()
+        cursor.row_factory = None
+        return cursor.execute(
+            "select series, at, value, weight from sample"
+            " where series in (select value from json_each(?)) and at >= ? and at < ?",
+            (json.dumps(list(series)), start, end),
+        ).fetchall()
+
+    def latest(self, series: Iterable[int], before: float) -> dict[int, float]:
+        """When each of these series has its last point before a moment, in Unix seconds."""
+        rows = self._db.execute(
+            "select value, (select max(at) from sample where series = json_each.value and at < ?) as at"
+            " from json_each(?)",
+            (before, json.dumps(list(series))),
+        )
+        return {row["value"]: row["at"] for row in rows if row["at"] is not None}
+
+    def last_seen(self) -> dict[str, float]:
+        """When each host's latest point is, in Unix seconds, by the host's name."""
+        rows = self._db.execute(
+            "select host, max((select max(at) from sample where sample.series = series.id)) as at"
+            " from series where host != '' group by host order by host"
+        )
+        return {row["host"]: row["at"] for row in rows if row["at"] is not None}
 
     def log(self, method: str, path: str, query: str, body: str, status: int) -> None:
         """Note a request."""

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -17,6 +17,7 @@ from datadog_api_client.v2.model.metric_payload import MetricPayload as SeriesV2
 from sandbox.datadog import queries, snapshot
 from sandbox.datadog.handling import STORE, parsed, thing
 from sandbox.datadog.schema import RefusedError, check
+from sandbox.datadog.store import Kind, Point
 
 # Events, and what Agents submit
 
@@ -54,22 +55,43 @@ async def create_event_v2(request: web.Request) -> web.Response:
     return web.json_response({"data": answer}, status=202)
 
 
+KINDS: Mapping[Any, Kind] = {"count": "count", "rate": "rate", 1: "count", 2: "rate"}
+"""What a series says it is, in the first version of the API and in the second; anything else is a gauge."""
+
+
 async def take_series_v1(request: web.Request) -> web.Response:
     body = await parsed(request, SeriesV1)
-    for series in body["series"]:
-        for at, value in series["points"]:
-            request.app[STORE].add_point(series["metric"], at, value, series.get("host", ""), series.get("tags", []))
+    request.app[STORE].add_points(
+        Point(
+            metric=series["metric"],
+            at=at,
+            value=value,
+            host=series.get("host", ""),
+            tags=series.get("tags", []),
+            kind=KINDS.get(series.get("type"), "gauge"),
+            interval=series.get("interval") or 0,
+        )
+        for series in body["series"]
+        for at, value in series["points"]
+    )
     return web.json_response({"status": "ok"}, status=202)
 
 
 async def take_series_v2(request: web.Request) -> web.Response:
     body = await parsed(request, SeriesV2)
-    for series in body["series"]:
-        host = next((entry["name"] for entry in series.get("resources", []) if entry["type"] == "host"), "")
-        for point in series["points"]:
-            request.app[STORE].add_point(
-                series["metric"], point["timestamp"], point["value"], host, series.get("tags", [])
-            )
+    request.app[STORE].add_points(
+        Point(
+            metric=series["metric"],
+            at=point["timestamp"],
+            value=point["value"],
+            host=next((entry["name"] for entry in series.get("resources", []) if entry["type"] == "host"), ""),
+            tags=series.get("tags", []),
+            kind=KINDS.get(series.get("type"), "gauge"),
+            interval=series.get("interval") or 0,
+        )
+        for series in body["series"]
+        for point in series["points"]
+    )
     return web.json_response({"errors": []}, status=202)
 
 
@@ -102,8 +124,17 @@ async def take_stats(request: web.Request) -> web.Response:
         points = list(_trace_metrics(body))
     except (KeyError, TypeError, AttributeError) as error:
         raise RefusedError(400, f"not the statistics of a trace agent: {error!r}") from error
-    for metric, at, value, host, tags in points:
-        store.add_point(metric, at, value, host, tags)
+    store.add_points(
+        Point(
+            metric=metric,
+            at=at,
+            value=value,
+            host=host,
+            tags=tags,
+            kind="count" if metric.endswith((".hits", ".errors")) else "distribution",
+        )
+        for metric, at, value, host, tags in points
+    )
     return web.Response(status=202)
 
 
@@ -132,9 +163,8 @@ async def take_traces(request: web.Request) -> web.Response:
 async def list_hosts(request: web.Request) -> web.Response:
     store = request.app[STORE]
     hosts = {host["name"]: host for host in store.all("host")}
-    for point in store.points():
-        hosts.setdefault(point["host"], {"name": point["host"], "last_reported_time": int(point["at"])})
-    hosts.pop("", None)
+    for name, at in store.last_seen().items():
+        hosts.setdefault(name, {"name": name, "last_reported_time": int(at)})
     found = [{**host, "host_name": name, "up": True} for name, host in hosts.items()]
     return web.json_response({"host_list": found, "total_matching": len(found), "total_returned": len(found)})
 

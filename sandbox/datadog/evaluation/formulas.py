@@ -1,0 +1,81 @@
+"""Formulas over the series of one request: arithmetic, and the band of ``anomalies``.
+
+Source: https://docs.datadoghq.com/dashboards/functions/arithmetic/
+"""
+
+import ast
+from collections.abc import Mapping
+from functools import reduce
+
+import polars as pl
+
+from sandbox.datadog.evaluation.language import Anomalies
+from sandbox.datadog.evaluation.series import EVERYTHING
+
+WINDOW = 30
+"""Points before one of which ``basic`` makes what it expects. Datadog doesn't publish how many it takes."""
+
+FEWEST = 4
+"""Points without which there is no band."""
+
+ONE_DEVIATION = (0.1587, 0.8413)
+"""The quantiles between which two standard deviations of a normal distribution lie."""
+
+
+def compute(formula: ast.expr | Anomalies, series: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The formula's series, with the columns of those it is of; of ``anomalies`` also ``lower`` and ``upper``.
+
+    Values of two queries belong together where group and interval are the same; what isn't grouped goes with each
+    group. Where a value is missing, or is divided by zero, there is none.
+    """
+    if isinstance(formula, Anomalies):
+        return band(series[formula.name], formula.bounds)
+    names = sorted({node.id for node in ast.walk(formula) if isinstance(node, ast.Name)})
+    joined = reduce(_joined, (series[name].rename({"value": f"value {name}"}) for name in names))
+    value = _expression(formula)
+    return joined.select("group", "at", value.alias("value")).filter(pl.col("value").is_finite()).sort("group", "at")
+
+
+def _joined(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
+    for one, other in ((left, right), (right, left)):
+        if set(one["group"]) == {EVERYTHING} != set(other["group"]):
+            return other.join(one.drop("group"), on="at")
+    return left.join(right, on=["group", "at"])
+
+
+def _expression(node: ast.expr) -> pl.Expr:
+    match node:
+        case ast.Name(id=name):
+            return pl.col(f"value {name}")
+        case ast.Constant(value=int() | float() as number):
+            return pl.lit(float(number))
+        case ast.UnaryOp(operand=operand):
+            return -_expression(operand)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _expression(left) + _expression(right)
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            return _expression(left) - _expression(right)
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            return _expression(left) * _expression(right)
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            return _expression(left) / _expression(right)
+    raise AssertionError(f"parsed, and yet unknown: {ast.dump(node)}")
+
+
+def band(frame: pl.DataFrame, bounds: float) -> pl.DataFrame:
+    """The series with what ``basic`` expects of each point by those before it: their median, and deviations around it.
+
+    Datadog says of ``basic`` that it is a lagging rolling quantile computation, and nothing more exact.
+
+    Source: https://docs.datadoghq.com/monitors/types/anomaly/#anomaly-detection-algorithms
+    """
+
+    def before(quantile: float) -> pl.Expr:
+        rolled = pl.col("value").rolling_quantile(
+            quantile, interpolation="linear", window_size=WINDOW, min_samples=FEWEST
+        )
+        return rolled.shift(1).over("group")
+
+    low, high = (before(quantile) for quantile in ONE_DEVIATION)
+    deviation = (high - low) / 2 * bounds
+    return frame.with_columns((before(0.5) - deviation).alias("lower"), (before(0.5) + deviation).alias("upper"))

@@ -1,0 +1,101 @@
+"""What a monitor says: the blocks of its message that fit the state, with their variables, and whom that mentions.
+
+Source: https://docs.datadoghq.com/monitors/notify/variables/
+"""
+
+import ast
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["OK", "Warn", "Alert", "No Data"]
+
+BLOCKS: Mapping[str, Callable[[State, State], bool]] = {
+    "is_alert": lambda _, new: new == "Alert",
+    "is_warning": lambda _, new: new == "Warn",
+    "is_no_data": lambda _, new: new == "No Data",
+    "is_recovery": lambda old, new: new == "OK" and old != "OK",
+    "is_alert_recovery": lambda old, new: old == "Alert" and new in ("OK", "Warn"),
+    "is_warning_recovery": lambda old, new: old == "Warn" and new == "OK",
+    "is_no_data_recovery": lambda old, new: old == "No Data" and new == "OK",
+    "is_alert_to_warning": lambda old, new: old == "Alert" and new == "Warn",
+    "is_renotify": lambda *_: False,
+}
+"""When the text of a block is sent, by the state before and the new one. Nothing is sent again after a while here."""
+
+BLOCK = re.compile(r"\{\{([#^])(is_\w+)([^{}]*)\}\}(.*?)\{\{/\2\}\}\n?", re.DOTALL)
+VARIABLE = re.compile(r"\{\{\{?\s*([^{}#^/]+?)\s*\}?\}\}")
+EVAL = re.compile(r"""eval\s+(["'])(?P<sum>.+)\1""")
+
+MENTION = re.compile(r"(?<![\w.@/])@([\w.+-]+@[\w-]+(?:\.[\w-]+)+|[A-Za-z](?:[\w.-]*\w)?)")
+"""A recipient in a message: an address, or the handle of an integration such as ``@webhook-tickets``.
+
+Source: https://docs.datadoghq.com/monitors/notify/#notifications
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What would be sent to ``recipients``, in Markdown."""
+
+    text: str
+    recipients: tuple[str, ...]
+
+
+def mentioned(text: str) -> tuple[str, ...]:
+    """Whom a text mentions, each once, in order.
+
+    >>> mentioned("ask me@example.com, @you@example.com. @slack-ops")
+    ('you@example.com', 'slack-ops')
+    """
+    return tuple(dict.fromkeys(match[1] for match in MENTION.finditer(text)))
+
+
+def render(text: str, old: State, new: State, values: Mapping[str, str]) -> Message:
+    """A monitor's message when a group goes from ``old`` to ``new``; a variable that has no value says so itself."""
+
+    def block(match: re.Match[str]) -> str:
+        sign, name, arguments, inside = match.groups()
+        if name not in BLOCKS or arguments.strip():
+            return f"[the sandbox does not evaluate {{{{{sign}{name}{arguments}}}}}]"
+        return inside.strip("\n") + "\n" if BLOCKS[name](old, new) == (sign == "#") else ""
+
+    kept = BLOCK.sub(block, text)
+    whole = VARIABLE.sub(lambda match: _value(match[1], values), kept).strip()
+    return Message(text=whole, recipients=mentioned(whole))
+
+
+def _value(name: str, values: Mapping[str, str]) -> str:
+    if match := EVAL.fullmatch(name):
+        try:
+            return f"{_arithmetic(ast.parse(match['sum'], mode='eval').body, values):.15g}"
+        except (ValueError, SyntaxError, KeyError, ZeroDivisionError):
+            pass
+    return values.get(name, f"[the sandbox has no {{{{{name}}}}}]")
+
+
+def _arithmetic(node: ast.expr, values: Mapping[str, str]) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return number
+        case ast.Name(id=name):
+            return float(values[name])
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _arithmetic(left, values) + _arithmetic(right, values)
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            return _arithmetic(left, values) - _arithmetic(right, values)
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            return _arithmetic(left, values) * _arithmetic(right, values)
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            return _arithmetic(left, values) / _arithmetic(right, values)
+    raise ValueError(ast.dump(node))
+
+
+def shown(number: float) -> str:
+    """A number as messages show it.
+
+    >>> shown(812.0), shown(812.34567)
+    ('812', '812.346')
+    """
+    return f"{number:.3f}".rstrip("0").rstrip(".")

@@ -1,0 +1,202 @@
+"""Queries over what is stored: points of each source into intervals of time, then sources into groups.
+
+The arithmetic is polars'. A frame has the columns ``group`` (the grouping tags' values, joined by commas, or ``*``),
+``at`` (Unix seconds, the beginning of the interval) and ``value``, and is in this order.
+
+Sources: https://docs.datadoghq.com/dashboards/functions/rollup/,
+https://docs.datadoghq.com/metrics/custom_metrics/type_modifiers/,
+https://docs.datadoghq.com/metrics/guide/interpolation-the-fill-modifier-explained/,
+https://docs.datadoghq.com/metrics/distributions/
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from sandbox.datadog.evaluation.language import Query, UnknownFormError
+from sandbox.datadog.store import Kind, Series, Store
+
+EVERYTHING = "*"
+"""The group of a query that isn't grouped."""
+
+WITHOUT = "N/A"
+"""What stands for the value of a tag that a source doesn't carry: graphs show it, monitors leave it out.
+
+Source: https://docs.datadoghq.com/monitors/guide/troubleshooting-monitor-alerts/
+"""
+
+INTERVALS = (
+    (3600, 20, 60),
+    (4 * 3600, 60, 120),
+    (86400, 300, 1200),
+    (2 * 86400, 600, 1800),
+    (7 * 86400, 3600, 7200),
+    (31 * 86400, 4 * 3600, 12 * 3600),
+)
+"""Time frame up to which, interval of a line and of bars; all in seconds."""
+
+MOST_POINTS = 1500
+"""Of one line: a shorter interval than this allows isn't taken from a query."""
+
+BRIDGED = 300
+"""Seconds between two points of a gauge across which a straight line is drawn where sources are put together."""
+
+COLUMNS = {"group": pl.String, "at": pl.Int64, "value": pl.Float64}
+
+
+def interval(span: float, *, bars: bool = False, asked: int = 0) -> int:
+    """Seconds between two points of a time frame of ``span`` seconds; ``asked`` is what the query's rollup says.
+
+    >>> interval(3600), interval(3600, bars=True), interval(86400, asked=3600)
+    (20, 60, 3600)
+    """
+    default = next(((line, bar) for most, line, bar in INTERVALS if span <= most), (86400, 86400))
+    least = int(-(-span // MOST_POINTS))
+    return max(asked, least) if asked else default[bars]
+
+
+def evaluate(store: Store, query: Query, start: float, end: float, every: int) -> pl.DataFrame:
+    """The query's series from ``start`` until before ``end``, both Unix seconds, a point for each ``every`` seconds.
+
+    Intervals begin at whole multiples of their length; the first one is whole even if ``start`` falls into it.
+
+    Raises:
+        UnknownFormError: the query asks for what isn't evaluated of a metric of its kind.
+    """
+    begin = int(start // every) * every
+    known = [series for series in store.series(query.metric) if matches(series, query.scope)]
+    members = [(series.number, group) for series in known for group in groups(series, query.by)]
+    if not members:
+        return pl.DataFrame(schema=COLUMNS)
+    kinds = {series.kind for series in known}
+    rows = store.samples((series.number for series in known), begin, end)
+    points = _points(rows, begin, every).join(
+        pl.DataFrame(members, schema={"series": pl.Int64, "group": pl.String}, orient="row"), on="series"
+    )
+    if "distribution" in kinds:
+        return _distribution(query, points)
+    if query.percentile is not None:
+        raise UnknownFormError(f"{query.how}:{query.metric}: a percentile of what is no distribution")
+    if not query.modifier and not query.rollup and kinds != {"gauge"}:
+        raise UnknownFormError(f"{query.metric}, which is counted, without as_count(), as_rate() or rollup()")
+    intervals = pl.DataFrame(
+        [(series.number, series.interval if series.kind == "rate" else 1) for series in known],
+        schema={"series": pl.Int64, "seconds": pl.Int64},
+        orient="row",
+    )
+    return _in_space(query, _in_time(query, points.join(intervals, on="series"), every), every, kinds)
+
+
+def _points(rows: Sequence[tuple[int, float, float, int]], begin: int, every: int) -> pl.DataFrame:
+    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    frame = pl.DataFrame(
+        [
+            pl.Series(name, column, dtype=kind)
+            for (name, kind), column in zip(
+                {"series": pl.Int64, "when": pl.Float64, "value": pl.Float64, "weight": pl.Int64}.items(),
+                columns,
+                strict=True,
+            )
+        ]
+    )
+    at = ((pl.col("when") - begin) // every).cast(pl.Int64) * every + begin
+    return frame.with_columns(at.alias("at"))
+
+
+def _in_time(query: Query, points: pl.DataFrame, every: int) -> pl.DataFrame:
+    """One value for each source and interval."""
+    value = pl.col("value")
+    if query.modifier:  # a rate is how many a second: what it counted is that times its seconds
+        counted = (value * pl.col("seconds")).sum()
+        made = counted if query.modifier == "as_count" else counted / every
+    else:
+        made = {
+            "avg": value.mean(),
+            "sum": value.sum(),
+            "min": value.min(),
+            "max": value.max(),
+            "count": value.count().cast(pl.Float64),
+        }[query.rollup or "avg"]
+    return points.group_by("group", "series", "at").agg(made.alias("value"))
+
+
+def _in_space(query: Query, frame: pl.DataFrame, every: int, kinds: set[Kind]) -> pl.DataFrame:
+    """One value for each group and interval."""
+    if kinds == {"gauge"}:
+        frame = _bridged(frame, every)
+    value = pl.col("value")
+    made = {"avg": value.mean(), "sum": value.sum(), "min": value.min(), "max": value.max()}[query.how]
+    return frame.group_by("group", "at").agg(made.alias("value")).select(*COLUMNS).sort("group", "at")
+
+
+def _bridged(frame: pl.DataFrame, every: int) -> pl.DataFrame:
+    """With values for sources that have none where others of their group do, on a line between their neighbours."""
+    if every >= BRIDGED:
+        return frame
+    grid = frame.select("group", "series").unique().join(frame.select("group", "at").unique(), on="group")
+    own = pl.when(pl.col("value").is_not_null()).then(pl.col("at"))
+    each = ["group", "series"]
+    return (
+        grid.join(frame, on=["group", "series", "at"], how="left")
+        .sort("group", "series", "at")
+        .with_columns(
+            pl.col("value").interpolate_by("at").over(each),
+            (own.backward_fill().over(each) - own.forward_fill().over(each)).alias("gap"),
+        )
+        .filter(pl.col("value").is_not_null() & (pl.col("gap") <= BRIDGED))
+        .select("group", "series", "at", "value")
+    )
+
+
+def _distribution(query: Query, points: pl.DataFrame) -> pl.DataFrame:
+    """Of all values at once, whatever source they are from: that is what a distribution is for."""
+    each = points.with_columns(pl.col("value").repeat_by("weight")).explode("value")
+    value = pl.col("value")
+    if query.percentile is not None:
+        made = value.quantile(query.percentile, interpolation="lower")
+    elif query.how == "avg" and not query.modifier and not query.rollup:
+        made = value.mean()
+    else:
+        raise UnknownFormError(f"{query.how}:{query.metric}: of a distribution, percentiles and avg are evaluated")
+    return each.group_by("group", "at").agg(made.alias("value")).select(*COLUMNS).sort("group", "at")
+
+
+def matches(series: Series, scope: Sequence[str]) -> bool:
+    """Whether a source carries each tag of a scope, and none that is excluded."""
+    return all((term[1:] not in series.tags) if term.startswith("!") else (term in series.tags) for term in scope)
+
+
+def groups(series: Series, by: Sequence[str]) -> Iterator[str]:
+    """The groups that a source belongs to: several where it carries a tag with several values."""
+    values = [[tag[len(key) + 1 :] for tag in series.tags if tag.startswith(f"{key}:")] or [WITHOUT] for key in by]
+    yield from (",".join(group) for group in itertools.product(*values)) if by else (EVERYTHING,)
+
+
+def reduced(frame: pl.DataFrame, how: str) -> dict[str, float]:
+    """One value for each group: the avg, sum, min, max or last of its points."""
+    value = pl.col("value")
+    made = {
+        "avg": value.mean(),
+        "sum": value.sum(),
+        "min": value.min(),
+        "max": value.max(),
+        "last": value.last(),
+    }[how]
+    return dict(frame.group_by("group", maintain_order=True).agg(made).iter_rows())
+
+
+def filled(frame: pl.DataFrame, begin: float, every: int) -> dict[str, int]:
+    """How many of the stretches of ``every`` seconds from ``begin`` on have a point, for each group."""
+    stretch = ((pl.col("at") - begin) // every).n_unique()
+    return dict(frame.group_by("group").agg(stretch).iter_rows())
+
+
+def last(store: Store, query: Query, before: float) -> dict[str, float]:
+    """When each group's last point was, before a moment; both in Unix seconds."""
+    found: dict[str, float] = {}
+    known = {series.number: series for series in store.series(query.metric) if matches(series, query.scope)}
+    for number, at in store.latest(known, before).items():
+        for group in groups(known[number], query.by):
+            found[group] = max(at, found.get(group, 0.0))
+    return found

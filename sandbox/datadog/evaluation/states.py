@@ -1,0 +1,73 @@
+"""The state of a monitor's group, and when somebody is told of a change: plain values.
+
+Sources: https://docs.datadoghq.com/monitors/configuration/, https://docs.datadoghq.com/monitors/downtimes/,
+https://docs.datadoghq.com/monitors/guide/recovery-thresholds/
+"""
+
+import operator
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from sandbox.datadog.evaluation.messages import State
+
+COMPARE: Mapping[str, Callable[[float, float], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What one look at a group found: ``value`` is None where its window is empty, ``full`` where no minute is.
+
+    ``silent_for`` is how many seconds ago its last point was.
+    """
+
+    value: float | None
+    full: bool
+    silent_for: float
+
+
+def evaluated(
+    found: Evaluation, status: State, comparator: str, options: Mapping[str, object], thresholds: Mapping[str, float]
+) -> State | None:
+    """The state after a look at a group that was in ``status``; None where the look is skipped, and nothing changes."""
+    minutes = options.get("no_data_timeframe")
+    if options.get("notify_no_data") and isinstance(minutes, int) and found.silent_for >= 60 * minutes:
+        return "No Data"
+    if found.value is None or (options.get("require_full_window", False) and not found.full):
+        return None
+    return judged(found.value, status, comparator, thresholds)
+
+
+def judged(value: float, status: State, comparator: str, thresholds: Mapping[str, float]) -> State:
+    """The state of a value; with a recovery threshold, a group that has triggered stays until it is past that too."""
+    crosses = COMPARE[comparator]
+    for state, name, stays in (("Alert", "critical", ("Alert",)), ("Warn", "warning", ("Alert", "Warn"))):
+        level, recovery = thresholds.get(name), thresholds.get(f"{name}_recovery")
+        if level is None:
+            continue
+        if crosses(value, level) or (recovery is not None and status in stays and crosses(value, recovery)):
+            return "Alert" if state == "Alert" else "Warn"
+    return "OK"
+
+
+def told(old: State, new: State, *, muted: bool, silenced: bool, mute_first_recovery: bool) -> bool:
+    """Whether somebody is told that a group goes from ``old`` to ``new``.
+
+    ``silenced``: it left OK while it was muted, so that nobody knows of it. While muted only the recovery of what
+    triggered before is told, once, unless a downtime mutes that too.
+    """
+    if old == new:
+        return False
+    if not muted:
+        return True
+    return new == "OK" and not silenced and not mute_first_recovery
+
+
+def repeated(status: State, how_it_ended: str, types: Collection[str], states: Collection[str]) -> bool:
+    """Whether a group's state is told again when a downtime ends: ``expired`` or ``canceled``."""
+    names: Mapping[State, str] = {"Alert": "alert", "Warn": "warn", "No Data": "no data"}
+    return status in names and how_it_ended in types and names[status] in states
