@@ -1,6 +1,6 @@
 # Thin: the logic is in Python (sandbox/). `make up` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help update up down preview outputs snapshot drift test lint types unit contract engine-test torture vagrant-test bench
+.PHONY: help update up down preview outputs snapshot drift test lint types unit contract browser engine-test torture vagrant-test bench
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,7 +39,7 @@ snapshot: $(READY)  ## Send a snapshot of the my_metric graph to the recipients
 	@$(RUN) $(BIN)/python -m sandbox snapshot
 
 ##@ Checks
-test: lint types unit contract engine-test  ## Everything that CI checks
+test: lint types unit contract browser engine-test  ## Everything that CI checks
 
 lint: $(READY)  ## Format and lint
 	$(RUN) $(BIN)/ruff format --check .
@@ -54,6 +54,9 @@ unit: $(READY)  ## The program under Pulumi's mocks: seconds
 
 contract: $(READY)  ## Against Datadog's own libraries
 	$(RUN) $(BIN)/python -m pytest tests/contract -q -n 2 -m "not long"
+
+browser: $(READY)  ## The sandbox's pages in Chromium; skipped where there is none
+	$(RUN) $(BIN)/python -m pytest tests/browser -q -n 2
 
 engine-test: $(READY)  ## The real engine on the sandbox
 	@$(RUN) $(BIN)/python -m sandbox.prepare

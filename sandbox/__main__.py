@@ -44,7 +44,7 @@ def up() -> None:
         words = ["--yes", "--skip-preview", "--suppress-outputs", "--continue-on-error"]
         stack.pulumi("up", "--stack", stack.name, *words, show=True)
         click.echo(f"\n{table(stack.outputs())}\n")
-        say(f"the account is a stand-in at {stack.account.url}: nobody answers at the links to Datadog's own pages")
+        say(f"look at all of it, as the sandbox's Datadog shows it: {stack.account.url}")
 
 
 @commands.command()

@@ -210,6 +210,7 @@ class Stack:
         inside = account.url.replace("127.0.0.1", INSIDE)
         document["config"] |= {
             "datadog:apiUrl": account.url,
+            "watchpost:appUrl": account.url,
             "watchpost:agentUrl": inside,
             "watchpost:traceUrl": inside,
             "watchpost:installScriptUrl": f"{inside}/agent/install_script_agent7.sh",

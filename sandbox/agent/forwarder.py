@@ -8,6 +8,7 @@ what is kept, what is dropped and what is counted, ``forwarder_health.go`` there
 import json
 import logging
 import re
+import socket
 import threading
 import time
 from collections import Counter, deque
@@ -61,6 +62,16 @@ def validating(url: str) -> str:
     return f"https://api.{site[0].rstrip('.')}" if site else url
 
 
+def address() -> str:
+    """The host's own address towards other networks, empty where it has no way there; nothing is sent to find out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return ""
+        return str(probe.getsockname()[0])
+
+
 class Forwarder(threading.Thread):
     """A queue of payloads and the thread that empties it; ``base_url`` is ``dd_url`` or the site's address."""
 
@@ -97,10 +108,11 @@ class Forwarder(threading.Thread):
         self._put("/api/v1/events", {"host": self._host, "date_happened": int(time.time()), **event, "tags": tags})
 
     def metadata(self, version: str) -> None:
-        """Queue what Datadog knows of the host: its name, its tags, the Agent's version."""
+        """Queue what Datadog knows of the host: its name, its tags, its address, the Agent's version."""
         meta = {"hostname": self._host, "socket-hostname": self._host}
         payload = {"internalHostname": self._host, "agentVersion": version, "os": "linux", "meta": meta}
-        self._put("/intake/", payload | {"host-tags": {"system": self._tags}})
+        gohai = {"network": {"ipaddress": address()}}
+        self._put("/intake/", payload | {"host-tags": {"system": self._tags}, "gohai": json.dumps(gohai)})
 
     def _put(self, path: str, payload: Any) -> None:
         self._queue.append((path, json.dumps(payload).encode()))

@@ -110,6 +110,24 @@ def span(schedule: Mapping[str, Any], now: datetime.datetime) -> Span | None:
     return min(spans, default=None)
 
 
+def occurrences(schedule: Mapping[str, Any], since: datetime.datetime, until: datetime.datetime) -> list[Span]:
+    """The stretches of muting that touch the time between two moments, in order of their beginnings; in UTC."""
+    if "recurrences" not in schedule:
+        end = datetime.datetime.max.replace(tzinfo=UTC) if schedule["end"] is None else _utc(schedule["end"])
+        found = [(_utc(schedule["start"]), end)]
+    else:
+        there = zone(schedule["timezone"])
+        found = []
+        for recurrence in schedule["recurrences"]:
+            length = duration(recurrence["duration"])
+            first, last = (moment.astimezone(there).replace(tzinfo=None) for moment in (since - length, until))
+            day = datetime.timedelta(days=1)  # more on both sides, for the zone's changes of offset
+            for local in rule(recurrence["rrule"], _local(recurrence["start"])).between(first - day, last + day):
+                begin = local.replace(tzinfo=there).astimezone(UTC)
+                found.append((begin, begin + length))
+    return sorted((begin, end) for begin, end in found if begin < until and end > since)
+
+
 def status(schedule: Mapping[str, Any], now: datetime.datetime) -> str:
     """Where the schedule is: active, scheduled or ended."""
     current = span(schedule, now)

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from sandbox.datadog import configuration, permissions, telemetry
+from sandbox.datadog import configuration, pages, permissions, telemetry
 from sandbox.datadog.handling import STORE
 from sandbox.datadog.schema import RefusedError
 from sandbox.datadog.store import Store
@@ -32,7 +32,7 @@ API_KEY_ONLY = {
 """What an Agent may do with the API key alone."""
 
 PUBLIC = ("/agent/", "/snapshot/")
-"""What needs no key, as with Datadog's download and picture hosts."""
+"""What needs no key besides the pages, as with Datadog's download and picture hosts."""
 
 NAMES = ("127.0.0.1", "localhost", "10.0.2.2")
 """How this server is called: on loopback, and from inside a machine. With a name that a web page's owner has pointed at
@@ -69,7 +69,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def application(store: Store) -> web.Application:
-    """The API over ``store``."""
+    """The API over ``store``, and the pages."""
     app = web.Application(middlewares=[_guard], client_max_size=BODY_LIMIT)
     app[STORE] = store
     app.add_routes(
@@ -116,6 +116,7 @@ def application(store: Store) -> web.Application:
             web.get("/agent/install_script_agent7.sh", telemetry.agent_script),
             web.get("/agent/{kind:apt|keys}/{path:.+}", telemetry.agent_file),
             web.post("/agent/apmtelemetry", telemetry.take_install_report),
+            *pages.routes(),
         ]
     )
     return app
@@ -178,7 +179,7 @@ def _check_host(request: web.Request) -> None:
 
 def _check_keys(request: web.Request) -> None:
     store, headers = request.app[STORE], request.headers
-    if request.path.startswith(PUBLIC):
+    if request.path.startswith(PUBLIC) or pages.is_page(request):
         return
     api_key = headers.get("DD-API-KEY") or request.query.get("api_key")
     app_key = headers.get("DD-APPLICATION-KEY") or request.query.get("application_key")

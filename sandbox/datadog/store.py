@@ -20,6 +20,11 @@ create table if not exists series (
 );
 create table if not exists sample (series integer, at real, value real, weight integer);
 create index if not exists sample_series on sample (series, at);
+create table if not exists trace (
+    id text primary key, at real, host text, service text, name text, resource text, duration real, error integer,
+    spans text
+);
+create index if not exists trace_service on trace (service, at);
 create table if not exists request (
     number integer primary key, at real, method text, path text, query text, body text, status integer
 );
@@ -28,6 +33,9 @@ create table if not exists fault (
 );
 """
 
+
+KEPT_TRACES = 2000
+"""How many traces stay, the newest ones."""
 
 Kind = Literal["gauge", "count", "rate", "distribution"]
 
@@ -167,6 +175,12 @@ class Store:
         )
         return [row["metric"] for row in rows]
 
+    def tags(self) -> list[str]:
+        """Every tag of any series, in order."""
+        rows = self._db.execute("select distinct tags, host from series").fetchall()
+        hosts = {f"host:{row['host']}" for row in rows if row["host"]}
+        return sorted(hosts.union(*(json.loads(row["tags"]) for row in rows)))
+
     def samples(self, series: Iterable[int], start: float, end: float) -> list[tuple[int, float, float, int]]:
         """Series, Unix time, value and weight of what these series have from ``start`` until before ``end``."""
         cursor = self._db.cursor()
@@ -185,6 +199,31 @@ class Store:
             (before, json.dumps(list(series))),
         )
         return {row["value"]: row["at"] for row in rows if row["at"] is not None}
+
+    def add_traces(self, traces: Iterable[Mapping[str, Any]]) -> None:
+        """Keep traces by their id, with what is known of their first span; the newest of all of them stay."""
+        self._db.executemany(
+            "insert or replace into trace values"
+            " (:id, :at, :host, :service, :name, :resource, :duration, :error, :spans)",
+            [{**trace, "spans": json.dumps(trace["spans"])} for trace in traces],
+        )
+        self._db.execute(
+            "delete from trace where at < (select at from trace order by at desc limit 1 offset ?)", (KEPT_TRACES - 1,)
+        )
+
+    def traces(self, service: str, start: float, end: float, count: int) -> list[dict[str, Any]]:
+        """A service's latest traces of a time frame, without their spans, newest first."""
+        rows = self._db.execute(
+            "select id, at, host, service, name, resource, duration, error from trace"
+            " where service = ? and at >= ? and at < ? order by at desc limit ?",
+            (service, start, end, count),
+        )
+        return [dict(row) for row in rows]
+
+    def trace(self, name: str) -> dict[str, Any] | None:
+        """A trace by its id, with its spans."""
+        row = self._db.execute("select * from trace where id = ?", (name,)).fetchone()
+        return None if row is None else {**row, "spans": json.loads(row["spans"])}
 
     def last_seen(self) -> dict[str, float]:
         """When each host's latest point is, in Unix seconds, by the host's name."""

@@ -121,24 +121,15 @@ async def take_stats(request: web.Request) -> web.Response:
     """
     store, body = request.app[STORE], await parsed(request)
     try:
-        points = list(_trace_metrics(body))
+        points = list(trace_metrics(body))
     except (KeyError, TypeError, AttributeError) as error:
         raise RefusedError(400, f"not the statistics of a trace agent: {error!r}") from error
-    store.add_points(
-        Point(
-            metric=metric,
-            at=at,
-            value=value,
-            host=host,
-            tags=tags,
-            kind="count" if metric.endswith((".hits", ".errors")) else "distribution",
-        )
-        for metric, at, value, host, tags in points
-    )
+    store.add_points(points)
     return web.Response(status=202)
 
 
-def _trace_metrics(body: Any) -> Iterator[tuple[str, float, float, str, list[str]]]:
+def trace_metrics(body: Any) -> Iterator[Point]:
+    """The points of which trace metrics consist: of latency, one for each value that a bucket has, however often."""
     for payload in body["Stats"]:
         for bucket in payload["Stats"]:
             at = (bucket["Start"] + bucket["Duration"]) / 1e9
@@ -146,18 +137,49 @@ def _trace_metrics(body: Any) -> Iterator[tuple[str, float, float, str, list[str
                 tags = {"env": payload["Env"], "service": group["Service"], "resource_name": group["Resource"]}
                 tags |= {"version": payload["Version"]}
                 texts = [f"{name}:{value}" for name, value in tags.items() if value]
-                name, host = f"trace.{group['Name']}", payload["Hostname"]
-                yield f"{name}.hits", at, group["Hits"], host, texts
-                yield f"{name}.errors", at, group["Errors"], host, texts
-                yield name, at, group["Duration"] / group["Hits"] / 1e9, "", texts
+                name = f"trace.{group['Name']}"
+                for suffix, count in ((".hits", group["Hits"]), (".errors", group["Errors"])):
+                    yield Point(
+                        metric=name + suffix, at=at, value=count, host=payload["Hostname"], tags=texts, kind="count"
+                    )
+                average = group["Duration"] / group["Hits"]
+                for latency, weight in group.get("Latencies") or [(average, group["Hits"])]:
+                    yield Point(metric=name, at=at, value=latency / 1e9, tags=texts, kind="distribution", weight=weight)
 
 
 async def take_traces(request: web.Request) -> web.Response:
-    """Traces as trace agents send them: nothing shows them yet, so only their form is looked at."""
+    """Traces as trace agents send them whole: those that are kept of all that they counted."""
     body = await parsed(request)
     if not isinstance(body, dict) or not body.get("tracerPayloads"):
         raise RefusedError(400, "not the traces of a trace agent")
+    try:
+        traces = [
+            _trace(chunk["spans"], str(body.get("hostName") or ""))
+            for payload in body["tracerPayloads"]
+            for chunk in payload["chunks"]
+            if chunk["spans"]
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RefusedError(400, f"not the traces of a trace agent: {error!r}") from error
+    request.app[STORE].add_traces(traces)
     return web.Response(status=202)
+
+
+def _trace(spans: list[dict[str, Any]], host: str) -> dict[str, Any]:
+    """A trace by its first span: the one whose parent isn't in it."""
+    known = {span["span_id"] for span in spans}
+    first = next((span for span in spans if span.get("parent_id") not in known), spans[0])
+    return {
+        "id": str(first.get("trace_id", first["span_id"])),
+        "at": first["start"] / 1e9,
+        "host": host,
+        "service": str(first.get("service") or ""),
+        "name": str(first["name"]),
+        "resource": str(first.get("resource") or ""),
+        "duration": first["duration"] / 1e9,
+        "error": int(bool(first.get("error"))),
+        "spans": spans,
+    }
 
 
 async def list_hosts(request: web.Request) -> web.Response:

@@ -56,7 +56,7 @@ def lines(frame: pl.DataFrame) -> Lines:
 
 
 def of(store: Store, query: str, start: float = 0, end: float = 120, every: int = 60) -> Lines:
-    return lines(series.evaluate(store, language.parse(query), start, end, every))
+    return lines(series.evaluate(series.Source(store), language.parse(query), start, end, every))
 
 
 CASES = [

@@ -189,15 +189,15 @@ def test_statistics_count_each_services_entry_and_no_inner_span() -> None:
     stats.add(SOURCE, [[span(), inner, database], [span(error=1)]], 100)
     payload = stats.flush()
     assert payload
-    points = list(telemetry._trace_metrics(payload))
-    values = {(metric, tuple(tags)): value for metric, _, value, _, tags in points}
+    points = list(telemetry.trace_metrics(payload))
+    values = {(point.metric, tuple(point.tags)): point.value for point in points}
     tags = ("env:dev", "service:shop", "resource_name:GET /", "version:1")
     assert values["trace.flask.request.hits", tags] == 2
     assert values["trace.flask.request.errors", tags] == 1
     assert values["trace.flask.request", tags] == 2.0
     assert values["trace.mysql.query.hits", ("env:dev", "service:db", "resource_name:GET /", "version:1")] == 1
     # Latency has no host: https://docs.datadoghq.com/tracing/metrics/metrics_namespace/
-    assert {(metric.rpartition(".")[2], host) for metric, _, _, host, _ in points} == {
+    assert {(point.metric.rpartition(".")[2], point.host) for point in points} == {
         ("hits", "vm"), ("errors", "vm"), ("request", ""), ("query", ""),
     }  # fmt: skip
     assert stats.flush() is None
@@ -223,3 +223,13 @@ def test_fifteen_thousand_traces_are_cheap_to_count() -> None:
     assert payload
     (entry,) = payload["Stats"][0]["Stats"][0]["Stats"]
     assert entry["Hits"] == 15_000
+
+
+def test_latency_keeps_its_distribution() -> None:
+    stats = TraceStats(host="vm")
+    spans = [span(duration=milliseconds * 10**6) for milliseconds in (2, 2, 2, 900.4)]
+    stats.add(SOURCE, [[each] for each in spans], 100)
+    payload = stats.flush()
+    assert payload
+    latency = [point for point in telemetry.trace_metrics(payload) if point.kind == "distribution"]
+    assert [(point.value, point.weight) for point in latency] == [(0.002, 3), (0.9, 1)]

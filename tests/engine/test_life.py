@@ -6,11 +6,12 @@ The tests build on each other in their order.
 import datetime
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+import urllib3
 from dateutil.rrule import rrulestr
 
 from sandbox import paths
@@ -47,9 +48,9 @@ def test_up_takes_a_bare_machine_to_a_watched_one(stack: Stack) -> None:
 def test_the_outputs_link_to_everything_and_prove_everything(stack: Stack) -> None:
     outputs = stack.outputs()
     monitor = stack.account.monitors()[0]
-    assert outputs["monitor"] == f"https://app.datadoghq.com/monitors/{monitor['id']}"
+    assert outputs["monitor"] == f"{stack.account.url}/monitors/{monitor['id']}"
     assert set(outputs["downtimes"]) == {"nights", "closed-days"}
-    assert outputs["timeboard"].startswith("https://app.datadoghq.com/dashboard/")
+    assert outputs["timeboard"].startswith(f"{stack.account.url}/dashboard/")
     assert outputs["timeboardLast5Minutes"].startswith(outputs["timeboard"] + "?")
     assert outputs["sharedDashboard"]
     proofs = outputs["hosts"]["vm"]["proofs"]
@@ -96,6 +97,22 @@ def test_the_agent_reports_to_the_account(stack: Stack) -> None:
     assert reported(lambda: [p for p in stack.account.series("system.net.bytes_rcvd") if "device:lo" in p["tags"]])
     assert reported(lambda: stack.account.series("mysql.performance.user_time"))
     assert any("deployed_by:watchpost" in event.get("tags", []) for event in reported(stack.account.events))
+
+
+def test_every_link_of_the_outputs_opens(stack: Stack) -> None:
+    own = [link for link in texts(stack.outputs()) if link.startswith(stack.account.url)]
+    assert len(own) >= 9
+    for link in own:
+        assert urllib3.request("GET", link, retries=False).status == 200, link
+
+
+def texts(value: object) -> Iterator[str]:
+    """Every text in an output."""
+    if isinstance(value, dict):
+        for entry in value.values():
+            yield from texts(entry)
+    elif isinstance(value, str):
+        yield value
 
 
 def test_the_app_is_a_service_that_is_not_root_and_comes_back(stack: Stack) -> None:

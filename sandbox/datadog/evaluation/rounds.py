@@ -6,6 +6,7 @@ https://docs.datadoghq.com/monitors/downtimes/, https://docs.datadoghq.com/monit
 
 import asyncio
 import datetime
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -123,11 +124,12 @@ def look(
     from sandbox.datadog.evaluation import series  # polars takes a while to import: only who has a monitor waits for it
 
     begin, every = at - compared.window, series.interval(compared.window)
-    frame = series.evaluate(store, compared.query, begin, at, every)
+    source = series.Source(store)
+    frame = series.evaluate(source, compared.query, begin, at, every)
     minute = max(every, 60)
     values = series.reduced(frame, compared.how)
     filled = series.filled(frame, begin, minute)
-    last = series.last(store, compared.query, at)
+    last = source.last(compared.query, at)
     found = {}
     for name in sorted({*values, *known}):
         if series.WITHOUT in name.split(","):
@@ -227,9 +229,16 @@ def _values(store: Store, monitor: Thing, compared: language.Comparison, group: 
         },
     }
     if "host" in group.tags:
-        host = store.get("host", group.tags["host"]) or {}
-        values["host.ip"] = (host.get("metadata", {}).get("network") or {}).get("ipaddress", "")
+        values["host.ip"] = _address(store.get("host", group.tags["host"]) or {})
     return values
+
+
+def _address(host: Mapping[str, Any]) -> str:
+    """A host's address, as its Agent told it; empty where none did."""
+    try:
+        return str(json.loads(host["metadata"]["gohai"])["network"]["ipaddress"])
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 # Downtimes

@@ -42,7 +42,54 @@ MOST_POINTS = 1500
 BRIDGED = 300
 """Seconds between two points of a gauge across which a straight line is drawn where sources are put together."""
 
+POINT = {"series": pl.Int64, "when": pl.Float64, "value": pl.Float64, "weight": pl.Int64}
+READ = 300
+"""Points are read from a whole multiple of this on, in seconds."""
+
 COLUMNS = {"group": pl.String, "at": pl.Int64, "value": pl.Float64}
+
+
+class Source:
+    """What a store holds, read once for all who ask for the same of it: made anew for each page and each round."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._series: dict[str, list[Series]] = {}
+        self._points: dict[tuple[tuple[int, ...], int, float], pl.DataFrame] = {}
+
+    def series(self, metric: str) -> list[Series]:
+        """The series of a metric."""
+        if metric not in self._series:
+            self._series[metric] = self._store.series(metric)
+        return self._series[metric]
+
+    def points(self, series: Sequence[int], start: int, end: float) -> pl.DataFrame:
+        """The points of these series from ``start`` until before ``end``: series, when, value and weight."""
+        # From a little earlier, so that intervals of several lengths have the same beginning.
+        asked = (tuple(series), begin(start, READ), end)
+        if asked not in self._points:
+            columns = list(zip(*self._store.samples(*asked), strict=True)) or [()] * len(POINT)
+            self._points[asked] = pl.DataFrame(
+                [
+                    pl.Series(name, column, dtype=kind)
+                    for (name, kind), column in zip(POINT.items(), columns, strict=True)
+                ]
+            )
+        return self._points[asked].filter(pl.col("when") >= start)
+
+    def last(self, query: Query, before: float) -> dict[str, float]:
+        """When each group's last point was, before a moment; both in Unix seconds."""
+        found: dict[str, float] = {}
+        known = {series.number: series for series in self.series(query.metric) if matches(series, query.scope)}
+        for number, at in self._store.latest(known, before).items():
+            for group in groups(known[number], query.by):
+                found[group] = max(at, found.get(group, 0.0))
+        return found
+
+
+def begin(start: float, every: int) -> int:
+    """When the interval begins that a moment falls into."""
+    return int(start // every) * every
 
 
 def interval(span: float, *, bars: bool = False, asked: int = 0) -> int:
@@ -56,7 +103,7 @@ def interval(span: float, *, bars: bool = False, asked: int = 0) -> int:
     return max(asked, least) if asked else default[bars]
 
 
-def evaluate(store: Store, query: Query, start: float, end: float, every: int) -> pl.DataFrame:
+def evaluate(source: Source, query: Query, start: float, end: float, every: int) -> pl.DataFrame:
     """The query's series from ``start`` until before ``end``, both Unix seconds, a point for each ``every`` seconds.
 
     Intervals begin at whole multiples of their length; the first one is whole even if ``start`` falls into it.
@@ -64,15 +111,29 @@ def evaluate(store: Store, query: Query, start: float, end: float, every: int) -
     Raises:
         UnknownFormError: the query asks for what isn't evaluated of a metric of its kind.
     """
-    begin = int(start // every) * every
-    known = [series for series in store.series(query.metric) if matches(series, query.scope)]
+    return _evaluate(source, query, begin(start, every), end, every)
+
+
+def whole(source: Source, query: Query, start: float, end: float) -> dict[str, float]:
+    """One value for each group of the query, of the whole time from ``start`` until before ``end``.
+
+    Raises:
+        UnknownFormError: as `evaluate` does.
+    """
+    found = _evaluate(source, query, int(start), end, max(int(end - start) + 1, 1))
+    return dict(found.select("group", "value").iter_rows())
+
+
+def _evaluate(source: Source, query: Query, first: int, end: float, every: int) -> pl.DataFrame:
+    known = [series for series in source.series(query.metric) if matches(series, query.scope)]
     members = [(series.number, group) for series in known for group in groups(series, query.by)]
     if not members:
         return pl.DataFrame(schema=COLUMNS)
     kinds = {series.kind for series in known}
-    rows = store.samples((series.number for series in known), begin, end)
-    points = _points(rows, begin, every).join(
-        pl.DataFrame(members, schema={"series": pl.Int64, "group": pl.String}, orient="row"), on="series"
+    points = (
+        source.points([series.number for series in known], first, end)
+        .with_columns((((pl.col("when") - first) // every).cast(pl.Int64) * every + first).alias("at"))
+        .join(pl.DataFrame(members, schema={"series": pl.Int64, "group": pl.String}, orient="row"), on="series")
     )
     if "distribution" in kinds:
         return _distribution(query, points)
@@ -86,22 +147,6 @@ def evaluate(store: Store, query: Query, start: float, end: float, every: int) -
         orient="row",
     )
     return _in_space(query, _in_time(query, points.join(intervals, on="series"), every), every, kinds)
-
-
-def _points(rows: Sequence[tuple[int, float, float, int]], begin: int, every: int) -> pl.DataFrame:
-    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
-    frame = pl.DataFrame(
-        [
-            pl.Series(name, column, dtype=kind)
-            for (name, kind), column in zip(
-                {"series": pl.Int64, "when": pl.Float64, "value": pl.Float64, "weight": pl.Int64}.items(),
-                columns,
-                strict=True,
-            )
-        ]
-    )
-    at = ((pl.col("when") - begin) // every).cast(pl.Int64) * every + begin
-    return frame.with_columns(at.alias("at"))
 
 
 def _in_time(query: Query, points: pl.DataFrame, every: int) -> pl.DataFrame:
@@ -151,15 +196,20 @@ def _bridged(frame: pl.DataFrame, every: int) -> pl.DataFrame:
 
 def _distribution(query: Query, points: pl.DataFrame) -> pl.DataFrame:
     """Of all values at once, whatever source they are from: that is what a distribution is for."""
-    each = points.with_columns(pl.col("value").repeat_by("weight")).explode("value")
-    value = pl.col("value")
+    each, value, weight = ["group", "at"], pl.col("value"), pl.col("weight")
     if query.percentile is not None:
-        made = value.quantile(query.percentile, interpolation="lower")
+        place = ((weight.sum().over(each) - 1) * query.percentile).floor()
+        found = (
+            points.sort("group", "at", "value")
+            .filter(weight.cum_sum().over(each) > place)
+            .group_by(each, maintain_order=True)
+            .agg(value.first())
+        )
     elif query.how == "avg" and not query.modifier and not query.rollup:
-        made = value.mean()
+        found = points.group_by(each).agg((value * weight).sum() / weight.sum())
     else:
         raise UnknownFormError(f"{query.how}:{query.metric}: of a distribution, percentiles and avg are evaluated")
-    return each.group_by("group", "at").agg(made.alias("value")).select(*COLUMNS).sort("group", "at")
+    return found.select(*COLUMNS).sort("group", "at")
 
 
 def matches(series: Series, scope: Sequence[str]) -> bool:
@@ -173,30 +223,22 @@ def groups(series: Series, by: Sequence[str]) -> Iterator[str]:
     yield from (",".join(group) for group in itertools.product(*values)) if by else (EVERYTHING,)
 
 
+REDUCERS = {
+    "avg": pl.col("value").mean(),
+    "sum": pl.col("value").sum(),
+    "min": pl.col("value").min(),
+    "max": pl.col("value").max(),
+    "last": pl.col("value").last(),
+}
+"""How one value can be made of a group's points."""
+
+
 def reduced(frame: pl.DataFrame, how: str) -> dict[str, float]:
-    """One value for each group: the avg, sum, min, max or last of its points."""
-    value = pl.col("value")
-    made = {
-        "avg": value.mean(),
-        "sum": value.sum(),
-        "min": value.min(),
-        "max": value.max(),
-        "last": value.last(),
-    }[how]
-    return dict(frame.group_by("group", maintain_order=True).agg(made).iter_rows())
+    """One value for each group, made as `REDUCERS` says."""
+    return dict(frame.group_by("group", maintain_order=True).agg(REDUCERS[how]).iter_rows())
 
 
 def filled(frame: pl.DataFrame, begin: float, every: int) -> dict[str, int]:
     """How many of the stretches of ``every`` seconds from ``begin`` on have a point, for each group."""
     stretch = ((pl.col("at") - begin) // every).n_unique()
     return dict(frame.group_by("group").agg(stretch).iter_rows())
-
-
-def last(store: Store, query: Query, before: float) -> dict[str, float]:
-    """When each group's last point was, before a moment; both in Unix seconds."""
-    found: dict[str, float] = {}
-    known = {series.number: series for series in store.series(query.metric) if matches(series, query.scope)}
-    for number, at in store.latest(known, before).items():
-        for group in groups(known[number], query.by):
-            found[group] = max(at, found.get(group, 0.0))
-    return found

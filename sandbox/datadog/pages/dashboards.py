@@ -1,0 +1,70 @@
+"""The page of a dashboard; and of a shared one, which has no frame."""
+
+from typing import Any
+
+from sandbox.datadog.evaluation.series import Source
+from sandbox.datadog.pages import times, widgets
+from sandbox.datadog.pages.rendering import Asked, NotFoundError, Page
+from sandbox.datadog.store import Store
+
+
+def show(store: Store, asked: Asked) -> Page:
+    """A dashboard by its id, whatever its name in the address."""
+    dashboard = store.get("dashboard", asked.match["id"])
+    if dashboard is None:
+        raise NotFoundError(f"There is no dashboard {asked.match['id']}.")
+    return _shown(store, asked, dashboard)
+
+
+def show_public(store: Store, asked: Asked) -> Page:
+    """A dashboard that is shared by a public link: anybody can look at it, and nothing leads from it elsewhere."""
+    share = store.get("public", asked.match["token"])
+    dashboard = store.get("dashboard", share["dashboard_id"]) if share else None
+    if dashboard is None:
+        raise NotFoundError("There is no shared dashboard of this address.")
+    name, values = _shown(store, asked, dashboard)
+    return name, {**values, "bare": True}
+
+
+def show_embed(store: Store, asked: Asked) -> Page:
+    """A secure embed shows nothing without the credential that only the page around it has."""
+    if store.get("embed", asked.match["token"]) is None:
+        raise NotFoundError("There is no embedded dashboard of this address.")
+    return "embed.html", {"bare": True}
+
+
+def _shown(store: Store, asked: Asked, dashboard: dict[str, Any]) -> Page:
+    frame = times.frame(asked.query, store.now().timestamp(), dashboard.get("default_timeframe"))
+    variables = dashboard.get("template_variables") or []
+    board = widgets.Board(
+        store=store, source=Source(store), frame=frame, variables=widgets.tags(variables, asked.query)
+    )
+    known = _values(store)
+    return "dashboard.html", {
+        "dashboard": dashboard,
+        "frame": frame,
+        "spans": times.NAMES,
+        "variables": [
+            {
+                "name": variable["name"],
+                "value": (value := widgets.chosen(variable, asked.query)),
+                "values": sorted({"*", value, *known.get(variable.get("prefix") or "", [])}),
+            }
+            for variable in variables
+        ],
+        "widgets": [board.widget(widget["definition"]) for widget in dashboard["widgets"]],
+        "kept": {
+            name: value
+            for name, value in asked.query.items()
+            if name in ("from_ts", "to_ts", "live") and "span" not in asked.query
+        },
+    }
+
+
+def _values(store: Store) -> dict[str, set[str]]:
+    """The values of each tag that any metric carries."""
+    found: dict[str, set[str]] = {}
+    for tag in store.tags():
+        key, _, value = tag.partition(":")
+        found.setdefault(key, set()).add(value)
+    return found

@@ -1,0 +1,116 @@
+"""Graphs as the browser's script draws them, with what a legend says of their lines."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from sandbox.datadog.pages.rendering import number
+from sandbox.datadog.pages.times import Frame
+
+COLUMNS = ("avg", "min", "max", "sum", "value")
+"""What a legend can say of a line; ``value`` is its last one."""
+
+MOST_LINES = 50
+"""Lines that one graph draws."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line or row of bars; ``right`` measures it by the axis at the right."""
+
+    name: str
+    points: Sequence[tuple[int, float]]
+    bars: bool = False
+    right: bool = False
+    palette: str = ""
+    every: int = 20
+    band: Sequence[tuple[int, float | None, float | None]] = ()
+
+    @property
+    def outside(self) -> list[tuple[int, float]]:
+        """The points outside of the band."""
+        return [
+            point
+            for point, (_, lower, upper) in zip(self.points, self.band, strict=False)
+            if lower is not None and upper is not None and not lower <= point[1] <= upper
+        ]
+
+    def said(self, column: str) -> str:
+        """What the legend says of it."""
+        values = [value for _, value in self.points]
+        if not values:
+            return number(None)
+        made = {
+            "avg": sum(values) / len(values),
+            "min": min(values),
+            "max": max(values),
+            "sum": sum(values),
+            "value": values[-1],
+        }
+        return number(made[column])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A level across the graph; ``kind`` is error, warning, ok or info."""
+
+    value: float
+    label: str
+    kind: str
+    dashed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A graph of a time frame; ``events`` are the moments, in Unix seconds, and titles of what happened meanwhile."""
+
+    name: str
+    frame: Frame
+    lines: Sequence[Line]
+    marks: Sequence[Mark] = ()
+    events: Sequence[tuple[float, str]] = ()
+    axes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    columns: Sequence[str] = ("avg", "max", "value")
+
+    def drawn(self) -> dict[str, Any]:
+        """What the script is given: times in Unix milliseconds."""
+        return {
+            "from": 1000 * self.frame.start,
+            "to": 1000 * self.frame.end,
+            "lines": [
+                {
+                    "name": line.name,
+                    "x": [1000 * at for at, _ in line.points],
+                    "y": [value for _, value in line.points],
+                    "bars": line.bars,
+                    "right": line.right,
+                    "palette": line.palette,
+                    "every": 1000 * line.every,
+                    "lower": [lower for _, lower, _ in line.band],
+                    "upper": [upper for _, _, upper in line.band],
+                    "outside": [[1000 * at, value] for at, value in line.outside],
+                }
+                for line in self.lines
+            ],
+            "marks": [
+                {"value": mark.value, "label": mark.label, "kind": mark.kind, "dashed": mark.dashed}
+                for mark in self.marks
+            ],
+            "events": [{"at": 1000 * at, "title": title} for at, title in self.events],
+            "axes": {side: dict(axis) for side, axis in self.axes.items()},
+        }
+
+
+def lines(frame: pl.DataFrame, name: str, by: Sequence[str], **how: Any) -> Iterable[Line]:
+    """The lines of a frame of series, a line for each group; ``how`` as in `Line`."""
+    grouped = frame.partition_by("group", maintain_order=True, as_dict=True)
+    for (group,), part in list(grouped.items())[:MOST_LINES]:
+        tags = ", ".join(f"{key}:{value}" for key, value in zip(by, str(group).split(","), strict=False))
+        yield Line(
+            name=f"{name} {{{tags}}}" if tags else name,
+            points=part.select("at", "value").rows(),
+            band=part.select("at", "lower", "upper").rows() if "lower" in part.columns else (),
+            **how,
+        )

@@ -1,0 +1,20 @@
+"""The pages of the mail: every message that somebody would get, as they would read it."""
+
+from sandbox.datadog.evaluation import memory
+from sandbox.datadog.pages.rendering import Asked, NotFoundError, Page
+from sandbox.datadog.store import Store
+
+LISTED = 200
+
+
+def list_all(store: Store, _: Asked) -> Page:
+    """The latest messages, newest first."""
+    return "mails.html", {"mails": memory.mails(store)[-LISTED:][::-1]}
+
+
+def show(store: Store, asked: Asked) -> Page:
+    """One message."""
+    mail = store.get("mail", asked.match["id"])
+    if mail is None:
+        raise NotFoundError(f"There is no message {asked.match['id']}.")
+    return "mail.html", {"mail": mail}

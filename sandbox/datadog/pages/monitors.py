@@ -1,0 +1,114 @@
+"""The pages of monitors: what each evaluates, the state of its groups, what it told, and what it would tell."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sandbox.datadog import downtimes
+from sandbox.datadog.evaluation import language, memory, rounds, series
+from sandbox.datadog.evaluation.memory import Group
+from sandbox.datadog.evaluation.messages import State
+from sandbox.datadog.pages import graphs, times
+from sandbox.datadog.pages.graphs import Graph, Mark
+from sandbox.datadog.pages.rendering import Asked, NotFoundError, Page
+from sandbox.datadog.store import Store
+
+WORST: tuple[State, ...] = ("Alert", "Warn", "No Data", "OK")
+"""The states, the worst one first: the one that a monitor of several groups shows.
+
+Source: https://docs.datadoghq.com/monitors/status/
+"""
+
+NOBODY = "a-host"
+"""Whose message is shown as long as no host has a state."""
+
+OPTIONS = ("require_full_window", "notify_no_data", "no_data_timeframe", "notify_audit", "new_group_delay")
+HISTORY = 50
+
+
+def state(store: Store, monitor: Mapping[str, Any]) -> str:
+    """The state of a monitor: the worst of its groups."""
+    found = {group.status for group in memory.groups(store, monitor["id"])}
+    return next((status for status in WORST if status in found), "No Data")
+
+
+def list_all(store: Store, _: Asked) -> Page:
+    """All monitors."""
+    rows = [{"monitor": monitor, "state": state(store, monitor)} for monitor in store.all("monitor")]
+    return "monitors.html", {"rows": rows}
+
+
+def show(store: Store, asked: Asked) -> Page:
+    """One monitor."""
+    monitor = store.get("monitor", asked.match["id"])
+    if monitor is None:
+        raise NotFoundError(f"There is no monitor {asked.match['id']}.")
+    now = store.now()
+    frame = times.frame(asked.query, now.timestamp())
+    groups, fault = memory.groups(store, monitor["id"]), rounds.fault(monitor)
+    muting = [downtime for downtime in store.all("downtime") if rounds.mutes(downtime, monitor)]
+    rows = []
+    for group in groups:
+        until = [
+            stretch[1]
+            for downtime in muting
+            if rounds.covers(downtime, group) and (stretch := _under_way(downtime, now)) is not None
+        ]
+        rows.append({"group": group, "until": max(until, default=None)})
+    return "monitor.html", {
+        "monitor": monitor,
+        "state": state(store, monitor),
+        "fault": fault,
+        "frame": frame,
+        "spans": times.NAMES,
+        "thresholds": monitor["options"]["thresholds"],
+        "options": {name: monitor["options"][name] for name in OPTIONS if monitor["options"].get(name) is not None},
+        "rows": rows,
+        "muting": [downtime for downtime in muting if downtime["attributes"]["canceled"] is None],
+        "graphs": [] if fault else list(_graphs(store, monitor, frame)),
+        "transitions": memory.transitions(store, monitor["id"])[-HISTORY:][::-1],
+        "messages": [] if fault else list(_messages(store, monitor, groups, now.timestamp())),
+    }
+
+
+def _under_way(downtime: Mapping[str, Any], now: Any) -> Any:
+    attributes = downtime["attributes"]
+    stretch = None if attributes["canceled"] else downtimes.span(attributes["schedule"], now)
+    return stretch if stretch and stretch[0] <= now else None
+
+
+def _graphs(store: Store, monitor: Mapping[str, Any], frame: times.Frame) -> Iterator[Graph]:
+    """A graph for each group, with the thresholds."""
+    compared = language.comparison(monitor["query"])
+    every = series.interval(frame.span)
+    try:
+        found = series.evaluate(series.Source(store), compared.query, frame.start, frame.end, every)
+    except language.UnknownFormError:
+        return
+    thresholds = monitor["options"]["thresholds"]
+    marks = [
+        Mark(value=thresholds[name], label=f"{label} {compared.comparator} {thresholds[name]:g}", kind=kind)
+        for name, label, kind in (("critical", "alert", "error"), ("warning", "warning", "warning"))
+        if name in thresholds
+    ]
+    for line in graphs.lines(found, compared.query.metric, compared.query.by, every=every):
+        yield Graph(name=line.name, frame=frame, lines=[line], marks=marks, columns=("avg", "min", "max", "value"))
+
+
+def _messages(store: Store, monitor: dict[str, Any], groups: list[Group], now: float) -> Iterator[dict[str, Any]]:
+    """What the monitor would send at each state, of its first group."""
+    compared = language.comparison(monitor["query"])
+    thresholds = monitor["options"]["thresholds"]
+    tags = groups[0].tags if groups else dict.fromkeys(compared.query.by, NOBODY)
+    beyond = 1.1 if compared.comparator.startswith(">") else 0.9
+    levels: tuple[tuple[State, State, float | None], ...] = (
+        ("OK", "Alert", compared.number * beyond),
+        ("OK", "Warn", (thresholds["warning"] + compared.number) / 2 if "warning" in thresholds else None),
+        ("OK", "No Data", 0.0 if monitor["options"].get("notify_no_data") else None),
+        ("Alert", "OK", thresholds.get("warning", compared.number) * (2 - beyond)),
+    )
+    for old, new, value in levels:
+        if value is None:
+            continue
+        group = Group(monitor=monitor["id"], name=",".join(tags.values()), tags=tags, status=new, value=value)
+        message = rounds.rendered(store, monitor, compared, group, old, now)
+        yield {"state": new, "title": rounds.title(store, monitor, compared, group, old, now), "message": message}

@@ -1,0 +1,74 @@
+"""HTML out of templates, which escape whatever they are given; and what a page was asked for."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from aiohttp import web
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+Page = tuple[str, dict[str, Any]]
+"""A template and its values."""
+
+
+class NotFoundError(Exception):
+    """There is no such thing; the message says what was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a page is asked for: the parts of its path, and its query."""
+
+    path: str
+    match: Mapping[str, str]
+    query: Mapping[str, str]
+
+    @classmethod
+    def of(cls, request: web.Request) -> "Asked":
+        """Of a request; of a parameter that is given twice, the first counts."""
+        return cls(path=request.path, match=dict(request.match_info), query=dict(request.query))
+
+
+def markdown(text: str) -> Markup:
+    """A message's Markdown as HTML; HTML in it shows as text. Datadog marks where it begins and ends by ``%%%``."""
+    lines = (line for line in text.splitlines() if line.strip() != "%%%")
+    return Markup(MarkdownIt("commonmark", {"html": False, "breaks": True}).render("\n".join(lines)))  # noqa: S704
+
+
+def number(value: float | None) -> str:
+    """A number in few digits.
+
+    >>> number(1234.5678), number(0.012345), number(3.0), number(None)
+    ('1,235', '0.0123', '3', '-')
+    """
+    if value is None:
+        return "-"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 100 or value != round(value) else f"{value:.0f}"
+
+
+def clock(at: float | datetime.datetime, pattern: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
+    """A moment, as Unix seconds or in UTC, for people."""
+    moment = at if isinstance(at, datetime.datetime) else datetime.datetime.fromtimestamp(at, datetime.UTC)
+    return moment.strftime(pattern)
+
+
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.globals["bare"] = False  # without the frame that leads from page to page
+ENVIRONMENT.filters |= {"markdown": markdown, "number": number, "clock": clock}
+
+
+def html(name: str, values: Mapping[str, Any]) -> str:
+    """A page out of its template."""
+    return ENVIRONMENT.get_template(name).render(values)

@@ -1,0 +1,105 @@
+"""The paths of the pages, and how an answer is made of one: HTML from a template, or a file of the browser's.
+
+The modules behind the pages are imported when the first one is asked for: who only talks to the API waits for none.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from sandbox.datadog.handling import STORE
+
+HERE = Path(__file__).parent
+
+PATHS: Mapping[str, tuple[str, str]] = {
+    "/": ("start", "show"),
+    "/dashboard/lists": ("start", "dashboards"),
+    "/dashboard/{id}": ("dashboards", "show"),
+    "/dashboard/{id}/{slug}": ("dashboards", "show"),
+    "/p/{token}": ("dashboards", "show_public"),
+    "/embed/{token}": ("dashboards", "show_embed"),
+    "/monitors/manage": ("monitors", "list_all"),
+    "/monitors/downtimes": ("downtimes", "show"),
+    "/monitors/{id}": ("monitors", "show"),
+    "/infrastructure": ("hosts", "show"),
+    "/apm/services": ("services", "list_all"),
+    "/apm/entity/{entity}": ("services", "show"),
+    "/apm/trace/{trace}": ("services", "show_trace"),
+    "/event/explorer": ("events", "list_all"),
+    "/event/event": ("events", "show"),
+    "/mail": ("mail", "list_all"),
+    "/mail/{id}": ("mail", "show"),
+}
+"""The module and the function of each page, by its path: Datadog's own where Datadog has such a page.
+
+Source: the addresses that Datadog's documentation and API answers link to; the mail is the sandbox's own.
+"""
+
+STATIC = "/sandbox/static/{name}"
+"""The style sheet and the scripts."""
+
+OPEN = frozenset({*PATHS, STATIC})
+"""What needs no key."""
+
+CHARTS = "plotly.min.js"
+"""The chart library, as the package plotly ships it."""
+
+FILES = {"style.css": "text/css", "charts.js": "text/javascript", "icon.svg": "image/svg+xml"}
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Whatever a page holds, it loads from this server alone. Charts set styles on what they draw."""
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+def routes() -> list[web.RouteDef]:
+    """The routes of all pages, and of what they load."""
+    return [*(web.get(path, _page) for path in PATHS), web.get(STATIC, _file)]
+
+
+def is_page(request: web.Request) -> bool:
+    """Whether a request is for a page, or for what pages load."""
+    resource = request.match_info.route.resource
+    return resource is not None and resource.canonical in OPEN
+
+
+async def _page(request: web.Request) -> web.Response:
+    from sandbox.datadog.pages import rendering
+
+    resource = request.match_info.route.resource
+    assert resource is not None
+    module, function = PATHS[resource.canonical]
+    show = getattr(importlib.import_module(f"sandbox.datadog.pages.{module}"), function)
+    try:
+        name, values = show(request.app[STORE], rendering.Asked.of(request))
+        status = 200
+    except rendering.NotFoundError as error:
+        name, values, status = "missing.html", {"sentence": str(error)}, 404
+    return web.Response(text=rendering.html(name, values), content_type="text/html", headers=HEADERS, status=status)
+
+
+async def _file(request: web.Request) -> web.StreamResponse:
+    name = request.match_info["name"]
+    kept: dict[str, Any] = {"headers": {**HEADERS, "Cache-Control": "max-age=3600"}}
+    if name == CHARTS:
+        found = importlib.util.find_spec("plotly")
+        assert found is not None
+        (folder, *_) = found.submodule_search_locations or [""]
+        response = web.FileResponse(Path(folder, "package_data", CHARTS), **kept)
+        response.content_type = "text/javascript"
+        return response
+    if name not in FILES:
+        raise web.HTTPNotFound
+    return web.Response(body=(HERE / "static" / name).read_bytes(), content_type=FILES[name], **kept)

@@ -1,0 +1,37 @@
+"""The first page: what is watched, each thing with its state and its link."""
+
+from sandbox.datadog import downtimes
+from sandbox.datadog.evaluation import memory
+from sandbox.datadog.pages import events, hosts, monitors, services
+from sandbox.datadog.pages.rendering import Asked, Page
+from sandbox.datadog.store import Store
+
+LISTED = 5
+"""Messages and events that this page shows; the rest is behind it."""
+
+
+def show(store: Store, _: Asked) -> Page:
+    """Everything that the account holds."""
+    now = store.now()
+    return "start.html", {
+        "hosts": list(hosts.hosts(store).values()),
+        "dashboards": store.all("dashboard"),
+        "monitors": [{"monitor": monitor, "state": monitors.state(store, monitor)} for monitor in store.all("monitor")],
+        "downtimes": [
+            {"downtime": downtime, "attributes": downtimes.current(downtime["attributes"], now)}
+            for downtime in store.all("downtime")
+            if downtime["attributes"]["canceled"] is None
+        ],
+        "services": [
+            {"service": service, "env": env, "operation": operation}
+            for (service, env), operations in sorted(services.known(store).items())
+            for operation in sorted(operations)
+        ],
+        "events": [events.shown(event) for event in store.all("event")[-LISTED:][::-1]],
+        "mails": memory.mails(store)[-LISTED:][::-1],
+    }
+
+
+def dashboards(store: Store, _: Asked) -> Page:
+    """All dashboards."""
+    return "dashboards.html", {"dashboards": store.all("dashboard")}

@@ -1,0 +1,89 @@
+// Draws what each figure was given, in the page's colours; draws anew when those change, and while the page is live.
+// Times are Unix milliseconds, which the library shows in UTC, as the rest of the page does.
+"use strict";
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const KINDS = {error: "bad", warning: "warn", ok: "ok", info: "series-1"};
+const SERIES = 6;
+
+function traces(graph) {
+  return graph.lines.flatMap((line, number) => {
+    const own = colour(line.palette === "warm" ? "warm" : `series-${number % SERIES}`);
+    const shared = {name: line.name, yaxis: line.right ? "y2" : "y", hoverlabel: {namelength: 60}};
+    const x = line.x;
+    if (line.bars) {
+      const middle = line.x.map((at) => at + line.every / 2);
+      return [{...shared, type: "bar", x: middle, y: line.y, width: line.every * 0.85, marker: {color: own}}];
+    }
+    const drawn = {...shared, type: "scatter", mode: line.x.length < 40 ? "lines+markers" : "lines", x, y: line.y,
+      line: {color: own, width: 1.7}, marker: {color: own, size: 5}};
+    if (!line.lower.length) return [drawn];
+    const edge = {...shared, type: "scatter", mode: "lines", x, line: {width: 0}, hoverinfo: "skip"};
+    return [
+      {...edge, y: line.lower},
+      {...edge, y: line.upper, fill: "tonexty", fillcolor: colour("band")},
+      drawn,
+      {...shared, type: "scatter", mode: "markers", x: line.outside.map(([at]) => at),
+        y: line.outside.map(([, value]) => value), marker: {color: colour("bad"), size: 9, symbol: "circle-open", line: {width: 2}}},
+    ];
+  });
+}
+
+function axis(given, side) {
+  const label = given?.label ? {title: {text: given.label, font: {size: 12}}} : {};
+  const ends = [given?.min, given?.max].map((end) => (end === undefined || end === "auto" ? null : Number(end)));
+  const range = ends.some((end) => end !== null) ? {range: ends} : {rangemode: given?.include_zero === false ? "normal" : "tozero"};
+  return {...label, ...range, ...side, gridcolor: colour("grid"), zerolinecolor: colour("line"), automargin: true, fixedrange: true};
+}
+
+function layout(graph) {
+  const text = colour("text");
+  const across = {type: "line", xref: "paper", x0: 0, x1: 1};
+  const marks = graph.marks.map((mark) => ({...across, y0: mark.value, y1: mark.value,
+    line: {color: colour(KINDS[mark.kind]), width: 1.5, dash: mark.dashed ? "dash" : "solid"}}));
+  const events = graph.events.map((event) => ({type: "line", yref: "paper", y0: 0, y1: 1, x0: event.at, x1: event.at,
+    line: {color: colour("series-1"), width: 2, dash: "dot"}}));
+  const labels = graph.marks.map((mark) => ({xref: "paper", x: 1, xanchor: "right", y: mark.value, yanchor: "bottom", showarrow: false,
+    text: mark.label.replace(/&/g, "&amp;").replace(/</g, "&lt;"), font: {size: 11, color: colour(KINDS[mark.kind])}}));
+  const right = graph.lines.some((line) => line.right) ? {yaxis2: axis(graph.axes.right, {overlaying: "y", side: "right", showgrid: false, tickmode: "auto"})} : {};
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: text, size: 12}, showlegend: false,
+    margin: {l: 44, r: 14, t: 10, b: 30}, barmode: "group", hovermode: "closest",
+    xaxis: {type: "date", range: [graph.from, graph.to], gridcolor: colour("grid"), fixedrange: true},
+    yaxis: axis(graph.axes.left, {}), ...right, shapes: [...marks, ...events], annotations: labels,
+  };
+}
+
+function draw(figure) {
+  const graph = JSON.parse(figure.querySelector("script").textContent);
+  // The library reads names as its own small HTML.
+  graph.lines.forEach((line) => { line.name = line.name.replace(/&/g, "&amp;").replace(/</g, "&lt;"); });
+  Plotly.react(figure.querySelector(".drawing"), traces(graph), layout(graph), {displayModeBar: false, responsive: true});
+  figure.querySelectorAll("[data-series]").forEach((swatch) => {
+    swatch.style.background = colour(swatch.dataset.palette === "warm" ? "warm" : `series-${swatch.dataset.series % SERIES}`);
+  });
+}
+
+const all = () => document.querySelectorAll("figure.graph").forEach(draw);
+all();
+dark.addEventListener("change", all);
+
+async function refresh() {
+  if (document.hidden) return;
+  const answer = await fetch(location.href);
+  if (!answer.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const next = fresh.getElementById(part.id);
+    if (!next) continue;
+    if (part.matches("figure")) {
+      part.querySelector("script").textContent = next.querySelector("script").textContent;
+      part.querySelector(".legend").replaceWith(next.querySelector(".legend"));
+      draw(part);
+    } else {
+      part.innerHTML = next.innerHTML;
+    }
+  }
+}
+if (document.querySelector("[data-live]")) setInterval(() => refresh().catch(() => {}), 15000);

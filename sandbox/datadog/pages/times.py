@@ -1,0 +1,79 @@
+"""The time frame of a page: what its address asks for, else the dashboard's default.
+
+Sources: https://docs.datadoghq.com/dashboards/guide/custom_time_frames/,
+https://docs.datadoghq.com/api/latest/dashboards/ (``live_span``, ``default_timeframe``)
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SPANS = {"5m": 300, "15m": 900, "1h": 3600, "4h": 14400, "1d": 86400, "2d": 172800, "1w": 604800}
+"""The time frames to choose from, in seconds."""
+
+NAMES = {
+    "5m": "Past 5 minutes",
+    "15m": "Past 15 minutes",
+    "1h": "Past hour",
+    "4h": "Past 4 hours",
+    "1d": "Past day",
+    "2d": "Past 2 days",
+    "1w": "Past week",
+}
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+UNIT_NAMES = {"minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 31 * 86400}
+RELATIVE = re.compile(r"now(?:-(\d{1,6})([smhdw]))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """From ``start`` to ``end``, in Unix seconds; ``live`` goes on with the clock."""
+
+    start: float
+    end: float
+    live: bool
+
+    @property
+    def span(self) -> float:
+        """How long it is, in seconds."""
+        return self.end - self.start
+
+    @property
+    def name(self) -> str:
+        """Which of the time frames to choose from it is; empty where it is none."""
+        return next((name for name, seconds in SPANS.items() if self.live and seconds == round(self.span)), "")
+
+
+def past(seconds: float, now: float) -> Frame:
+    """The time up to now."""
+    return Frame(start=now - seconds, end=now, live=True)
+
+
+def frame(query: Mapping[str, str], now: float, default: Mapping[str, Any] | None = None) -> Frame:
+    """The time frame of an address: ``span``, or ``from_ts`` and ``to_ts`` in Unix milliseconds or as ``now-5m``.
+
+    With ``live=true`` it is as long as asked for, up to now. What can't be read counts as left out.
+    """
+    if query.get("span") in SPANS:
+        return past(SPANS[query["span"]], now)
+    start, end = (_moment(query.get(name, ""), now) for name in ("from_ts", "to_ts"))
+    if start is not None and end is not None and start < end:
+        if query.get("live") == "true":
+            return past(end - start, now)
+        return Frame(start=start, end=end, live=False)
+    if default and default.get("type") == "live" and default.get("unit") in UNIT_NAMES:
+        return past(UNIT_NAMES[default["unit"]] * int(default.get("value", 1)), now)
+    return past(3600, now)
+
+
+def _moment(text: str, now: float) -> float | None:
+    if match := RELATIVE.fullmatch(text):
+        return now - (int(match[1]) * UNITS[match[2]] if match[1] else 0)
+    return int(text) / 1000 if re.fullmatch(r"\d{1,16}", text) else None
+
+
+def live_span(text: str) -> float | None:
+    """Seconds of a widget's own ``live_span``; None for one that isn't known here."""
+    match = re.fullmatch(r"(\d{1,4})([mhdw])", text)
+    return int(match[1]) * UNITS[match[2]] if match else None

@@ -1,0 +1,146 @@
+"""Each page in Chromium: narrow and wide, dark and light, by keyboard, whatever the names on it are."""
+
+import json
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from . import made
+from .conftest import Shown, Watched
+
+PATHS = {
+    "start": "/",
+    "dashboards": "/dashboard/lists",
+    "timeboard": "/dashboard/{timeboard}/watchpost?span=1h",
+    "APM": "/dashboard/{apm}?from_ts=now-15m&to_ts=now&live=true",
+    "what isn't drawn": "/dashboard/{strange}",
+    "shared": "/p/{public}",
+    "monitors": "/monitors/manage",
+    "monitor": "/monitors/{monitor}",
+    "downtimes": "/monitors/downtimes?id={downtime}",
+    "host map": "/infrastructure",
+    "host": "/infrastructure?hostname=vm",
+    "services": "/apm/services",
+    "service": "/apm/entity/service%3Ashop?env=dev&operationName=flask.request",
+    "trace": "/apm/trace/{trace}",
+    "events": "/event/explorer",
+    "event": "/event/event?id={event}",
+    "mails": "/mail",
+    "mail": "/mail/{mail}",
+}
+WIDTHS = (1280, 390)
+OPTIONS = {"resultTypes": ["violations"]}  # of what is well, only that it is
+
+
+def path(name: str, shown: Shown) -> str:
+    return PATHS[name].format(**vars(shown.made))
+
+
+def sideways(page: Page) -> int:
+    """By how much the page is wider than the window."""
+    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+
+
+def found_by_axe(page: Page) -> list[str]:
+    """What axe has against a page: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md"""
+    violations: list[dict[str, Any]] = Axe().run(page, options=OPTIONS).response["violations"]
+    return [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in violations]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_page_is_for_everybody(watched: Watched, shown: Shown, name: str) -> None:
+    page = watched.open(path(name, shown))
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert found_by_axe(page) == [], (width, scheme)
+        assert sideways(page) <= 0, width
+    assert page.evaluate("document.cookie") == ""
+    assert watched.faults == []
+
+
+@pytest.mark.parametrize("watched", ["hostile"], indirect=True)
+@pytest.mark.parametrize("name", PATHS)
+def test_what_others_wrote_is_text(watched: Watched, hostile: Shown, name: str) -> None:
+    page = watched.open(path(name, hostile))
+    shows = page.evaluate("document.body.innerText")
+    assert "<script>" in shows or name in ("what isn't drawn", "host", "services", "trace"), shows[:500]
+    page.set_viewport_size({"width": WIDTHS[-1], "height": 900})
+    assert sideways(page) <= 0
+    refused = [fault for fault in watched.faults if "https://example.com/x.png" not in fault]
+    assert refused == []
+
+
+@pytest.mark.parametrize("watched", ["hostile"], indirect=True)
+def test_a_hostile_host_and_trace_have_pages(watched: Watched) -> None:
+    for where in ("/apm/trace/hostile", "/infrastructure"):
+        page = watched.open(where)
+        assert "<script>" in page.evaluate("document.body.innerText")
+    page.get_by_role("link", name="<script>").first.click()
+    assert made.HOSTILE[:200] in page.get_by_role("heading", level=1).inner_text()
+    assert watched.faults == []
+
+
+@pytest.mark.parametrize("name", ["timeboard", "APM", "monitor", "host", "service"])
+def test_a_graph_draws_what_it_was_given(watched: Watched, shown: Shown, name: str) -> None:
+    page = watched.open(path(name, shown))
+    drawn = page.evaluate(
+        "[...document.querySelectorAll('figure.graph')].map((each) => ["
+        " each.querySelector('script').textContent,"
+        " each.querySelector('.drawing').data.map((trace) => [trace.type, trace.y.length]),"
+        " each.querySelectorAll('.drawing .shapelayer path').length])"
+    )
+    assert drawn
+    for text, traces, shapes in drawn:
+        graph = json.loads(text)
+        expected = []
+        for line in graph["lines"]:
+            points = len(line["y"])
+            band = [["scatter", points]] * 2 if line["lower"] else []
+            outside = [["scatter", len(line["outside"])]] if line["lower"] else []
+            expected += [*band, ["bar" if line["bars"] else "scatter", points], *outside]
+        assert traces == expected
+        assert shapes == len(graph["marks"]) + len(graph["events"])
+    assert any(line["y"] for text, _, _ in drawn for line in json.loads(text)["lines"])
+
+
+def test_everything_is_found_from_the_first_page_by_clicking_alone(watched: Watched) -> None:
+    for names in (
+        ("vm", "my_metric on {{host.name}} (dev)"),
+        ("Watchpost: my_metric (dev)",),
+        ("Services", "shop"),
+        ("Downtimes",),
+        ("Mail", "[Triggered on {host:vm}] my_metric on vm (dev)", "The monitor"),
+    ):
+        page = watched.open("/")
+        for name in names:
+            page.get_by_role("link", name=name, exact=True).first.click()
+        assert page.get_by_role("heading", level=1).inner_text()
+    assert watched.faults == []
+
+
+def test_the_keyboard_reaches_the_content_and_every_control(watched: Watched, shown: Shown) -> None:
+    page = watched.open(path("timeboard", shown))
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "tpl_var_host"
+    page.keyboard.type("vm2")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Past 15")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**span=15m**")
+    assert "tpl_var_host=vm2" in page.url
+    series = page.locator("figure.graph").first.locator("tbody tr")
+    assert series.all_inner_texts() == [] or all("vm2" in text for text in series.all_inner_texts())
+
+
+def test_a_shared_dashboard_leads_nowhere_else(watched: Watched, shown: Shown) -> None:
+    page = watched.open(path("shared", shown))
+    assert page.get_by_role("link").count() == 0
