@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.monitors import STATES
-from sandbox.datadog import downtimes, monitors
+from sandbox.datadog import Account, downtimes, monitors
 from sandbox.datadog.evaluation import memory, messages, rounds, states
 from sandbox.datadog.store import Point, Store, opened
+from sandbox.testing.processes import wait_until
 
 from . import program
 
@@ -346,6 +347,22 @@ def test_the_programs_own_monitor_tells_each_state_in_its_own_words(
         assert mail["to"] == ["you@example.com"]
         assert "{{" not in json.dumps(mail)
         assert "the sandbox has no" not in mail["text"]
+
+
+def test_a_running_account_evaluates_at_each_minute_of_its_clock(tmp_path: Path) -> None:
+    account = Account.start(tmp_path)
+    try:
+        with opened(tmp_path) as store:
+            put_monitor(store)
+            now = store.now()
+            middle = now.replace(second=30).timestamp()
+            store.add_points([Point(metric="m", at=middle, value=900, host="a")])
+        account.travel(now + MINUTE)
+        wait_until(account.mails, "a message")
+        assert account.mails()[0]["to"] == ["is_alert@example.com"]
+        assert [each["new"] for each in account.transitions()] == ["Alert"]
+    finally:
+        account.stop()
 
 
 @given(values=st.lists(st.sampled_from(["1", "600", "900", "."]), min_size=1, max_size=12), mute=st.booleans())
