@@ -34,7 +34,7 @@ def steps(
     stack.configure(part="hosts", loadRequests=0, hosts=entries, **settings)
     # Those that are taken out are targets as well.
     named = [f"**::{name}{step}" for name in NAMES for step in ("", "-ready", *(f"-{step}" for step in last))]
-    return up(stack, *(word for target in ("**::mark", *named) for word in ("--target", target)))
+    return up(stack, *(word for target in ("**::ownership-tag", *named) for word in ("--target", target)))
 
 
 def owner(machine: Machine) -> str:

@@ -21,7 +21,7 @@ from sandbox.testing.stacks import Update, drift, steered, up
 from sandbox.vagrant import stand_in
 
 BOXES = ["watchpost/one", "watchpost/two"]
-FIRST_STEPS = ("**::mark", "**::vm", "**::vm-vagrant", "**::vm-vm", "**::vm-ready")
+FIRST_STEPS = ("**::ownership-tag", "**::vm", "**::vm-vagrant", "**::vm-vm", "**::vm-ready")
 TARGETS = [word for step in FIRST_STEPS for word in ("--target", step)]
 
 

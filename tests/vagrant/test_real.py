@@ -24,7 +24,7 @@ from sandbox.testing.stacks import Update, up
 from sandbox.vagrant import real
 
 BOXES = ["watchpost/one", "watchpost/two"]
-FIRST_STEPS = ("**::mark", "**::vm", "**::vm-vagrant", "**::vm-vm", "**::vm-ready")
+FIRST_STEPS = ("**::ownership-tag", "**::vm", "**::vm-vagrant", "**::vm-vm", "**::vm-ready")
 TARGETS = [word for name in FIRST_STEPS for word in ("--target", name)]
 
 pytestmark = pytest.mark.long
