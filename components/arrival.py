@@ -13,6 +13,7 @@ import pulumi
 
 from components.datadog_api import client
 from settings import Credentials
+from settings.project import key
 
 METRIC = "datadog.agent.running"
 """What every Agent submits each 15 s. Source: ``pkg/aggregator/aggregator.go`` of github.com/DataDog/datadog-agent"""
@@ -47,7 +48,7 @@ class Arrival:
 
     def __init__(self, credentials: Credentials, site: str, agent_url: str) -> None:
         self._credentials, self._site = credentials, site
-        self._destination = f"{agent_url} (watchpost:agentUrl)" if agent_url else f"{site} (watchpost:site)"
+        self._destination = f"{agent_url} ({key('agentUrl')})" if agent_url else f"{site} ({key('site')})"
         self._restarted: dict[str, float] = {}
 
     def hook(self, host: str) -> pulumi.ResourceHook:

@@ -12,6 +12,7 @@ from pulumi_command import remote
 from components import remote as scripts
 from components import vagrant
 from settings.model import HostSettings, LoginSettings, ProxySettings
+from settings.project import key
 
 DIAL_ATTEMPTS = 20
 """How often a machine that doesn't answer is tried: about a minute where the connection is refused."""
@@ -75,11 +76,12 @@ class Host(pulumi.ComponentResource):
                     str(machine.address), machine.port, str(machine.user), machine.private_key_file, machine.proxy
                 )
             )
-            for path, login in {name: machine, f"{name}.proxy": machine.proxy}.items():
+            for path, login in {(name,): machine, (name, "proxy"): machine.proxy}.items():
                 if login and not login.host_key:
                     pulumi.log.warn(
-                        f"any machine that answers at {login.address} is taken for {path}: its host key is not checked."
-                        f" Set it with: pulumi config set --path 'watchpost:hosts.{path}.hostKey' KEY",
+                        f"any machine that answers at {login.address} is taken for {'.'.join(path)}:"
+                        " its host key is not checked. Set it with:"
+                        f" pulumi config set --path '{key('hosts', *path, 'hostKey')}' KEY",
                         self,
                     )
         owner = pulumi.Output.concat(args.owner, f"/{name}")
@@ -125,7 +127,7 @@ async def only_host(name: str, reported: pulumi.Output[Any], machines: Mapping[s
     if other in machines and await machines[other].future() == found["machine"]:
         raise pulumi.RunError(
             f"hosts {other} and {name} are one machine, and a machine has one name: nothing was done on it as {name}."
-            f" Take one of them out: pulumi config rm --path 'watchpost:hosts.{name}'"
+            f" Take one of them out: pulumi config rm --path '{key('hosts', name)}'"
         )
     return True
 

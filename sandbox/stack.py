@@ -20,6 +20,7 @@ from sandbox.datadog import Account
 from sandbox.machine import Machine
 from sandbox.progress import SandboxError
 from sandbox.pulumi import engine, plugins
+from settings.project import PROJECT
 
 INSIDE = "10.0.2.2"
 """Where a machine finds the loopback of its host."""
@@ -165,7 +166,7 @@ class Stack:
 
     def _state(self) -> bytes:
         """The state as the engine wrote it last; nothing if there is none."""
-        file = self.folder / "state" / ".pulumi" / "stacks" / "watchpost" / f"{self.name}.json"
+        file = self.folder / "state" / ".pulumi" / "stacks" / PROJECT / f"{self.name}.json"
         compressed = file.with_suffix(".json.gz")
         if compressed.exists():
             return gzip.decompress(compressed.read_bytes())
@@ -180,9 +181,9 @@ class Stack:
         """Set settings of ``watchpost`` for the next run; ``None`` goes back to what the clone's files say."""
         path = self.stack_file
         document = yaml.safe_load(path.read_text())
-        written = yaml.safe_load(_clone_stack_file(self.name).read_text())["config"]
+        written = _clone_stack_config(self.name)["config"]
         for key, value in settings.items():
-            setting = f"watchpost:{key}"
+            setting = f"{PROJECT}:{key}"
             value = written.get(setting) if value is None else value
             if value is None:
                 document["config"].pop(setting, None)
@@ -192,7 +193,7 @@ class Stack:
 
     def setting(self, name: str) -> Any:
         """What the stack's file says of a setting of ``watchpost``; ``None`` where it leaves that to the default."""
-        return yaml.safe_load(self.stack_file.read_text())["config"].get(f"watchpost:{name}")
+        return yaml.safe_load(self.stack_file.read_text())["config"].get(f"{PROJECT}:{name}")
 
     @property
     def stack_file(self) -> Path:
@@ -204,17 +205,17 @@ class Stack:
         project["main"] = str(paths.ROOT)
         project["runtime"]["options"]["virtualenv"] = sys.prefix
         (self.folder / "project" / "Pulumi.yaml").write_text(yaml.safe_dump(project, sort_keys=False))
-        document = yaml.safe_load(
-            (self.stack_file if self.stack_file.exists() else _clone_stack_file(self.name)).read_text()
+        document = (
+            yaml.safe_load(self.stack_file.read_text()) if self.stack_file.exists() else _clone_stack_config(self.name)
         )
         inside = account.url.replace("127.0.0.1", INSIDE)
         document["config"] |= {
             "datadog:apiUrl": account.url,
-            "watchpost:appUrl": account.url,
-            "watchpost:agentUrl": inside,
-            "watchpost:traceUrl": inside,
-            "watchpost:installScriptUrl": f"{inside}/agent/install_script_agent7.sh",
-            "watchpost:hosts": {name: host_entry(machine) for name, machine in self.machines.items()},
+            f"{PROJECT}:appUrl": account.url,
+            f"{PROJECT}:agentUrl": inside,
+            f"{PROJECT}:traceUrl": inside,
+            f"{PROJECT}:installScriptUrl": f"{inside}/agent/install_script_agent7.sh",
+            f"{PROJECT}:hosts": {name: host_entry(machine) for name, machine in self.machines.items()},
         }
         self.stack_file.write_text(templates.yaml_text(document))
 
@@ -230,8 +231,11 @@ def host_entry(machine: Machine) -> dict[str, object]:
     }
 
 
-def _clone_stack_file(name: str) -> Path:
+def _clone_stack_config(name: str) -> dict[str, Any]:
+    """The clone's file of the stack; a key without a namespace there is one of this project."""
     path = paths.ROOT / f"Pulumi.{name}.yaml"
     if not path.exists():
         raise SandboxError(f"there is no {path.name} in this clone")
-    return path
+    document: dict[str, Any] = yaml.safe_load(path.read_text())
+    config = {key if ":" in key else f"{PROJECT}:{key}": value for key, value in document["config"].items()}
+    return {**document, "config": config}

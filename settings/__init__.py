@@ -10,7 +10,7 @@ from settings import agent_options
 from settings.credentials import Credentials
 from settings.faults import LISTS, SettingsError, validate
 from settings.model import HostSettings, Settings
-from settings.project import PROJECT
+from settings.project import PROJECT, key
 from settings.sites import SITES
 
 __all__ = ["Credentials", "HostSettings", "Settings", "load"]
@@ -43,7 +43,7 @@ def load() -> tuple[Settings, Credentials]:
         )
     if unknown := sorted(settings.agent_config.keys() - agent_options.known()):
         pulumi.log.warn(
-            f"watchpost:agentConfig holds {', '.join(unknown)}, which no name known to Watchpost resembles"
+            f"{key('agentConfig')} holds {', '.join(unknown)}, which no name known to Watchpost resembles"
             f" ({agent_options.TEMPLATE}): it is written as it stands, and the Agent says nothing where it doesn't know"
             " it"
         )
@@ -54,15 +54,16 @@ def configured() -> dict[str, Any]:
     """The raw configuration of this project, by key without namespace, JSON parsed where the setting holds it."""
     prefix = f"{PROJECT}:"
     found = {**get_config_env(), **CONFIG.get()}
-    raw = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
-    return {
-        key: _parsed(value) if key in ("hosts", "repairs", "agentConfig", *LISTS) else value
-        for key, value in raw.items()
-    }
+    raw = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+    return {name: parsed(name, value) for name, value in raw.items()}
 
 
-def _parsed(value: str) -> Any:
+def parsed(name: str, value: str) -> Any:
+    """A list may be a text with commas between its entries, too: `pulumi new` asks for such."""
+    if name not in ("hosts", "repairs", "agentConfig", *LISTS):
+        return value
     try:
         return json.loads(value)
     except ValueError:
-        return value
+        listed = name in LISTS and not value.lstrip().startswith(("[", "{"))
+        return [entry.strip() for entry in value.split(",") if entry.strip()] if listed else value

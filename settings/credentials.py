@@ -11,6 +11,7 @@ from pulumi.runtime.proto.resource_pb2_grpc import ResourceMonitorStub
 from pulumi.runtime.settings import get_monitor
 
 from settings import key_check, sites
+from settings.project import key
 
 VARIABLES = {
     "apiKey": ("DD_API_KEY", "DATADOG_API_KEY"),
@@ -69,7 +70,7 @@ class Credentials:
         choose = (
             "check datadog:apiUrl (or DD_HOST)"
             if self.api_url
-            else f"watchpost:site is {json.dumps(site)}, set another with: pulumi config set watchpost:site SITE"
+            else f"{key('site')} is {json.dumps(site)}, set another with: pulumi config set {key('site')} SITE"
         )
         return key_check.Check(self.url(site), choose, api_key, app_key)
 

@@ -349,12 +349,12 @@ class Settings(_Model):
     def _no_setting_of_its_own(cls, value: dict[str, Any]) -> dict[str, Any]:
         own = {
             "api_key": "datadog:apiKey",
-            "dd_url": "watchpost:agentUrl",
-            "env": "watchpost:env",
-            "hostname": "the host's name in watchpost:hosts",
+            "dd_url": key("agentUrl"),
+            "env": key("env"),
+            "hostname": f"the host's name in {key('hosts')}",
             "hostname_force_config_as_canonical": "needed for that name",
-            "site": "watchpost:site",
-            "tags": "watchpost:tags",
+            "site": key("site"),
+            "tags": key("tags"),
         }
         if twice := [f"{option} ({own[option]})" for option in own if option in value]:
             raise ValueError(f"must leave out what is a setting of its own: {', '.join(twice)}")

@@ -261,7 +261,7 @@ def command(stack: Stack, only: str | None, repair: bool, as_json: bool) -> None
         for name in dict.fromkeys(finding.repair for finding in findings if finding.repair):
             stack.set(f'{key("repairs")}["{name}"]', now)
         click.echo(
-            "noted in watchpost:repairs: the next `pulumi up` runs these steps again, and makes these downtimes anew",
+            f"noted in {key('repairs')}: the next `pulumi up` runs these steps again, and makes these downtimes anew",
             err=as_json,
         )
     if findings:

@@ -85,7 +85,7 @@ def command(stack: Stack, recipients: Sequence[str], minutes: int, as_json: bool
     config = stack.config
     recipients = recipients or _recipients(config.get(key("recipients"), "[]"))
     if not recipients:
-        raise WatchpostError("the stack has no recipients: give --to ADDRESS, or set watchpost:recipients")
+        raise WatchpostError(f"the stack has no recipients: give --to ADDRESS, or set {key('recipients')}")
     links = Links(app_url=config.get(key("appUrl")) or app_url(config.get(key("site"), "datadoghq.com")))
     try:
         with stack.datadog({}) as datadog:
@@ -101,9 +101,11 @@ def command(stack: Stack, recipients: Sequence[str], minutes: int, as_json: bool
 
 
 def _recipients(configured: str) -> list[str]:
+    from settings import parsed
     from settings.model import mentionable
+    from settings.project import key
 
     try:
-        return [mentionable(recipient) for recipient in json.loads(configured)]
+        return [mentionable(recipient) for recipient in parsed("recipients", configured)]
     except (ValueError, TypeError) as error:
-        raise WatchpostError(f"watchpost:recipients {error}") from None
+        raise WatchpostError(f"{key('recipients')} {error}") from None

@@ -104,9 +104,10 @@ def test_a_broken_dashboard_is_named_before_anything_is_created(
     tmp_path: Path,
     refusing: Refusing,  # noqa: ARG001 - begins here, to be through when its own test comes
 ) -> None:
-    for folder in ("components", "files", "startup"):
+    for folder in ("components", "files", "settings", "startup"):
         shutil.copytree(paths.ROOT / folder, tmp_path / folder)
-    shutil.copy(paths.ROOT / "__main__.py", tmp_path)
+    for file in ("__main__.py", "Pulumi.yaml"):
+        shutil.copy(paths.ROOT / file, tmp_path)
     broken = tmp_path / "files/dashboards/apm_infrastructure.json"
     broken.write_text(broken.read_text().rstrip().removesuffix("}"))
     project = stack.folder / "project" / "Pulumi.yaml"

@@ -348,8 +348,7 @@ def project_defaults() -> Mapping[str, Any]:
     """The defaults of ``Pulumi.yaml``, which the engine applies, with the values of ``Pulumi.dev.yaml`` over them."""
     declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
     dev = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())["config"]
-    merged = {**{key: entry["default"] for key, entry in declared.items() if "default" in entry}, **dev}
-    return {key.removeprefix("watchpost:"): value for key, value in merged.items()}
+    return {**{key: entry["default"] for key, entry in declared.items() if "default" in entry}, **dev}
 
 
 def settings(**changes: Any) -> dict[str, Any]:
