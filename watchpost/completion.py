@@ -16,9 +16,9 @@ NAME = "watchpost"
 """What the command is called in a shell that has completion."""
 
 FUNCTIONS = {
-    "bash": f'{NAME}() {{ {{program}} "$@"; }}',
-    "zsh": f'{NAME}() {{ {{program}} "$@"; }}',
-    "fish": f"function {NAME}\n    {{program}} $argv\nend",
+    "bash": 'watchpost() { PROGRAM "$@"; }',
+    "zsh": 'watchpost() { PROGRAM "$@"; }',
+    "fish": "function watchpost\n    PROGRAM $argv\nend",
 }
 """The command itself, since no program of that name is on PATH."""
 
@@ -32,7 +32,7 @@ def source(shell: str, root: click.Command) -> str:
     # click's code runs the program by its name, which is a function here, and `env` runs no functions.
     code = re.sub(rf"(_COMPLETE={shell}_complete) (?:\$1|{NAME})", lambda found: f"{found[1]} {program}", code)
     code = "".join(line for line in code.splitlines(keepends=True) if "$+commands[" not in line)
-    return f"{FUNCTIONS[shell].format(program=program)}\n{code}"
+    return f"{FUNCTIONS[shell].replace('PROGRAM', program)}\n{code}"
 
 
 @click.command()

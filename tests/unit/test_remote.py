@@ -104,6 +104,13 @@ def test_sudo_comes_before_the_variables_so_that_it_does_not_drop_them(files: Pa
     assert output("sh", line, "in", tmp_path) == 'apply\0files/show.sh\x001\x002\0in\n=watchpost= "through"\n'
 
 
+@given(text=VALUES, variables=st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), VALUES), sudo=st.booleans())
+def test_a_command_is_read_as_it_was_written(text: str, variables: dict[str, str], sudo: bool) -> None:
+    step = StepCommand(script="a/b.sh", verb="apply", text=text, variables=variables, sudo=sudo)
+    assert StepCommand.parse(step.render()) == step
+    assert StepCommand.parse(step.render().partition("\n")[2]) == step  # as a step was before csh was thought of
+
+
 def test_a_failing_script_fails_the_line(files: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(templates, "FILES", files)

@@ -4,18 +4,19 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from watchpost.errors import WatchpostError
-from watchpost.fleet import inventory, kubernetes, runner
-from watchpost.fleet.deployment import Operation
+from watchpost.fleet import inventory
 from watchpost.fleet.inventory import Inventory
-from watchpost.fleet.progress import summary
 from watchpost.fleet.shards import DATADOG, HOSTS, plan, stack_name
+
+if TYPE_CHECKING:
+    from watchpost.fleet.deployment import Operation
 
 INVENTORY = click.argument("path", metavar="INVENTORY", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
@@ -47,7 +48,7 @@ def names(fleet: Inventory) -> dict[str, str]:
     return {str(shard): stack_name(fleet, shard) for shard in (DATADOG, *range(fleet.shards))}
 
 
-def operation(name: Operation, text: str) -> None:
+def operation(name: "Operation", text: str) -> None:
     """Add the command that does ``name`` to every stack of a plan, or to some."""
 
     @commands.command(name, help=text)
@@ -67,6 +68,9 @@ def operation(name: Operation, text: str) -> None:
         help=f"Only this shard, by its number, or `{DATADOG}`; may be given several times.",
     )
     def command(path: Path, parallel: int, chosen: tuple[str, ...]) -> None:
+        from watchpost.fleet import runner  # half a second, which `--help` shouldn't take
+        from watchpost.fleet.progress import summary
+
         fleet = inventory.load(path)
         outcomes = runner.run(name, selected(fleet, chosen), parallel=parallel)
         summary(outcomes, Console())
@@ -98,5 +102,7 @@ operation("destroy", "Destroy every stack and remove it.")
 @click.option("--backend", default=None, help="The state's backend, such as s3://bucket; Pulumi Cloud if not given.")
 def kubernetes_manifests(path: Path, repository: str, branch: str, backend: str | None) -> None:
     """Print the stacks as resources of the Pulumi Kubernetes Operator, for `kubectl apply`."""
+    from watchpost.fleet import kubernetes
+
     source = kubernetes.Source(repository=repository, branch=branch, backend=backend)
     click.echo(kubernetes.manifests(inventory.load(path), source), nl=False)
