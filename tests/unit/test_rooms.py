@@ -1,6 +1,8 @@
 """Each folder imports only those below it: the program knows nothing of the sandbox, and nothing imports the tests."""
 
 import ast
+import subprocess
+import sys
 
 import pytest
 
@@ -44,3 +46,20 @@ def test_a_folder_imports_only_those_below_it(room: str) -> None:
 def test_every_import_is_seen() -> None:
     source = "import a.b, c\nfrom d.e import f\nfrom . import g\ndef later():\n    from h import i\n"
     assert imported(source) == {"a", "c", "d", "h"}
+
+
+UNCHANGED = """
+import gc, importlib, pkgutil, sys
+import pulumi
+before = gc.get_threshold(), list(sys.path), pulumi.log.debug
+for name in ("settings", "components", "watchpost", "startup"):
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+assert (gc.get_threshold(), sys.path, pulumi.log.debug) == before
+"""
+
+
+def test_importing_the_program_s_modules_changes_nothing_of_the_process() -> None:
+    subprocess.run([sys.executable, "-c", UNCHANGED], cwd=paths.ROOT, check=True)
