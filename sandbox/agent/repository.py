@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,10 @@ def _make(folder: Path, work: Path) -> None:
         subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
 
 
+ELSEWHERE = ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
+"""What keeps Python from writing bytecode beside its source."""
+
+
 def _python() -> str:
     """The Python of most machines, such as ``3.11``: they are of this host's release."""
     of_host = shutil.which("python3", path="/usr/bin") or sys.executable
@@ -94,7 +99,9 @@ def _libraries(work: Path) -> Path | None:
     compiled = ["--compile-bytecode"] if python == "{}.{}".format(*sys.version_info) else []
     words = ["--quiet", "--no-deps", *PINNED, "--python-version", python, *compiled, "--target", str(folder)]
     command = [sys.executable, "-m", "uv", "pip", "install", *words, "--requirement", str(HERE / "requirements.txt")]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
+    # Where make has bytecode kept elsewhere, the packages would be without theirs.
+    environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    if subprocess.run(command, check=False, capture_output=True, env=environment).returncode:
         return None
     with tarfile.open(made, "w:gz", compresslevel=1) as archive:
         archive.add(folder, ".")

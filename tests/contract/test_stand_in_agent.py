@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -233,3 +235,16 @@ def test_latency_keeps_its_distribution() -> None:
     assert payload
     latency = [point for point in telemetry.trace_metrics(payload) if point.kind == "distribution"]
     assert [(point.value, point.weight) for point in latency] == [(0.002, 3), (0.9, 1)]
+
+
+def test_the_package_brings_bytecode_wherever_make_keeps_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "_python", lambda: "{}.{}".format(*sys.version_info))
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "elsewhere"))
+    made = repository._libraries(tmp_path)
+    if made is None:
+        pytest.skip("uv can't get the packages here")
+    with tarfile.open(made) as archive:
+        assert any("__pycache__" in name for name in archive.getnames())
+    assert not (tmp_path / "elsewhere").exists()
