@@ -1,6 +1,6 @@
 # Thin: the logic is in Python (sandbox/). `make up` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help update up down preview outputs snapshot drift test lint types unit contract browser engine-test torture vagrant-test bench
+.PHONY: help update up down preview outputs demo snapshot drift test lint types unit contract browser engine-test torture vagrant-test bench
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -34,6 +34,9 @@ outputs: $(READY)  ## The outputs of the stack, as JSON
 
 drift: $(READY)  ## What was changed behind the stack's back
 	@$(RUN) $(BIN)/python -m sandbox drift
+
+demo: $(READY)  ## The monitor's states and their mail, in about a minute
+	@$(RUN) $(BIN)/python -m sandbox demo
 
 snapshot: $(READY)  ## Send a snapshot of the my_metric graph to the recipients
 	@$(RUN) $(BIN)/python -m sandbox snapshot

@@ -64,6 +64,16 @@ def outputs() -> None:
 
 
 @commands.command()
+def demo() -> None:
+    """Have the monitor go through its states, and show whom it tells what."""
+    with alone() as stack:
+        stack.start()
+        from sandbox.datadog.demo import run  # only this command evaluates anything itself
+
+        run(stack.account, say)
+
+
+@commands.command()
 @click.option("--repair", is_flag=True, help="Have the next `up` put it right.")
 def drift(repair: bool) -> None:
     """Show what was changed behind the stack's back, in Datadog and on the hosts; fails if there is anything."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sandbox import paths
-from sandbox.datadog.store import opened
+from sandbox.datadog.store import EVALUATED, opened
 from sandbox.progress import SandboxError
 
 API_KEY = "fake" + "0" * 28
@@ -177,6 +177,12 @@ class Account:
     def hosts(self) -> list[dict[str, Any]]:
         """The hosts that reported."""
         return self._all("host")
+
+    @property
+    def evaluated(self) -> datetime.datetime:
+        """The last minute of the account's clock at which its monitors were evaluated, in UTC."""
+        with opened(self.folder) as store:
+            return datetime.datetime.fromisoformat(store.setting(EVALUATED, "0001-01-01T00:00:00+00:00"))
 
     def mails(self) -> list[dict[str, Any]]:
         """What people would have got by mail, oldest first: at (Unix seconds), to, subject, text, about, of, kind."""

@@ -34,6 +34,9 @@ create table if not exists fault (
 """
 
 
+EVALUATED = "evaluated"
+"""The setting that holds the last minute at which monitors were evaluated."""
+
 KEPT_TRACES = 2000
 """How many traces stay, the newest ones."""
 

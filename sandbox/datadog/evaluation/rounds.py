@@ -16,7 +16,7 @@ from sandbox.datadog import downtimes
 from sandbox.datadog.evaluation import language, memory, messages, states
 from sandbox.datadog.evaluation.memory import Group, Mail, Transition
 from sandbox.datadog.evaluation.messages import State
-from sandbox.datadog.store import Store
+from sandbox.datadog.store import EVALUATED, Store
 
 NEW_GROUP = 60
 """Seconds for which a new group is only looked at, unless ``new_group_delay`` says otherwise.
@@ -42,7 +42,7 @@ class Ended:
 
 async def evaluate_forever(store: Store) -> None:
     """Follow what people change as they do it, and evaluate at every full minute of the account's clock."""
-    evaluated = store.now().replace(second=0, microsecond=0)
+    evaluated = datetime.datetime.min.replace(tzinfo=datetime.UTC)  # so that the first round evaluates too
     while True:
         await asyncio.sleep(1)
         now = store.now()
@@ -51,6 +51,7 @@ async def evaluate_forever(store: Store) -> None:
             follow_changes(store, now)
             if minute != evaluated:
                 evaluate(store, minute)
+                store.set(EVALUATED, minute.isoformat())
         except Exception:  # one bad round must not end the next ones
             log.exception("A round of evaluation failed")
         evaluated = minute
