@@ -1,4 +1,4 @@
-"""Watchpost: settings, then what watches in Datadog, then the hosts and what runs on them, then the links."""
+"""Watchpost: the settings, the monitoring in Datadog, the hosts and what runs on them, and the exported links."""
 
 import startup
 
@@ -26,7 +26,7 @@ site, env, service = settings.site, settings.env, settings.service
 ownership, links = OwnershipTag(credentials, site), Links(app_url=settings.app_url)
 outputs: dict[str, pulumi.Input[object]] = {"service": links.service(service, env, OPERATION)}
 
-# What watches all hosts, which it finds by their tags.
+# Monitoring in Datadog, for all hosts, selected by tag.
 if settings.part != "hosts":
     in_datadog = pulumi.ResourceOptions(provider=provider("datadog", credentials, site))
     context = DatadogContext(env=env, ownership=ownership, links=links)
@@ -86,7 +86,7 @@ elif settings.datadog_stack:
     datadog_stack = pulumi.StackReference(settings.datadog_stack)
     outputs |= {name: datadog_stack.get_output(name) for name in ("timeboard", "apmDashboard", "monitor")}
 
-# The hosts. Their steps keep the engine busy for longer than a downtime's start may lie ahead, so downtimes come first.
+# The hosts wait for the downtimes: their steps can outlast the margin before a downtime's start time.
 if settings.part != "datadog":
     owner = known_after(ownership.text, outputs.get("downtimes"))
     arrival = Arrival(credentials, site, settings.agent_url)

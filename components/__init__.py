@@ -1,1 +1,1 @@
-"""The components of Watchpost, one module each: settings, a host, what runs on it, and what watches it in Datadog."""
+"""Watchpost's components, and the pure functions that they are made of: hosts, what runs on them, and Datadog."""

@@ -12,30 +12,30 @@ from components.host import Host
 from components.remote import RemoteFile, fingerprints
 
 PACKAGES = ("ca-certificates", "curl", "gnupg", "python3", "sudo")
-"""What the install script and the proving scripts need on the host."""
+"""Packages that the install script and the proof scripts need."""
 
 DIRECTORY = "/etc/datadog-agent"
 
 VERSION = "7.78.4"
-"""The Agent's version where none is set; one that is newer, or on hold, is kept then.
+"""Default Agent version, a minimum: an installed Agent that is newer, or held by the package manager, is kept.
 
-A published one, which Datadog builds and tests other software against: https://github.com/DataDog/saluki/pull/1672
+A release that Datadog builds and tests other software against: https://github.com/DataDog/saluki/pull/1672
 """
 
 PYTHON = "/opt/datadog-agent/embedded/bin/python3"
-"""The Agent's own Python, which has PyYAML."""
+"""The Agent's embedded Python, which includes PyYAML."""
 
 CORE_CHECKS = ("cpu", "network")
-"""Checks of the Agent itself that the dashboards draw on."""
+"""Core checks whose metrics the dashboards show."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatadogAgentArgs:
-    """An Agent that reports to ``site`` as its host's name; ``tags`` are the host tags.
+    """An Agent that reports to ``site`` under its host's name, with ``tags`` as host tags.
 
-    ``agent_url`` is ``dd_url``, and ``trace_url`` is ``apm_config.apm_dd_url``, where the site isn't sent to itself;
-    ``config`` is whatever else belongs into ``datadog.yaml``. Without ``version`` it is :data:`VERSION`. With
-    ``install_script_sha256`` no other install script is run.
+    ``agent_url`` (``dd_url``) and ``trace_url`` (``apm_config.apm_dd_url``) override the site's intake addresses;
+    ``config`` adds further options to ``datadog.yaml``. ``version`` defaults to :data:`VERSION`. With
+    ``install_script_sha256``, an install script with another digest is refused.
     """
 
     host: Host
@@ -52,7 +52,7 @@ class DatadogAgentArgs:
 
 
 class DatadogAgent(pulumi.ComponentResource):
-    """The Agent's package and its own configuration, not yet running with it: :class:`AgentService` starts it.
+    """The Agent's package and its main configuration; :class:`AgentService` starts the Agent with it.
 
     Source: https://docs.datadoghq.com/agent/supported_platforms/linux/
     """
@@ -62,7 +62,7 @@ class DatadogAgent(pulumi.ComponentResource):
     """The Agent's own configuration files on the host."""
 
     version: str
-    """The version that is asked for."""
+    """The requested version."""
 
     installed: pulumi.Resource
     """The step that installs the package."""
@@ -99,7 +99,7 @@ class DatadogAgent(pulumi.ComponentResource):
     def file(
         self, name: str, path: str, content: pulumi.Input[str], *, parent: pulumi.Resource, merged_by: str = ""
     ) -> RemoteFile:
-        """A file in the Agent's folder, which only the Agent can read: ``path`` is relative to /etc/datadog-agent."""
+        """Write a file that only the Agent can read; ``path`` is relative to /etc/datadog-agent."""
         return self.host.shell.file(
             name,
             f"{DIRECTORY}/{path}",
@@ -114,9 +114,9 @@ class DatadogAgent(pulumi.ComponentResource):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentServiceArgs:
-    """``reads`` are all files that the Agent reads; ``checks`` are the names of those it must have loaded.
+    """``reads`` are the files that restart the Agent when they change; ``checks`` must be loaded after the restart.
 
-    ``arrival`` asks whether what the restarted Agent sends arrives; nobody does without it.
+    ``arrival`` verifies that the restarted Agent's data reaches the account; without it, nothing is verified.
     """
 
     agent: DatadogAgent
@@ -126,10 +126,10 @@ class AgentServiceArgs:
 
 
 class AgentService(pulumi.ComponentResource):
-    """The running Agent: restarted once when its version or a file it reads has changed, healthy, its checks loaded."""
+    """The running Agent: restarted once when its version or a file it reads changes; healthy, its checks loaded."""
 
     version: pulumi.Output[str]
-    """What ``datadog-agent version`` says; known once data of it was seen in the account, or a warning was given."""
+    """The output of ``datadog-agent version``; known once the account has the Agent's data, or a warning was logged."""
 
     def __init__(self, name: str, args: AgentServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:AgentService", name, None, opts)
@@ -152,7 +152,7 @@ class AgentService(pulumi.ComponentResource):
 
 
 def datadog_yaml(args: DatadogAgentArgs, api_key: str) -> str:
-    """The Agent's main configuration file: what the stack sets itself, and over that what ``config`` adds."""
+    """Render ``datadog.yaml``: the options that the stack sets, overlaid with ``config``."""
     ours = templates.yaml_document(
         "agent/datadog.yaml",
         {
@@ -169,7 +169,7 @@ def datadog_yaml(args: DatadogAgentArgs, api_key: str) -> str:
 
 
 def merged(ours: Any, more: Any) -> Any:
-    """Two documents in one: maps are merged at every level, anything else is that of ``more``.
+    """Merge ``more`` into ``ours``: maps recursively; anything else is replaced.
 
     >>> merged({"apm_config": {"enabled": True}}, {"apm_config": {"env": "x"}})
     {'apm_config': {'enabled': True, 'env': 'x'}}

@@ -1,7 +1,7 @@
-"""Whether what an Agent sends arrives: one metric of its host, asked back from the account.
+"""Verifies that an Agent's data reaches the account, by querying one metric of its host.
 
-The Agent knows no more than that somebody took what it sent: an address that takes everything, or another account's
-key, looks well to it. So once its step has run, the account is asked; with nothing to change, nothing is asked.
+An Agent only knows that its intake accepted the data: an address that accepts everything, or a key of another account,
+looks healthy to it. The account is therefore queried after each restart of an Agent, and at no other time.
 """
 
 import asyncio
@@ -16,35 +16,35 @@ from settings import Credentials
 from settings.project import key
 
 METRIC = "datadog.agent.running"
-"""What every Agent submits each 15 s. Source: ``pkg/aggregator/aggregator.go`` of github.com/DataDog/datadog-agent"""
+"""Submitted by every Agent every 15 s. Source: ``pkg/aggregator/aggregator.go`` of github.com/DataDog/datadog-agent"""
 
 PATIENCE = 180.0
-"""Seconds within which a metric is seen: two flushes of the Agent, and what Datadog takes until queries find it."""
+"""Seconds to wait for a metric: two flushes of the Agent, plus Datadog's delay until queries return it."""
 
 TIMEOUT = 15.0
-"""Seconds that an answer may take."""
+"""Timeout of one request, in seconds."""
 
 PAUSES = (1.0, 1.0, 2.0, 4.0, 8.0, 15.0)
-"""Seconds between two questions; the last one stands for all after it. An account may ask 1600 times in an hour."""
+"""Seconds between queries; the last value repeats. Datadog allows an account 1600 queries per hour."""
 
 Ask = Callable[[str, float], Iterable[float]]
-"""When, in Unix seconds, the account has points of a query since then.
+"""Returns the Unix times, in seconds, of a query's points since the given time.
 
 Raises:
-    RefusedError: it doesn't say.
+    RefusedError: the query failed.
 """
 
 
 class RefusedError(Exception):
-    """The account can't be asked; the text says why."""
+    """The account can't be queried; the message says why."""
 
 
 class BusyError(RefusedError):
-    """It can't be asked just now."""
+    """The account can't be queried at the moment; a retry may succeed."""
 
 
 class Arrival:
-    """Asks the account on ``site`` about hosts whose Agents send to ``agent_url``, or to the site itself."""
+    """Queries the account on ``site`` for hosts whose Agents send to ``agent_url``, or to the site by default."""
 
     def __init__(self, credentials: Credentials, site: str, agent_url: str) -> None:
         self._credentials, self._site = credentials, site
@@ -52,7 +52,7 @@ class Arrival:
         self._restarted: dict[str, float] = {}
 
     def hook(self, host: str) -> pulumi.ResourceHook:
-        """What the step that restarts the Agent of ``host`` is followed by."""
+        """Return the hook that records when the Agent of ``host`` was restarted."""
 
         def remember(_: pulumi.ResourceHookArgs) -> None:
             self._restarted[host] = time.time()
@@ -60,9 +60,9 @@ class Arrival:
         return pulumi.ResourceHook(f"{host}-agent-restarted", remember)
 
     def awaited(self, host: str, version: pulumi.Output[str]) -> pulumi.Output[str]:
-        """``version``, once a metric of ``host`` was seen, or a warning said that it was not.
+        """Withhold ``version`` until a metric of ``host`` was seen, or a warning reported that none was.
 
-        It is what the step says at its end; one that says something else restarted no Agent.
+        ``version`` is the restart step's result; a step with any other result restarted no Agent.
         """
 
         async def wait(said: str) -> str:
@@ -99,16 +99,16 @@ class Arrival:
 
 
 async def asked_back(ask: Ask, query: str, since: float, patience: float | None = None) -> bool:
-    """Whether the account has a point of ``query`` newer than ``since``, within ``patience`` seconds.
+    """Wait up to ``patience`` seconds for a point of ``query`` newer than ``since``; return whether one was seen.
 
     Raises:
-        RefusedError: it doesn't say.
+        RefusedError: the query failed.
     """
     deadline, pauses = time.monotonic() + (PATIENCE if patience is None else patience), list(PAUSES)
     while True:
         busy = None
         try:
-            # Datadog answers with means of some seconds each, the first of which may begin before.
+            # Datadog returns averages over several seconds, the first of which may begin earlier.
             if any(at >= int(since) for at in await asyncio.to_thread(ask, query, since)):
                 return True
         except BusyError as error:
@@ -121,11 +121,11 @@ async def asked_back(ask: Ask, query: str, since: float, patience: float | None 
 
 
 def points(url: str, api_key: str, app_key: str, query: str, since: float) -> list[float]:
-    """The points of ``query`` since then, as an :data:`Ask`.
+    """Query Datadog as an :data:`Ask` does, at ``url`` with these keys.
 
     Source: https://docs.datadoghq.com/api/latest/metrics/#query-timeseries-points
     """
-    # Half a second to import, which only a run that restarts an Agent should pay.
+    # Imported here: it takes half a second, which only a run that restarts an Agent should pay.
     from datadog_api_client.exceptions import ApiException
     from datadog_api_client.v1.api.metrics_api import MetricsApi
     from urllib3.exceptions import HTTPError

@@ -12,7 +12,7 @@ from components.remote import RemoteFile, fingerprints
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a check submits, written once for the check, the dashboards and the monitor.
+    """A custom metric, defined once for the check, the dashboards and the monitor.
 
     ``check`` is the check's name: the stem of its Python and YAML files.
     """
@@ -24,7 +24,7 @@ class Metric:
     maximum: int
 
     def scope(self, env: str) -> str:
-        """The tags by which queries find it in one environment: ``custom_check:my_metric,env:dev``."""
+        """Return the tag filter for one environment: ``custom_check:my_metric,env:dev``."""
         return f"{self.tag},env:{env}"
 
 
@@ -33,7 +33,7 @@ MY_METRIC = Metric(check="my_metric", name="my_metric", tag="custom_check:my_met
 
 @dataclass(frozen=True, kw_only=True)
 class CustomCheckArgs:
-    """The check that submits ``metric``, every ``interval`` seconds."""
+    """The check that submits ``metric`` every ``interval`` seconds."""
 
     agent: DatadogAgent
     metric: Metric
@@ -43,7 +43,7 @@ class CustomCheckArgs:
 class CustomCheck(pulumi.ComponentResource):
     """A check in ``checks.d`` with its YAML in ``conf.d``, proven by one run as dd-agent.
 
-    The interval stands in the YAML alone: another one changes that file and leaves the Python file untouched.
+    The interval is set in the YAML only, so changing it leaves the Python file untouched.
 
     Source: https://docs.datadoghq.com/extend/custom_checks/write_agent_check/
     """
@@ -52,7 +52,7 @@ class CustomCheck(pulumi.ComponentResource):
     """The check's Python and YAML files, which the Agent reads."""
 
     sample: pulumi.Output[dict[str, Any]]
-    """What the proving run submitted: value, tags, and interval_s in seconds."""
+    """The sample that the proving run submitted: ``value``, ``tags``, and ``interval_s`` in seconds."""
 
     def __init__(self, name: str, args: CustomCheckArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:CustomCheck", name, None, opts)

@@ -1,4 +1,4 @@
-"""Datadog's own API client, for what the provider can't do."""
+"""Datadog's API client, for what the Pulumi provider can't do."""
 
 import os
 from typing import TYPE_CHECKING
@@ -8,8 +8,8 @@ if TYPE_CHECKING:
 
 
 def client(url: str, api_key: str | None = None, app_key: str | None = None) -> "ApiClient":
-    """Datadog's own client for the API at ``url``; keys that aren't given are read from DD_API_KEY and DD_APP_KEY."""
-    # Imported here, since it takes half a second and most runs of the program don't talk to Datadog themselves.
+    """Create a client for the API at ``url``; keys default to DD_API_KEY and DD_APP_KEY."""
+    # Imported here: it takes half a second, and most runs of the program don't call Datadog directly.
     import certifi
     from datadog_api_client import ApiClient, Configuration
 

@@ -1,4 +1,4 @@
-"""What every object in Datadog needs to know of the stack that creates it."""
+"""The values that every Datadog component shares."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from components.ownership import OwnershipTag
 
 @dataclass(frozen=True, kw_only=True)
 class DatadogContext:
-    """The ``env`` tag that objects are about, the tag of the stack that owns them, and the links to their pages."""
+    """The ``env`` that is monitored, the ownership tag of the stack, and the links to Datadog's pages."""
 
     env: str
     ownership: OwnershipTag

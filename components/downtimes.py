@@ -1,15 +1,15 @@
 """The downtimes that mute the monitor exactly outside office hours.
 
-A downtime is made and cancelled, never changed: an update would send its schedule again, and Datadog may refuse a
-start that has passed meanwhile, or a recurrence that is used up. So a downtime's resource is named
+A downtime is created and cancelled, never updated: an update would send its schedule again, and Datadog may refuse a
+start in the past or an exhausted recurrence. A downtime's resource is therefore named
 
     NAME-KIND-DIGEST-SCHEDULE, as in ``closed-office-nights-1a2b3c4d-mo-tu-we-th-fr-su-1900-14h-Europe-Paris``
 
-where DIGEST stands for the message with its recipients. Another message, or other office hours, make another downtime,
-and then the old one is cancelled; anything else that changes replaces it.
+where DIGEST hashes the message with its recipients. A new message or new office hours create another downtime, after
+which the old one is cancelled; any other change replaces it.
 
-To have a downtime made anew, as when somebody cancelled it by hand, set ``watchpost:repairs`` for NAME-KIND
-(:func:`repair_key` of the resource's name) to a text that differs from the last time, such as the date.
+To recreate a downtime, for instance after somebody cancelled it by hand, set ``watchpost:repairs`` for NAME-KIND
+(:func:`repair_key` of the resource's name) to a new text, such as the date.
 
 Sources: https://docs.datadoghq.com/monitors/downtimes/,
 https://github.com/DataDog/datadog-sync-cli/pull/664 (what Datadog refuses in an update)
@@ -35,28 +35,28 @@ from components.recurrences import Recurrence, around, changes, duration_text, f
 from settings.office_hours import DAYS, OfficeHours
 
 MARGIN = timedelta(minutes=3)
-"""How long after a run of the program its downtimes' starts lie at the earliest: none is past when Datadog sees it."""
+"""Least time from the program's run to a downtime's start, so that no start is past when Datadog receives it."""
 
 ONCE = "FREQ=DAILY;INTERVAL=1;COUNT=1"
 
 WHEN = {"nights": "whenever an office day precedes or follows", "closed-days": "all day on the other days"}
 
 FORESEEN = timedelta(days=365)
-"""How far ahead nights are looked for in which the clock changes and the downtimes can't follow."""
+"""How far ahead to warn of clock changes that the downtimes can't follow."""
 
 NOTIFY_END_TYPES: tuple[str, ...] = ()
-"""At which ends of a downtime the monitor repeats what still alerts: at none. Left out, at the end of every night.
+"""Which ends of a downtime renotify monitors that still alert: none. By default, the end of every night would.
 
-The API takes an empty list, as the acceptance tests of DataDog/terraform-provider-datadog have recorded
-(TestAccDowntimeScheduleBasicOneTimeWithMonitorID). ``notify_end_states`` mean nothing without it: they are Datadog's.
+The API accepts an empty list, as recorded by the acceptance tests of DataDog/terraform-provider-datadog
+(TestAccDowntimeScheduleBasicOneTimeWithMonitorID). ``notify_end_states`` then has no effect; it is Datadog's default.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfficeHoursDowntimesArgs:
-    """Mutes ``monitor`` outside ``hours``, and tells ``mentions`` whenever a downtime is scheduled, starts or ends.
+    """Mutes ``monitor`` outside ``hours``; notifies ``mentions`` when a downtime is scheduled, starts or ends.
 
-    ``repairs`` are downtimes to make anew, by :func:`repair_key`, each with a text that differs from the last time.
+    ``repairs`` maps a :func:`repair_key` to a text; a new text recreates that downtime.
     """
 
     context: DatadogContext
@@ -70,23 +70,23 @@ class OfficeHoursDowntimesArgs:
 class OfficeHoursDowntimes(pulumi.ComponentResource):
     """Two recurring downtimes, for the nights and for the days without office hours.
 
-    Their schedule is set once: a later run would compute later starts, and is not asked. Another monitor, or a message
-    that somebody edited in Datadog (seen by ``pulumi up --refresh``), replaces the downtime too.
+    Schedules are set at creation only: later runs compute later starts, which are ignored. Another monitor, or a
+    message edited in Datadog (detected by ``pulumi up --refresh``), replaces a downtime.
 
     Source: https://docs.datadoghq.com/monitors/downtimes/
     """
 
     links: Mapping[str, pulumi.Output[str]]
-    """The link to each downtime, by name."""
+    """The link to each downtime, by kind."""
 
     def __init__(self, name: str, args: OfficeHoursDowntimesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:datadog:OfficeHoursDowntimes", name, None, opts)
         now, hooks = datetime.now(UTC), args.context.ownership.hooks(name)
 
-        async def make_way(arguments: pulumi.ErrorHookArgs) -> bool:
+        async def cancel_duplicates(arguments: pulumi.ErrorHookArgs) -> bool:
             return await cancel_twins(args.context.ownership, arguments)
 
-        hooks.on_error = [pulumi.ErrorHook(f"{name}-twins", make_way)]
+        hooks.on_error = [pulumi.ErrorHook(f"{name}-twins", cancel_duplicates)]
         self.links = {}
         for kind, repeated in recurrences(args.hours).items():
             key, text = f"{name}-{kind}", message(args, kind)
@@ -96,7 +96,7 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
                 monitor_identifier=datadog.DowntimeScheduleMonitorIdentifierArgs(monitor_id=args.monitor.id.apply(int)),
                 scope="*",
                 message=pulumi.Output.concat(text, "\n\n(", args.context.ownership.of(full_name), ")"),
-                # What alerted before closing time and recovers at night is told to nobody at night.
+                # Nobody is notified at night when an alert from before closing time recovers.
                 mute_first_recovery_notification=True,
                 notify_end_types=list(NOTIFY_END_TYPES),
                 display_timezone=args.hours.timezone,
@@ -106,8 +106,8 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(
                     parent=self,
                     ignore_changes=["recurringSchedule"],
-                    # A replacement is sent the schedule of this run. The old one is cancelled first: it mutes a monitor
-                    # that is gone, or isn't as Watchpost made it, and its ownership tag is the new one's.
+                    # A replacement gets the schedule of this run. The old one is cancelled first: it mutes a deleted
+                    # monitor or was edited, and both have the same ownership tag.
                     replace_on_changes=["*"],
                     delete_before_replace=True,
                     hooks=hooks,
@@ -120,7 +120,7 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
 
 
 def exceptions(hours: OfficeHours, now: datetime) -> list[str]:
-    """What no recurrence of Datadog's can express in the year from ``now`` on, a sentence for each stretch of time."""
+    """List the periods in the year from ``now`` that no recurrence of Datadog's can express, a sentence each."""
     zone = ZoneInfo(hours.timezone)
     found = [
         fault
@@ -140,10 +140,10 @@ def exceptions(hours: OfficeHours, now: datetime) -> list[str]:
 def schedule(
     repeated: Sequence[Recurrence], now: datetime
 ) -> list[datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs]:
-    """The recurrences from their next starts on; what is under way is made up for, once.
+    """Render the recurrences from their next starts, plus a one-time recurrence for the rest of one under way.
 
-    Both begin a little later than ``now``, so that no start lies in the past when Datadog gets to see it;
-    :func:`at_once` mutes until then.
+    All begin shortly after ``now``, so that no start is past when Datadog receives it; :func:`at_once` mutes until
+    then.
 
     Source: https://docs.datadoghq.com/api/latest/downtimes/#schedule-a-downtime
     """
@@ -155,7 +155,7 @@ def schedule(
         )
         for recurrence in repeated
     ]
-    # What begins at that very minute is among those.
+    # An occurrence that begins in that very minute is already in `weekly`.
     rests = [
         rest
         for recurrence in repeated
@@ -174,10 +174,10 @@ def schedule(
 def at_once(
     repeated: Sequence[Recurrence], now: datetime
 ) -> list[datadog.DowntimeScheduleRecurringScheduleRecurrenceArgs]:
-    """What mutes from the moment at which the downtime is made until :func:`schedule` does, where the office is closed.
+    """Mute from the downtime's creation until :func:`schedule` takes over, if the office is closed.
 
-    So a downtime that takes another's place leaves no gap. It has no start, which to Datadog is the moment at which it
-    is made: a little after ``now``. It may end that much late; where closing time is minutes away, it begins early.
+    A replacement therefore leaves no gap. The recurrence has no start, so Datadog starts it at creation, a little after
+    ``now``. It may end late by that much; if closing time is minutes away, it begins early.
 
     Source: https://docs.datadoghq.com/api/latest/downtimes/#schedule-a-downtime
     """
@@ -194,10 +194,10 @@ def at_once(
 
 
 def earliest_start(zone: str, now: datetime) -> datetime:
-    """From when on a downtime that is made at ``now`` may have a start: a whole minute, that exists once."""
+    """Return the earliest start for a downtime created at ``now``: a whole minute of unambiguous local time."""
     begin = now.replace(second=0, microsecond=0) + MARGIN
     if begin.astimezone(ZoneInfo(zone)).fold:
-        # In the second pass of an hour that exists twice, a local time would be read as one of the first.
+        # In the second pass of a repeated hour, a local time would be read as one of the first pass.
         begin = begin.replace(minute=0) + timedelta(hours=1)
     return begin
 
@@ -206,10 +206,10 @@ TWINS = re.compile(r"duplicate of one or more existing downtimes: *\[(?P<identif
 
 
 async def cancel_twins(ownership: OwnershipTag, arguments: pulumi.ErrorHookArgs) -> bool:
-    """Cancel what Datadog takes a new downtime for a duplicate of, where that is the stack's own; then it is made.
+    """Cancel the stack's own downtimes that Datadog says the new one duplicates; return whether to retry the creation.
 
-    So it is when the message changes twice between two nights: both have the same start. What hasn't started mutes
-    nothing, so there is no gap. (Unsure: whether another message is another downtime to Datadog.)
+    This happens when the message changes twice between two nights: both downtimes have the same start. The cancelled
+    one hasn't started, so there is no gap. (Unsure: whether Datadog compares messages to tell duplicates.)
 
     Source: https://github.com/DataDog/datadog-sync-cli, datadog_sync/model/downtime_schedules.py
     """
@@ -221,7 +221,7 @@ async def cancel_twins(ownership: OwnershipTag, arguments: pulumi.ErrorHookArgs)
 
 
 def _cancelled(identifiers: set[str], url: str, api_key: str, app_key: str, tag: str) -> bool:
-    # Datadog's client takes half a second to import, which only such a run should pay.
+    # Imported here: Datadog's client takes half a second, which only such a run should pay.
     from datadog_api_client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 
@@ -240,12 +240,12 @@ def _cancelled(identifiers: set[str], url: str, api_key: str, app_key: str, tag:
 
 
 def digest(text: str, repair: str = "") -> str:
-    """Eight hexadecimal digits for what recipients are told, and for the text that has the downtime made anew."""
+    """Hash a downtime's message and its ``watchpost:repairs`` text to eight hexadecimal digits."""
     return hashlib.sha256(json.dumps([text, repair]).encode()).hexdigest()[:8]
 
 
 def repair_key(resource: str) -> str:
-    """The key of ``watchpost:repairs`` that has a downtime made anew, by its resource's name.
+    """Return the ``watchpost:repairs`` key that recreates a downtime, from its resource's name.
 
     >>> repair_key("closed-office-nights-1a2b3c4d-mo-tu-we-th-fr-su-1900-14h-Europe-Paris")
     'closed-office-nights'
@@ -254,7 +254,7 @@ def repair_key(resource: str) -> str:
 
 
 def identity(repeated: Sequence[Recurrence]) -> str:
-    """A schedule in a form fit for a resource's name: ``mo-tu-we-th-fr-su-1900-14h-Europe-Paris``."""
+    """Encode a schedule for a resource's name: ``mo-tu-we-th-fr-su-1900-14h-Europe-Paris``."""
     parts = [
         f"{recurrence.rrule.rpartition('=')[2].lower().replace(',', '-')}-{recurrence.start:%H%M}"
         f"-{duration_text(recurrence.duration)}"
@@ -264,7 +264,7 @@ def identity(repeated: Sequence[Recurrence]) -> str:
 
 
 def message(args: OfficeHoursDowntimesArgs, kind: str) -> str:
-    """What the recipients are told."""
+    """Render a downtime's message."""
     return templates.text_file(
         "downtimes/message.md",
         {

@@ -1,4 +1,4 @@
-"""A machine over SSH: any that is there already, or a Vagrant VM that the stack brings up and destroys."""
+"""A machine over SSH: an existing one, or a Vagrant VM that the stack creates and destroys."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,15 @@ from settings.model import HostSettings, LoginSettings, ProxySettings
 from settings.project import key
 
 DIAL_ATTEMPTS = 20
-"""How often a machine that doesn't answer is tried: about a minute where the connection is refused."""
+"""Connection attempts per step: about a minute if the connection is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostArgs:
-    """One machine of the stack that ``owner`` names; ``packages`` are written as in a Debian ``Depends`` field.
+    """One machine of the stack with the ownership tag ``owner``; ``packages`` use the syntax of Debian's ``Depends``.
 
-    ``directories`` and ``users`` are what those packages leave behind when they are purged. ``machines`` holds the
-    identity of every host of the stack, by name: each adds its own.
+    ``directories`` and ``users`` are what purging those packages leaves behind. ``machines`` maps every host of the
+    stack to its machine's identity; each host adds its own.
     """
 
     machine: HostSettings
@@ -37,22 +37,22 @@ class HostArgs:
 
 
 class Host(pulumi.ComponentResource):
-    """A machine that has finished booting, lets its user become root, and holds the packages that the rest needs."""
+    """A machine that has booted, grants its user root, and has the packages that the other components need."""
 
     name: str
     """The machine's name in Datadog."""
 
     shell: scripts.Shell
-    """Where the scripts of the other components run."""
+    """Runs the other components' scripts on the machine."""
 
     ready: pulumi.Resource
-    """What everything on the machine depends on."""
+    """The resource that everything else on the machine depends on."""
 
     machine: pulumi.Output[str]
-    """Which machine it is, whatever it is called: no other one has this text."""
+    """The machine's unique identity, independent of its name."""
 
     ssh: pulumi.Output[str]
-    """The command that logs in."""
+    """The SSH command to log in."""
 
     def __init__(self, name: str, args: HostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:Host", name, None, opts)
@@ -97,10 +97,10 @@ class Host(pulumi.ComponentResource):
         booted = shell.run(f"{name}-ready", "host/ready.sh", parent=self, as_root=False, reports=["machine"])
         self.machine = booted.result.apply(lambda found: str(found["machine"]))
         args.machines[name] = self.machine
-        # Nothing else begins on a machine where the first step failed, or that is another host of the stack already.
+        # Blocks all further steps if the first one failed, or if the machine is already another host of the stack.
         alone = only_host(name, booted.result, args.machines)
         self.shell = replace(shell, owner=pulumi.Output.all(owner, alone).apply(lambda both: str(both[0])))
-        # One package install for all: dpkg has one lock, so several would only wait for each other.
+        # One install for all packages: parallel ones would wait for dpkg's lock.
         packages = self.shell.run(
             f"{name}-packages",
             "host/packages.sh",
@@ -117,10 +117,10 @@ class Host(pulumi.ComponentResource):
 
 
 async def only_host(name: str, reported: pulumi.Output[Any], machines: Mapping[str, pulumi.Output[str]]) -> bool:
-    """That no other host of the stack is this machine; an update may still move or rename one.
+    """Ensure that no other host of the stack is the same machine; an update may still move or rename a host.
 
     Raises:
-        pulumi.RunError: one is.
+        pulumi.RunError: two hosts are the same machine.
     """
     found: Mapping[str, str] = await reported.future() or {}
     other = found.get("was", "")
@@ -135,18 +135,18 @@ async def only_host(name: str, reported: pulumi.Output[Any], machines: Mapping[s
 def ssh_command(
     address: str, port: int, user: str, key_file: str | Path | None, proxy: ProxySettings | None = None
 ) -> str:
-    """The command with which a person logs in; ``ssh`` reads ``%`` in a file's name as the beginning of a token."""
+    """Render the SSH command to log in; ``%`` in a file name is doubled, since ``ssh`` expands tokens there."""
     identity = ["-i", str(key_file).replace("%", "%%")] if key_file else []
     jump = []
     if proxy:
-        # Not -J, which has no place for the proxy's own key.
+        # Not -J, which can't take a key for the proxy.
         way = ssh_command(str(proxy.address), proxy.port, str(proxy.user), proxy.private_key_file)
         jump = ["-o", f"ProxyCommand={way.replace('%', '%%')} -W '[%h]:%p'"]
     return shlex.join(["ssh", *identity, *jump, "-p", str(port), f"{user}@{address}"])
 
 
 def _ssh_connection(machine: HostSettings) -> remote.ConnectionArgs:
-    """How the plugin logs in. Where that is by the SSH agent, it finds the one of each session by itself.
+    """Build the connection for the command plugin, which finds the SSH agent of the current session by itself.
 
     Source: https://www.pulumi.com/registry/packages/command/api-docs/remote/command/#connection
     """
@@ -155,7 +155,7 @@ def _ssh_connection(machine: HostSettings) -> remote.ConnectionArgs:
 
 
 def _login(login: LoginSettings) -> dict[str, Any]:
-    """What a connection to a host and one to a proxy have in common."""
+    """Build the arguments that host and proxy connections share."""
     return {
         "host": str(login.address),
         "port": login.port,

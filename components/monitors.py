@@ -1,4 +1,4 @@
-"""The metric monitor: its query, its message for each state, and when it speaks."""
+"""The metric monitor: its query, its message for each state, and when it notifies."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from components.datadog_context import DatadogContext
 from components.links import around_the_alert
 
 STATES = ("alert", "warning", "no_data", "recovery")
-"""The states that have a message of their own: each names its block in Datadog and its file in ``files/monitor/``.
+"""The states with their own message; each names a conditional block in Datadog and a file in ``files/monitor/``.
 
 Source: https://docs.datadoghq.com/monitors/notify/variables/#conditional-variables
 """
 
 
 EVERY_MINUTE = 60
-"""Seconds between two points up to which a window can be full: with fewer points evaluations are skipped.
+"""Longest interval between points, in seconds, that fills a window; with longer ones Datadog skips evaluations.
 
 Source: https://docs.datadoghq.com/monitors/configuration/#evaluation-window (Require a full window of data)
 """
@@ -28,7 +28,7 @@ Source: https://docs.datadoghq.com/monitors/configuration/#evaluation-window (Re
 class MetricMonitorArgs:
     """Averages ``metric`` over ``window_minutes`` on every host of the ``context``'s env, and notifies ``mentions``.
 
-    ``interval`` is the time between two points of a host, in seconds.
+    ``interval`` is the time between a host's points, in seconds.
     """
 
     context: DatadogContext
@@ -43,16 +43,16 @@ class MetricMonitorArgs:
 
 
 class MetricMonitor(pulumi.ComponentResource):
-    """A multi alert by host: only that renders the host's name and address in its messages.
+    """A multi alert grouped by host, which the host's name and address in its messages require.
 
     Source: https://docs.datadoghq.com/monitors/types/metric/
     """
 
     monitor: datadog.Monitor
-    """The monitor, for those who mute it."""
+    """The monitor, which downtimes mute."""
 
     link: pulumi.Output[str]
-    """The link to its page."""
+    """The link to the monitor's page."""
 
     def __init__(self, name: str, args: MetricMonitorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:datadog:MetricMonitor", name, None, opts)
@@ -66,7 +66,7 @@ class MetricMonitor(pulumi.ComponentResource):
             monitor_thresholds=datadog.MonitorMonitorThresholdsArgs(
                 critical=str(args.alert), warning=str(args.warning)
             ),
-            # `on_missing_data` would always wait as long as the window is; only this older pair takes its own minutes.
+            # `on_missing_data` always waits for the length of the window; only this older pair takes its own minutes.
             # Source: docs/decisions/0004-no-data-by-the-older-pair.md
             notify_no_data=True,
             no_data_timeframe=args.no_data_minutes,
@@ -80,13 +80,13 @@ class MetricMonitor(pulumi.ComponentResource):
 
 
 def query(args: MetricMonitorArgs) -> str:
-    """The monitor's query; the number in it has to be the critical threshold."""
+    """Render the monitor's query; Datadog requires its threshold to equal the critical one."""
     metric = f"avg:{args.metric.name}{{{args.metric.scope(args.context.env)}}} by {{host}}"
     return f"avg(last_{args.window_minutes}m):{metric} > {args.alert}"
 
 
 def message(args: MetricMonitorArgs, timeboard: str) -> str:
-    """One message of all states, each in a block of its own with its recipients.
+    """Render the message: one conditional block per state, each with the recipients.
 
     A mention outside the blocks would be notified of every transition.
     """

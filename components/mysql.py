@@ -1,4 +1,4 @@
-"""MySQL, or MariaDB where the distribution has that, with the Agent's integration."""
+"""MySQL, or the distribution's MariaDB, with the Agent's integration."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +11,11 @@ from components.agent import DatadogAgent
 from components.remote import RemoteFile, fingerprints
 
 PACKAGES = ("mysql-server | mariadb-server | mysql-community-server | percona-server-server",)
-"""The distribution's server; one that is there already is kept."""
+"""The distribution's server; an installed one is kept."""
 
 DIRECTORIES = ("/var/lib/mysql", "/var/log/mysql", "/etc/mysql", "/run/mysqld")
 USERS = ("mysql",)
-"""What the server's packages leave behind."""
+"""The directories and users that purging the server's packages leaves behind."""
 
 USER_TIME = "mysql.performance.user_time"
 """The server's CPU time in user space, in seconds per second: 1.0 is one core.
@@ -33,7 +33,7 @@ class MySqlArgs:
 
 
 class MySql(pulumi.ComponentResource):
-    """The server with a ``datadog`` user, and the integration's configuration, proven to measure the server.
+    """The server with a ``datadog`` user, and the integration's configuration, proven by one run of its check.
 
     Source: https://docs.datadoghq.com/integrations/mysql/
     """
@@ -45,14 +45,14 @@ class MySql(pulumi.ComponentResource):
     """The server's version."""
 
     user_time: pulumi.Output[dict[str, Any]]
-    """What the integration submitted as :data:`USER_TIME` in the proving run: value and tags."""
+    """The :data:`USER_TIME` sample that the proving run submitted: ``value`` and ``tags``."""
 
     def __init__(self, name: str, args: MySqlArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:MySql", name, None, opts)
         host = args.agent.host
         password = random.RandomPassword(
             f"{name}-password",
-            # Some of each kind, as the usual policies ask for; these special characters mean nothing in SQL and YAML.
+            # Some of each kind, for common password policies; neither special character needs quoting in SQL or YAML.
             length=32,
             override_special="-_",
             min_lower=4,

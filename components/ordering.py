@@ -1,4 +1,4 @@
-"""Order without dependency."""
+"""Ordering without dependencies."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import pulumi
 
 
 def known_after(value: pulumi.Output[str], *others: pulumi.Input[Any]) -> pulumi.Output[str]:
-    """``value``, withheld until ``others`` are known: nothing that takes it begins earlier.
+    """Withhold ``value`` until ``others`` are known; resources that take it as an input wait for them.
 
-    Deliberately not ``depends_on``, and no output made of ``others``: it depends on none of the resources behind them,
-    so neither destroying one nor a ``--target`` draws in the other.
+    Deliberately neither ``depends_on`` nor an output derived from ``others``: without a dependency, ``pulumi destroy``
+    and ``--target`` on one side don't involve the other.
     """
 
     async def wait() -> Any:

@@ -18,10 +18,10 @@ KINDS = {
     "datadog:index/monitor:Monitor": ("monitor",),
     "datadog:index/dashboardJson:DashboardJson": ("dashboard",),
 }
-"""The kinds of objects, by resource type. A secure embed can carry no tag and is in no list."""
+"""The kinds of objects, by resource type. Secure embeds are missing: they can't carry a tag, and no API lists them."""
 
 ALL = tuple(kind for kinds in KINDS.values() for kind in kinds)
-"""Every kind, in the order in which they can be removed."""
+"""Every kind, in order of removal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +34,10 @@ class TaggedObject:
 
 
 def find(client: ApiClient, tag: str, kinds: Collection[str] = ALL) -> Iterator[TaggedObject]:
-    """The objects that carry ``tag``: a stack's, or that of one of its resources (``watchpost:.../NAME``).
+    """Find the objects that carry ``tag``: a stack's, or that of one of its resources (``watchpost:.../NAME``).
 
     Raises:
-        ApiException: Datadog refused to say.
+        ApiException: Datadog refused the request.
     """
     ours = re.compile(re.escape(tag) + (r"(?![\w.+-])" if "/" in tag else "/"))
     if "downtime" in kinds:
@@ -56,10 +56,10 @@ def find(client: ApiClient, tag: str, kinds: Collection[str] = ALL) -> Iterator[
 
 
 def remove(client: ApiClient, found: TaggedObject) -> None:
-    """Remove an object, unless it is already gone.
+    """Remove an object; one that is already gone is no error.
 
     Raises:
-        ApiException: Datadog refused.
+        ApiException: Datadog refused the request.
     """
     try:
         if found.kind == "downtime":

@@ -1,8 +1,8 @@
 """Tags Datadog objects with the stack that owns them.
 
-An update that is killed, or loses Datadog's answer, after Datadog has created an object and before the state records it
-leaves an orphan behind. The ownership tag tells a stack's own orphans from everybody else's objects: the next update
-removes them before it creates the object again, and ``python -m watchpost recover`` lists them.
+An update that is interrupted, or loses Datadog's response, after an object was created and before the state records it
+leaves an orphan. The ownership tag distinguishes a stack's orphans from all other objects: the next update removes them
+before it creates the object again, and ``python -m watchpost recover`` lists them.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from components.datadog_api import client
 from settings import Credentials
 
 NAME = "ownership-tag"
-"""The resource that keeps the tag's letters: in the state before anything carries the tag."""
+"""The resource that stores the tag's random part; it is in the state before any object carries the tag."""
 
 FORMER_NAME = "mark"
-"""What that resource was called before version 1.1; goes once no stack of version 1.0 is left."""
+"""That resource's name before version 1.1. Remove once no stack of version 1.0 is left."""
 
 PREFIX = "watchpost:"
 
 
 class OwnershipTag:
-    """``watchpost:`` and twelve random letters and digits, kept in the state: no other stack has the same.
+    """A stack's unique tag: ``watchpost:`` and twelve random letters and digits, stored in the state.
 
-    An object at ``site`` carries it with its own resource's name appended, and gets :meth:`hooks`, which search the
+    Each object on ``site`` carries it with its resource's name appended, and uses :meth:`hooks`, which search the
     account of ``credentials``.
     """
 
@@ -49,27 +49,27 @@ class OwnershipTag:
         self.text = letters.result.apply(lambda letters: f"{PREFIX}{letters}")
 
     def of(self, name: str) -> pulumi.Output[str]:
-        """The tag of the resource ``name``."""
+        """Return the tag of the resource ``name``."""
         return pulumi.Output.concat(self.text, "/", name)
 
     async def account(self) -> tuple[str, str, str, str]:
-        """The API's address, the API key, the application key, and the stack's tag, once they are known."""
+        """Return the API's address, the API key, the application key, and the stack's tag, once known."""
         known = await pulumi.Output.all(self._credentials.api_key, self._credentials.app_key, self.text).future()
-        assert known is not None  # nothing is unknown by the time an object is created
+        assert known is not None  # all are known by the time an object is created
         return (self._credentials.url(self._site), *known)
 
     def hooks(self, component: str) -> pulumi.ResourceHookBinding:
-        """The hooks for the Datadog objects of ``component``."""
+        """Create the resource hooks for the Datadog objects of ``component``."""
         return pulumi.ResourceHookBinding(
             before_create=[pulumi.ResourceHook(f"{component}-orphans", self._remove_orphans)],
             on_error=[pulumi.ErrorHook(f"{component}-in-doubt", explain_doubt)],
         )
 
     def _note_creation(self, _: pulumi.ResourceHookArgs) -> None:
-        self._is_new = True  # no object can carry a tag that was created in this very update
+        self._is_new = True  # no object can carry a tag created in this update
 
     async def _remove_orphans(self, arguments: pulumi.ResourceHookArgs) -> None:
-        """The state has no such resource, so whatever carries its tag was created by an interrupted update."""
+        """Remove what carries the resource's tag: before its creation, only an interrupted update can have left it."""
         if self._is_new:
             return
         url, api_key, app_key, tag = await self.account()
@@ -79,7 +79,7 @@ class OwnershipTag:
 
 
 def _removed(type_: str, url: str, api_key: str, app_key: str, tag: str) -> list[str]:
-    # Datadog's client takes half a second to import; only an update that creates objects again needs it.
+    # Imported here: Datadog's client takes half a second, which only an update that creates objects should pay.
     from datadog_api_client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 
@@ -100,7 +100,7 @@ def _removed(type_: str, url: str, api_key: str, app_key: str, tag: str) -> list
 
 
 def explain_doubt(arguments: pulumi.ErrorHookArgs) -> bool:
-    """Say what to do about an object that may exist although its creation failed; it isn't tried again."""
+    """Explain what to do about an object that may exist although its creation failed; never retry."""
     if arguments.failed_operation == "create" and plugin_errors.may_have_made(arguments.errors[0]):
         pulumi.log.error(
             f"{arguments.name} may be in Datadog without the stack knowing: the next `pulumi up` removes it and makes"

@@ -1,7 +1,7 @@
-"""What the program reads out of a plugin's error: each pattern, what it means, and where its words are written.
+"""Interprets plugin errors: the known patterns, what each means, and the source of its wording.
 
-Every pattern is of words that pulumi-command 1.2.1, pulumi-datadog 5.17, or a Go library in them says. Whatever
-matches none of them means nothing here: the error is shown as it is, and nothing is tried again.
+The patterns match messages of pulumi-command 1.2.1, pulumi-datadog 5.17, and the Go libraries in them. Any other error
+is shown as it is, and nothing is retried.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Words:
-    """A pattern of an error's words, what it means, and the source of the words."""
+    """A pattern for an error message, what it means, and the source of its wording."""
 
     pattern: str
     meaning: str
@@ -54,9 +54,9 @@ CUT_OFF = (
         f"{SSH} session.go, Waitmsg; a shell gives 128 and the signal's number",
     ),
 )
-"""The reasons of a command over SSH that didn't come to its end by itself.
+"""The errors of a command over SSH that was cut off.
 
-That no connection came about (``after 20 failed attempts: ...``) is none: it has been tried for a minute by then.
+A failure to connect (``after 20 failed attempts: ...``) isn't one: it has been retried for a minute by then.
 """
 
 REFUSED = (
@@ -81,14 +81,14 @@ REFUSED = (
         f"{DATADOG}/fwprovider/resource_datadog_secure_embed_dashboard.go, Create",
     ),
 )
-"""The errors of a create after which Datadog holds nothing new."""
+"""Errors of a create that leave nothing new in Datadog."""
 
 KEPT = Words(
     r"^(?:1 error occurred:\s+\* )?creating urn:",
     "the thing was made and is in the state, though something after that failed",
     "https://github.com/pulumi/pulumi-terraform-bridge/blob/v3.135.0/pkg/tfbridge/provider.go, Create",
 )
-"""The beginning of an error of a create after which the state knows of what was made."""
+"""How an error of a create begins if the state has recorded the new object."""
 
 DUPLICATE = Words(
     r"Duplicate of an existing monitor_id:\d+",
@@ -98,7 +98,7 @@ DUPLICATE = Words(
 
 
 def reason(error: str) -> str:
-    """What a command's error says before the command itself and all that it wrote.
+    """Cut a command's error down to its reason, without the command and its output.
 
     Source: https://github.com/pulumi/pulumi-command/blob/v1.2.1/provider/pkg/provider/remote/commandOutputs.go
 
@@ -109,7 +109,7 @@ def reason(error: str) -> str:
 
 
 def was_cut_off(error: str) -> bool:
-    """Whether a command over SSH didn't come to its end by itself.
+    """Return whether a command over SSH was cut off.
 
     >>> was_cut_off('EOF: running "true":\\n'), was_cut_off('Process exited with status 1: running "true":\\nEOF\\n')
     (True, False)
@@ -118,7 +118,7 @@ def was_cut_off(error: str) -> bool:
 
 
 def may_have_made(error: str) -> bool:
-    """Whether a create that failed with ``error`` may have made its thing in Datadog all the same.
+    """Return whether a create that failed with ``error`` may still have created its object in Datadog.
 
     >>> may_have_made('error creating monitor (url.Error): Post "https://api.datadoghq.com/api/v1/monitor": EOF')
     True

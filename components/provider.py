@@ -1,4 +1,4 @@
-"""The provider that makes everything in Datadog."""
+"""The explicit provider for Datadog's resources."""
 
 import pulumi_datadog as datadog
 
@@ -6,7 +6,7 @@ from settings import Credentials, sites
 
 
 def provider(name: str, credentials: Credentials, site: str) -> datadog.Provider:
-    """The provider for ``site``. It finds keys that aren't in the stack's configuration itself."""
+    """Create the provider for ``site``; it reads keys that the stack's configuration lacks from the environment."""
     return datadog.Provider(
         name,
         api_key=credentials.api_key_of_stack,

@@ -1,4 +1,4 @@
-"""The recurrences of downtimes that cover exactly the time outside office hours: plain values, no Pulumi."""
+"""Computes downtime recurrences that cover exactly the time outside office hours: plain values, no Pulumi."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,15 +12,15 @@ from dateutil.rrule import rrulestr
 from settings.office_hours import DAY, DAYS, OfficeHours, Span
 
 SHIFT = timedelta(hours=1)
-"""By how much clocks change at most."""
+"""The largest clock change."""
 
 FORESEEABLE = (date(2026, 1, 1), date(2036, 1, 1))
-"""The years whose changes of the clock count: the same at every run, so that a schedule stays what it was."""
+"""The period whose clock changes count; fixed, so that every run computes the same schedule."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recurrence:
-    """What a recurring downtime repeats: ``rrule`` from the wall-clock time ``start``, each time for ``duration``.
+    """One recurrence of a downtime: ``rrule`` from the wall-clock time ``start``, for ``duration`` each time.
 
     Source: https://docs.datadoghq.com/api/latest/downtimes/#schedule-a-downtime
     """
@@ -31,9 +31,9 @@ class Recurrence:
     timezone: str
 
     def occurrences(self, since: datetime, until: datetime) -> Iterator[Span]:
-        """The occurrences that touch the time between two instants, in UTC, in order.
+        """Yield the occurrences that overlap a time span, in UTC, in order.
 
-        As in Datadog, each begins by the wall clock and lasts for a fixed time, whatever the clock does meanwhile.
+        As in Datadog, each begins by the wall clock and lasts for a fixed time, regardless of clock changes.
         """
         zone = ZoneInfo(self.timezone)
         anchor = datetime.combine((since.astimezone(zone) - self.duration).date() - DAY, self.start)
@@ -45,13 +45,13 @@ class Recurrence:
                 yield begins, begins + self.duration
 
     def first_start(self, after: datetime) -> str:
-        """When the recurrence begins first, not before ``after``: ``YYYY-MM-DDTHH:MM:SS`` by its clock."""
+        """Return the first start at or after ``after``, as local ``YYYY-MM-DDTHH:MM:SS``."""
         local = after.astimezone(ZoneInfo(self.timezone)).replace(tzinfo=None)
         starts = rrulestr(self.rrule, dtstart=datetime.combine(local.date(), self.start))
         return next(start for start in starts if start >= local).isoformat(timespec="seconds")
 
     def under_way(self, at: datetime) -> timedelta | None:
-        """How long the occurrence that ``at`` falls into still lasts, in whole minutes; ``None`` between two."""
+        """Return the rest of the occurrence under way at ``at``, rounded up to minutes; ``None`` if there is none."""
         for begins, ends in self.occurrences(at, at + timedelta(minutes=1)):
             if begins <= at:
                 return timedelta(minutes=-(-(ends - at) // timedelta(minutes=1)))
@@ -59,10 +59,10 @@ class Recurrence:
 
 
 def nights(hours: OfficeHours) -> Recurrence | None:
-    """From closing time to opening time, whenever an office day precedes or follows; ``None`` where there is none.
+    """Recur from closing to opening time before and after each office day; ``None`` if there is no such time.
 
-    The evening before an office day counts too: from Monday to Friday alone, Monday's first hours would be left out.
-    Of a night shift, the time between is on the office day itself, before it opens.
+    The evening before an office day is included: Monday to Friday alone would leave out Monday's first hours. With
+    night shifts, the closed hours are on the office day itself, before it opens.
     """
     closed_for = (_clock(hours.start) - _clock(hours.end)) % DAY
     if hours.overnight:
@@ -75,10 +75,10 @@ def nights(hours: OfficeHours) -> Recurrence | None:
 
 
 def closed_days(hours: OfficeHours) -> Recurrence | None:
-    """The days without office hours, whole; ``None`` where the office opens every day.
+    """Recur on whole days without office hours; ``None`` if the office opens every day.
 
-    They last 24 hours, or longer where the clock may go back on one that another one follows (in Chile it does so on a
-    Saturday); where an office day follows, the night covers the rest. Around night shifts, a day is that from closing
+    Each lasts 24 hours, or longer if the clock can go back on a closed day before another one (in Chile it does so on a
+    Saturday); if an office day follows, the night covers the rest. With night shifts, a day runs from closing
     time to closing time.
     """
     days = tuple(day for day in DAYS if day not in hours.days)
@@ -95,7 +95,7 @@ def _clock(at: time) -> timedelta:
 
 @cache
 def _longest_before_another(days: tuple[str, ...], begins: time, timezone: str) -> timedelta:
-    """How long one of ``days`` may last by the clock of ``timezone`` when the next day is one of them too."""
+    """Return the longest that one of ``days`` followed by another of them lasts in ``timezone``."""
     zone = ZoneInfo(timezone)
     firsts = {day for day, name in enumerate(DAYS) if name in days and DAYS[(day + 1) % 7] in days}
     longest = DAY
@@ -109,7 +109,7 @@ def _longest_before_another(days: tuple[str, ...], begins: time, timezone: str) 
 
 @cache
 def changes(timezone: str) -> tuple[date, ...]:
-    """The days of the foreseeable years on which the clock of ``timezone`` changes."""
+    """List the days in :data:`FORESEEABLE` on which the clock of ``timezone`` changes."""
     zone = ZoneInfo(timezone)
     days = [date.fromordinal(number) for number in range(FORESEEABLE[0].toordinal(), FORESEEABLE[1].toordinal() + 1)]
     offsets = [datetime.combine(day, time(0), zone).utcoffset() for day in days]
@@ -118,47 +118,47 @@ def changes(timezone: str) -> tuple[date, ...]:
 
 @cache
 def recurrences(hours: OfficeHours) -> dict[str, tuple[Recurrence, ...]]:
-    """Everything outside office hours, as the recurrences of the downtimes that cover it, by the downtime's name.
+    """Cover all time outside office hours: each downtime's recurrences, by the downtime's kind.
 
-    Each lasts for a fixed time, and can't follow a clock that changes meanwhile. Where that would do harm, its stretch
-    is covered in two that overlap: from its beginning until well after any change, and from there to its end. Of the
-    coverings that there are, the simplest exact one counts; where none is, the one that mutes least of office hours,
-    and then leaves least of the rest unmuted.
+    A recurrence has a fixed duration and can't follow a clock change. If that would mute or unmute at the wrong time,
+    the recurrence is split into two that overlap: one until well after any clock change, and one for the rest. The
+    simplest exact covering wins; failing that, the one that mutes the least of office hours, then the one that leaves
+    the least of the rest unmuted.
     """
     by_name = {"nights": nights(hours), "closed-days": closed_days(hours)}
     stretches = {name: stretch for name, stretch in by_name.items() if stretch}
     best: dict[str, tuple[Recurrence, ...]] = {name: (stretch,) for name, stretch in stretches.items()}
-    least = _wrong_in_foreseeable_years(hours, best)
+    least = _total_faults(hours, best)
     for name, stretch in stretches.items():
-        for way in _ways(stretch):
+        for way in _alternatives(stretch):
             if not any(least):
                 return best
-            told = {**best, name: way}
-            wrong = _wrong_in_foreseeable_years(hours, told)
+            covering = {**best, name: way}
+            wrong = _total_faults(hours, covering)
             if wrong < least:
-                best, least = told, wrong
+                best, least = covering, wrong
     return best
 
 
-def _ways(stretch: Recurrence) -> Iterator[tuple[Recurrence, ...]]:
-    """The ways to cover a stretch other than by itself: in two; and longer only on days that another one follows."""
+def _alternatives(stretch: Recurrence) -> Iterator[tuple[Recurrence, ...]]:
+    """Yield alternative coverings: split in two, cut to a day, or longer than a day only before another closed day."""
     if not changes(stretch.timezone):
         return
     if stretch.duration <= DAY:
-        yield from _in_two(stretch)
+        yield from _split(stretch)
         return
     days = stretch.rrule.rpartition("=")[2].split(",")
     followed = [day for day in days if DAYS[(DAYS.index(day) + 1) % 7] in days]
     whole = replace(stretch, duration=DAY)
-    yield from ((whole,), *_in_two(whole))
+    yield from ((whole,), *_split(whole))
     if 0 < len(followed) < len(days):
         last = replace(whole, rrule=_weekly(day for day in days if day not in followed))
-        for way in ((last,), *_in_two(last)):
+        for way in ((last,), *_split(last)):
             yield replace(stretch, rrule=_weekly(followed)), *way
 
 
-def _in_two(stretch: Recurrence) -> Iterator[tuple[Recurrence, Recurrence]]:
-    """A stretch as two that meet at some hour; the first one reaches beyond that, where there is room."""
+def _split(stretch: Recurrence) -> Iterator[tuple[Recurrence, Recurrence]]:
+    """Yield every split at a full hour; the first part overlaps the second if there is room."""
     days = stretch.rrule.rpartition("=")[2].split(",")
     for hour in range(1, 24):
         at = (timedelta(hours=hour) - _clock(stretch.start)) % DAY
@@ -170,16 +170,14 @@ def _in_two(stretch: Recurrence) -> Iterator[tuple[Recurrence, Recurrence]]:
                 duration=stretch.duration - at,
                 timezone=stretch.timezone,
             )
-            # In the night that is an hour shorter, it reaches another hour beyond.
+            # When the clock goes forward, the first part overlaps by another hour.
             beyond = SHIFT if at + 2 * SHIFT <= stretch.duration else timedelta(0)
             yield replace(stretch, duration=at + beyond), rest
 
 
-def _wrong_in_foreseeable_years(
-    hours: OfficeHours, told: Mapping[str, Iterable[Recurrence]]
-) -> tuple[timedelta, timedelta]:
-    """How much of office hours is muted, and how much of the rest isn't, around all changes of the clock."""
-    found = [fault for day in changes(hours.timezone) for fault in faults(hours, *around(day), told)]
+def _total_faults(hours: OfficeHours, covering: Mapping[str, Iterable[Recurrence]]) -> tuple[timedelta, timedelta]:
+    """Sum the muted office hours and the unmuted closed hours around all clock changes."""
+    found = [fault for day in changes(hours.timezone) for fault in faults(hours, *around(day), covering)]
     muted_open, unmuted = (
         sum((ends - begins for begins, ends, muted in found if muted is which), timedelta(0)) for which in (True, False)
     )
@@ -187,7 +185,7 @@ def _wrong_in_foreseeable_years(
 
 
 def around(change: date) -> Span:
-    """The days around a change of the clock in which it can do harm, and some ordinary ones before."""
+    """Return the span that a clock change can affect, with some ordinary days before it."""
     noon = datetime.combine(change, time(12), UTC)
     return noon - 7 * DAY, noon + 3 * DAY
 
@@ -196,15 +194,15 @@ def faults(
     hours: OfficeHours,
     since: datetime,
     until: datetime,
-    told: Mapping[str, Iterable[Recurrence]] | None = None,
+    covering: Mapping[str, Iterable[Recurrence]] | None = None,
 ) -> list[tuple[datetime, datetime, bool]]:
-    """When :func:`recurrences` doesn't mute exactly outside ``hours``: from, to, and whether it mutes then.
+    """List where ``covering`` (default: :func:`recurrences`) deviates from ``hours``: from, to, whether it mutes.
 
-    Opening and closing times that the clock skips or passes twice are left out: nobody can say when those are.
+    Opening and closing times that the clock skips or repeats are left out, being ambiguous.
     """
     muted = _merged(
         (max(begins, since), min(ends, until))
-        for group in (recurrences(hours) if told is None else told).values()
+        for group in (recurrences(hours) if covering is None else covering).values()
         for recurrence in group
         for begins, ends in recurrence.occurrences(since, until)
     )
@@ -226,7 +224,7 @@ def faults(
 
 
 def duration_text(duration: timedelta) -> str:
-    """A duration as Datadog writes it: ``14h``, or ``870m`` where it is no whole number of hours."""
+    """Format a duration for Datadog: ``14h``, or ``870m`` if it is no whole number of hours."""
     minutes = duration // timedelta(minutes=1)
     return f"{minutes}m" if minutes % 60 else f"{minutes // 60}h"
 
@@ -236,7 +234,7 @@ def _weekly(days: Iterable[str]) -> str:
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
-    """The same time as spans that neither touch nor overlap, in order."""
+    """Merge spans that touch or overlap; return them in order."""
     merged: list[Span] = []
     for begins, ends in sorted(span for span in spans if span[0] < span[1]):
         if merged and begins <= merged[-1][1]:

@@ -1,10 +1,10 @@
-"""Runs the scripts of ``files/`` on hosts and writes files there: the only place that knows pulumi-command.
+"""Runs the scripts in ``files/`` on hosts and writes files there; the only module that uses pulumi-command.
 
 A script is one idempotent step. It is called with ``apply`` when its resource is created or updated, with ``remove``
-when it is deleted, and by ``python -m watchpost drift`` with ``check``, which changes nothing and fails where the host
-is not as the step left it. Its plain arguments are variables and its secrets come on standard input; whatever it prints
-is masked by ``host/mask.py``. It reaches the host as the text of the command, so that a preview shows every change of
-it, and every change runs it again. Login shells may print what they like: a step's result is what its report says.
+when it is deleted, and by ``python -m watchpost drift`` with ``check``, which changes nothing and fails if the host has
+drifted. Plain arguments are environment variables, secrets come on standard input, and ``host/mask.py`` masks all
+output. The command contains the script's text, so a preview shows every change to it, and every change runs it again.
+A step's result is its report, whatever else a login shell prints.
 
 Source: https://www.pulumi.com/registry/packages/command/api-docs/remote/command/
 """
@@ -23,15 +23,15 @@ from components import plugin_errors, templates
 from components.step_command import StepCommand
 
 AGAIN = 3
-"""How often a step that was cut off is run again in one run."""
+"""Retries, per update, of a step that was cut off."""
 
 REPORT = re.compile(r"^=watchpost= (.*)$", re.MULTILINE)
-"""The line that a step prints when it is through, whatever its login says around it: its result as JSON."""
+"""The report: a line with the result as JSON, printed at the end of a step, possibly amid a login shell's output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A step on a machine: its resource, and what it reported, plain JSON, at its end."""
+    """A step on a machine: its resource, and its result, the JSON that it reported at its end."""
 
     resource: remote.Command
     result: pulumi.Output[Any]
@@ -39,13 +39,13 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Shell:
-    """Where scripts run: the connection to a machine, and what becomes of their work on ``pulumi destroy``.
+    """Runs scripts on a machine; ``undo`` says whether ``pulumi destroy`` reverts their work.
 
-    ``owner`` is what has claimed the machine: a step on one that isn't this owner's does nothing.
+    ``owner`` claims the machine: steps refuse to run on a machine that another owner has claimed.
 
-    ``vm`` is the resource of a VM that the stack owns: when that goes, nothing on it needs undoing. ``repairs`` are
-    steps to run again, by name, each with a text that differs from the last time. ``on_error`` is asked whether a step
-    that failed is run again: :func:`was_cut_off`.
+    ``vm`` is the resource of a VM that the stack owns: when it is deleted, nothing on it needs reverting. ``repairs``
+    maps a step's name to a text; a new text runs that step again. ``on_error`` decides whether a failed step is
+    retried: :func:`was_cut_off`.
     """
 
     connection: pulumi.Input[remote.ConnectionArgs]
@@ -71,11 +71,11 @@ class Shell:
         reports: Sequence[str] | None = None,
         holds_secrets: bool = False,
     ) -> Step:
-        """A step on the machine: ``script`` is its path under ``files/``; ``then`` is called each time it has run.
+        """Run ``script``, a path under ``files/``, as a step on the machine; ``then`` are hooks called after each run.
 
-        One that leaves nothing behind has nothing to ``undo``: its script isn't kept for that, and not called. What it
-        ``reports`` is an object with these keys, or with none of them a text. It ``holds_secrets`` where its programs
-        have some that aren't in ``stdin``.
+        Without ``undo``, for a step that leaves nothing behind, the script isn't called on deletion. ``reports`` are
+        the keys of the reported object; if empty, the report is a text. ``holds_secrets`` marks a step whose programs
+        handle secrets that aren't in ``stdin``.
         """
         variables = {**(variables or {}), **({"again": self.repairs[name]} if name in self.repairs else {})}
         sudo = self.sudo and as_root
@@ -90,13 +90,13 @@ class Shell:
                 connection=self.connection,
                 create=line("apply"),
                 delete=line("remove") if undo else None,
-                stdin=pulumi.Output.concat(self.owner, _shown(stdin), "\n", stdin or ""),
+                stdin=pulumi.Output.concat(self.owner, _public_marker(stdin), "\n", stdin or ""),
                 add_previous_output_in_env=False,
                 opts=pulumi.ResourceOptions(
                     parent=parent,
                     depends_on=list(depends_on),
                     deleted_with=self.vm,
-                    # An option, unlike an input, can be changed without the machine: also when that is gone.
+                    # An option, unlike an input, can change without the machine, even after that is gone.
                     retain_on_delete=not self.undo,
                     additional_secret_outputs=["connection"],
                     hooks=pulumi.ResourceHookBinding(
@@ -106,7 +106,7 @@ class Shell:
             )
 
         resource = command(name, undo=undo)
-        # What is removed with the other resource must not be removed with this one too.
+        # The retry must not undo on deletion: the original resource already does.
         result = resource.stdout.apply(
             lambda text: _result(name, text, reports, lambda other: command(other, undo=False))
         )
@@ -124,9 +124,10 @@ class Shell:
         merged_by: str = "",
         depends_on: Sequence[pulumi.Resource] = (),
     ) -> "RemoteFile":
-        """A file on the machine, owner and mode set before its content; what was there before comes back on delete.
+        """Write a file on the machine, setting owner and mode before the content; deletion restores the previous file.
 
-        ``merged_by`` is a Python on the machine with PyYAML: it merges the content, YAML, into what was there before.
+        ``merged_by`` is a Python interpreter on the machine with PyYAML, which merges the content, YAML, into the
+        previous file.
         """
         variables = {"path": path, "owner": owner, "mode": mode, **({"python": merged_by} if merged_by else {})}
         resource = self.run(
@@ -137,7 +138,7 @@ class Shell:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """A file that a stack keeps on a host."""
+    """A file on a host, managed by the stack."""
 
     path: str
     content: pulumi.Input[str] = field(repr=False)
@@ -146,23 +147,23 @@ class RemoteFile:
 
     @property
     def fingerprint(self) -> pulumi.Output[str]:
-        """Changes when the content does, or when it is written again; as secret as the content is."""
+        """A text that changes when the content does, or when a repair rewrites the file; secret if the content is."""
         return pulumi.Output.from_input(self.content).apply(
             lambda content: f"{self.path} {hashlib.sha256(content.encode()).hexdigest()} {self.again}".rstrip()
         )
 
 
 def fingerprints(files: Sequence[RemoteFile]) -> pulumi.Output[str]:
-    """Changes when one of ``files`` does: the standard input of a step that has to follow them."""
+    """Join the fingerprints of ``files``: the standard input of a step that reruns when one of them changes."""
     return pulumi.Output.all(*(file.fingerprint for file in files)).apply(
         lambda lines: "".join(f"{x}\n" for x in lines)
     )
 
 
 def reported(stdout: object, keys: Sequence[str] | None = None) -> list[Any]:
-    """What a step that ran to its end reported, the only entry; none where it didn't, or where that is damaged.
+    """Return a step's report as the only entry; an empty list if there is none or it is malformed.
 
-    ``keys`` are what an object must have; with none of them it has to be a text.
+    ``keys`` are the keys that a reported object must have; if empty, the report must be a text.
     """
     lines = REPORT.findall(stdout) if isinstance(stdout, str) else []
     try:
@@ -174,13 +175,13 @@ def reported(stdout: object, keys: Sequence[str] | None = None) -> list[Any]:
     return [x for x in found if (isinstance(x, dict) and set(keys) <= set(x) if keys else isinstance(x, str))]
 
 
-async def _shown(stdin: pulumi.Input[str] | None) -> str:
-    """What tells ``host/step.sh`` that the step is given no secret, so that whatever it says can be shown."""
+async def _public_marker(stdin: pulumi.Input[str] | None) -> str:
+    """Mark for ``host/step.sh`` that ``stdin`` holds no secret, so its output may be shown."""
     return "" if await pulumi.Output.from_input(stdin).is_secret() else " public"
 
 
 def _result(name: str, stdout: object, keys: Sequence[str] | None, again: Callable[[str], remote.Command]) -> Any:
-    """The step's result; where the state holds none, that of the same step run ``again`` under another name."""
+    """Return the step's result; if the state has none, that of running the step ``again`` under another name."""
     if found := reported(stdout, keys):
         return found[0]
     pulumi.log.warn(f"the state holds no report of {name}: the step is run again")
@@ -198,9 +199,9 @@ def _result(name: str, stdout: object, keys: Sequence[str] | None, again: Callab
 
 
 def was_cut_off(arguments: pulumi.ErrorHookArgs) -> bool:
-    """Whether a step that failed is run again: one that broke off, as when its host reboots or the connection is lost.
+    """Retry a failed step if it was cut off, as when its host reboots or the connection is lost.
 
-    Dialing waits until the host is back, and a step is made to do again what it left half done.
+    Connecting waits until the host is back, and steps are idempotent.
     """
     error = arguments.errors[0]
     again = plugin_errors.was_cut_off(error) and len(arguments.errors) <= AGAIN
@@ -224,10 +225,10 @@ def local_script(
     depends_on: Sequence[pulumi.Resource] = (),
     undo: bool = True,
 ) -> local.Command:
-    """A step where Pulumi itself runs: again when ``script`` or one of the files that it ``reads`` has changed.
+    """Run ``script`` on the machine that runs Pulumi; again when it or one of the files that it ``reads`` changes.
 
-    A change of ``replace_on`` undoes it first and then does it anew. One with nothing to ``undo`` is only forgotten. It
-    finds what it printed the last time in ``PULUMI_COMMAND_STDOUT``.
+    A change of ``replace_on`` undoes the step before it runs again. Without ``undo``, deletion only removes the step
+    from the state. The script finds its previous output in ``PULUMI_COMMAND_STDOUT``.
     """
     content = "".join(templates.text(path) for path in (script, *reads))
     return local.Command(
@@ -245,5 +246,5 @@ def local_script(
 
 
 def local_command_line(script: str, verb: str) -> str:
-    """Run ``script`` from the clone, also where Git has given its lines the ends of Windows."""
+    """Render the command that runs ``script`` from the clone, even if Git has checked it out with CRLF line ends."""
     return f"script=$(tr -d '\\r' <files/{script}) && exec bash -c \"$script\" files/{script} {verb}"

@@ -1,4 +1,4 @@
-"""A shared link to a dashboard, for people without an account."""
+"""A shared link to a dashboard, for viewers without a Datadog account."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from components.datadog_context import DatadogContext
 
 @dataclass(frozen=True, kw_only=True)
 class SharedDashboardArgs:
-    """The dashboard to share, under a title that its readers see."""
+    """The dashboard to share, and the title shown to viewers."""
 
     dashboard: datadog.DashboardJson
     title: str
@@ -18,13 +18,13 @@ class SharedDashboardArgs:
 
 
 class SharedDashboard(pulumi.ComponentResource):
-    """A secure embed: the one kind of shared link that is a resource. The account has to allow sharing.
+    """A secure embed, the only kind of shared link with a Pulumi resource. The account has to allow sharing.
 
     Source: https://docs.datadoghq.com/dashboards/sharing/shared_dashboards/
     """
 
     link: pulumi.Output[str]
-    """The shared link, a secret: whoever has it can look."""
+    """The shared link, a secret: anyone who has it can view the dashboard."""
 
     def __init__(self, name: str, args: SharedDashboardArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:datadog:SharedDashboard", name, None, opts)

@@ -1,4 +1,4 @@
-"""The command line of a step on a host: the only place that writes one, and takes one apart again."""
+"""Renders and parses the command line of a step on a host."""
 
 import re
 import shlex
@@ -9,21 +9,21 @@ from typing import Self
 from components import templates
 
 INCLUDE = re.compile(r"^\. files/(\S+)\n", re.MULTILINE)
-"""A line of a script that stands for another file of ``files/``, since hosts have none of them."""
+"""A script's line that includes another file of ``files/``; replaced by its content, since hosts lack the files."""
 
 BEGIN, END = "host/step.sh", 'finish "$1"'
-"""What precedes and follows every script."""
+"""The prologue and epilogue of every script."""
 
 MASKED = "host/masked.sh"
-"""What precedes a step that handles secrets, so that nothing that it prints shows them."""
+"""The prologue of a step that handles secrets; it masks them in the output."""
 
 CSH = (
     """test -z "$shell" || eval 'exec env WATCHPOST=`base64 -w0 /proc/$$/cmdline` bash -c '"'"'"""
     """mapfile -d "" -t words < <(base64 -d <<<"$WATCHPOST"); unset WATCHPOST; exec bash -c "${words[2]}"'"'"\n"""
 )
-"""Hands the whole command to bash where the login shell is of csh's family, the one with a variable ``shell``.
+"""Hands the whole command to bash if the login shell is a csh, recognized by its variable ``shell``.
 
-Such a shell reads a command line by line and can't quote across lines; all others go on to the next line.
+A csh reads a command line by line and can't quote across lines; all other shells continue with the next line.
 """
 
 _WORD = re.compile(r"(?:'[^']*'|\\.|[^\s'\\])+", re.DOTALL)
@@ -34,7 +34,7 @@ _QUOTED = re.compile(r"'([^']*)'|\\(.)", re.DOTALL)
 class StepCommand:
     """``script``, a path under ``files/``, run for ``verb``, such as ``apply``, with ``variables`` set.
 
-    ``text`` is the bash that does it, free of secrets; standard input is the script's own.
+    ``text`` is the bash code, free of secrets; standard input is left to the script.
 
     >>> step = StepCommand(script="host/x.sh", verb="apply", variables={"path": "it's"}, sudo=True, text="echo 'a'!")
     >>> StepCommand.parse(step.render()) == step
@@ -51,7 +51,7 @@ class StepCommand:
     def of(
         cls, script: str, verb: str, variables: Mapping[str, str | int], *, sudo: bool, masked: bool = False
     ) -> Self:
-        """The command for a script as it stands in ``files/`` now; ``masked``, it prints nothing of standard input."""
+        """Build the command for a script in ``files/``; if ``masked``, its output shows nothing of standard input."""
         parts = [*([MASKED] if masked else []), BEGIN, script]
         text = "\n".join(templates.text(part).rstrip("\n") for part in parts)
         text = INCLUDE.sub(lambda line: templates.text(line[1]), f"{text}\n{END}")
@@ -60,10 +60,10 @@ class StepCommand:
 
     @classmethod
     def parse(cls, command: str) -> Self:
-        """The step of a command that :meth:`render` has written, be it of an earlier version.
+        """Parse a command that :meth:`render` wrote, in this version or an earlier one.
 
         Raises:
-            ValueError: it isn't one.
+            ValueError: the command isn't a step of Watchpost.
         """
         line = command.partition("\n")[2] if command.startswith('test -z "$shell"') else command
         words = [
@@ -83,18 +83,18 @@ class StepCommand:
         raise ValueError(f"no step of Watchpost: {command[:80]!r}")
 
     def with_verb(self, verb: str) -> Self:
-        """The same step for another verb."""
+        """Return the same step with another verb."""
         return replace(self, verb=verb)
 
     def render(self) -> str:
-        """The command for any login shell."""
+        """Render the command; it works in any login shell."""
         assignments = [f"{name}={_word(value)}" for name, value in self.variables.items()]
         words = [*(["sudo", "-n"] if self.sudo else []), *(["env", *assignments] if assignments else [])]
         return f"{CSH}{' '.join([*words, 'bash', '-c', _word(self.text)])} files/{self.script} {self.verb}"
 
 
 def _word(text: str) -> str:
-    """``text`` as one word of any shell: in quotes, except for what csh or fish would take for something there."""
+    """Quote ``text`` as one word for any shell, with what csh or fish expand inside quotes escaped outside of them."""
     if text and shlex.quote(text) == text:
         return text
     return "'" + re.sub(r"['\\!]", r"'\\\g<0>'", text) + "'"

@@ -1,8 +1,8 @@
-"""What stands in ``files/``: read as text, or as JSON and YAML with their placeholders filled in.
+"""Reads files under ``files/``, and renders text, JSON and YAML templates.
 
-A placeholder is ``${name}`` inside a string. It is filled in after parsing, so a value can't break the document's form;
-a string that is nothing but one placeholder becomes the value itself, with its type. Datadog's own ``$host`` and
-``{{value}}`` stay as they are.
+A placeholder is ``${name}`` inside a string. It is filled in after parsing, so a value can't break the document's
+syntax; a string that is a single placeholder becomes the value itself, with its type. Datadog's own ``$host`` and
+``{{value}}`` are left alone.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ FILES = Path(__file__).resolve().parents[1] / "files"
 
 
 class _Template(string.Template):
-    # Only ${name}: a bare $name is Datadog's, and "$$" is nothing special.
+    # Only ${name}: a bare $name is Datadog's, and "$$" is no escape.
     pattern = r"\$(?:\{(?P<braced>[a-z_]+)\}|(?P<named>(?!))|(?P<escaped>(?!))|(?P<invalid>(?!)))"  # type: ignore[assignment]
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what begins with a digit: the Agent's YAML takes more for a number than PyYAML, such as 1e3.
+    """Quotes strings that begin with a digit: the Agent's YAML reads more of them as numbers than PyYAML, such as 1e3.
 
-    Line breaks of Unicode are escaped, since PyYAML folds them in a quoted text.
+    Escapes Unicode line breaks, which PyYAML would fold in a quoted string.
     """
 
 
@@ -40,15 +40,15 @@ _Dumper.add_representer(str, _quoted)
 
 
 def text(path: str) -> str:
-    """The content of a file under ``files/``."""
+    """Read a file under ``files/``."""
     return (FILES / path).read_text(encoding="utf-8")
 
 
 def fill(document: Any, values: Mapping[str, Any]) -> Any:
-    """A copy of ``document`` with its placeholders replaced; an entry whose value is ``None`` is left out.
+    """Return a copy of ``document`` with its placeholders filled in; entries whose value is ``None`` are left out.
 
     Raises:
-        KeyError: a placeholder without a value.
+        KeyError: a placeholder has no value.
     """
     if isinstance(document, dict):
         filled = {key: fill(value, values) for key, value in document.items()}
@@ -65,46 +65,46 @@ def fill(document: Any, values: Mapping[str, Any]) -> Any:
 
 
 def text_file(path: str, values: Mapping[str, Any]) -> str:
-    """A plain file of ``files/``, filled in.
+    """Render a text template under ``files/``.
 
     Raises:
-        pulumi.RunError: the file names something that has no value.
+        pulumi.RunError: a placeholder has no value.
     """
     with _explained(path, "text"):
         return _Template(text(path)).substitute(values)
 
 
 def json_file(path: str, values: Mapping[str, Any]) -> str:
-    """A JSON file of ``files/``, filled in.
+    """Render a JSON template under ``files/``.
 
     Raises:
-        pulumi.RunError: the file isn't JSON, or names something that has no value.
+        pulumi.RunError: the file isn't JSON, or a placeholder has no value.
     """
     with _explained(path, "JSON"):
         return json.dumps(fill(json.loads(text(path)), values))
 
 
 def yaml_file(path: str, values: Mapping[str, Any]) -> str:
-    """A YAML file of ``files/``, filled in.
+    """Render a YAML template under ``files/``.
 
     Raises:
-        pulumi.RunError: the file isn't YAML, or names something that has no value.
+        pulumi.RunError: the file isn't YAML, or a placeholder has no value.
     """
     return yaml_text(yaml_document(path, values))
 
 
 def yaml_document(path: str, values: Mapping[str, Any]) -> Any:
-    """What stands in a YAML file of ``files/``, filled in.
+    """Load a YAML template under ``files/`` and fill it in.
 
     Raises:
-        pulumi.RunError: the file isn't YAML, or names something that has no value.
+        pulumi.RunError: the file isn't YAML, or a placeholder has no value.
     """
     with _explained(path, "YAML"):
         return fill(yaml.safe_load(text(path)), values)
 
 
 def yaml_text(document: Any) -> str:
-    """``document`` as YAML that Go's readers, such as the Agent's, take for the same."""
+    """Dump ``document`` as YAML that Go parsers, such as the Agent's, read identically."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

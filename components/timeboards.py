@@ -1,4 +1,4 @@
-"""The dashboards, in Datadog's own JSON: edit ``files/dashboards/``, or paste there what a dashboard's page exports."""
+"""The dashboards, in Datadog's JSON: edit ``files/dashboards/``, or paste a dashboard's exported JSON there."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from components.traced_app import OPERATION
 
 @dataclass(frozen=True, kw_only=True)
 class TimeboardsArgs:
-    """What the dashboards show: a metric with its thresholds, and a service, in the ``context``'s env."""
+    """The metric, with its thresholds, and the service to show for the ``context``'s env."""
 
     context: DatadogContext
     metric: Metric
@@ -25,7 +25,7 @@ class TimeboardsArgs:
 
 
 class Timeboards(pulumi.ComponentResource):
-    """The timeboard of the metric, and the dashboard of APM and infrastructure.
+    """The metric's timeboard, and the dashboard for APM and infrastructure.
 
     ``DashboardJson`` is the only resource that can set a default time frame.
 
@@ -36,15 +36,16 @@ class Timeboards(pulumi.ComponentResource):
     """The link to the metric's timeboard, which shows the last 5 minutes."""
 
     apm: datadog.DashboardJson
-    """The dashboard of APM and infrastructure, which may be shared."""
+    """The dashboard for APM and infrastructure, which may be shared."""
 
     apm_link: pulumi.Output[str]
-    """The link to it."""
+    """The link to the APM dashboard."""
 
     def __init__(self, name: str, args: TimeboardsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:datadog:Timeboards", name, None, opts)
         child = pulumi.ResourceOptions(parent=self, hooks=args.context.ownership.hooks(name))
-        rendered = {f"{name}-timeboard": timeboard_json(args), f"{name}-apm": apm_json(args)}  # a broken one stops both
+        # Both are rendered before either is created, so that a faulty template stops both.
+        rendered = {f"{name}-timeboard": timeboard_json(args), f"{name}-apm": apm_json(args)}
         timeboard, self.apm = (
             datadog.DashboardJson(key, dashboard=owned(text, args.context.ownership.of(key)), opts=child)
             for key, text in rendered.items()
@@ -55,14 +56,14 @@ class Timeboards(pulumi.ComponentResource):
 
 
 def owned(dashboard: str, tag: pulumi.Output[str]) -> pulumi.Output[str]:
-    """The dashboard's JSON with its ownership ``tag`` at the end of its description."""
+    """Append the ownership ``tag`` to the description in a dashboard's JSON."""
     document = json.loads(dashboard)
     description = document.get("description") or ""
     return tag.apply(lambda tag: json.dumps({**document, "description": f"{description} ({tag})".lstrip()}))
 
 
 def timeboard_json(args: TimeboardsArgs) -> str:
-    """The timeboard with the metric, the database's anomalies and the metric's hourly sum."""
+    """Render the timeboard: the metric, the database's anomalies, and the metric's hourly sum."""
     return templates.json_file(
         "dashboards/timeboard.json",
         {
@@ -78,7 +79,7 @@ def timeboard_json(args: TimeboardsArgs) -> str:
 
 
 def apm_json(args: TimeboardsArgs) -> str:
-    """The dashboard with hits, errors and latency, and requests against CPU, loopback traffic and TCP segments."""
+    """Render the dashboard: hits, errors, latency, and requests against CPU, loopback traffic and TCP segments."""
     return templates.json_file(
         "dashboards/apm_infrastructure.json", {"service": args.service, "env": args.context.env, "operation": OPERATION}
     )

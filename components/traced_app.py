@@ -1,4 +1,4 @@
-"""The Flask app under ``ddtrace-run``, and the load that makes something to see of it."""
+"""The Flask app under ``ddtrace-run``, and the load generator that produces its traces."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +11,14 @@ from components.host import Host
 from components.remote import RemoteFile, fingerprints
 
 PACKAGES = ("apache2-utils", "curl", "python3-venv")
-"""What the app and the load generator need on the host."""
+"""Packages that the app and the load generator need."""
 
 DIRECTORY = "/opt/watchpost-app"
 UNIT = "watchpost-app.service"
 ENDPOINTS = ("/", "/api/apm", "/api/trace")
 
 OPERATION = "flask.request"
-"""The span that ddtrace makes of each request: Datadog's metrics of the app are named after it.
+"""The name of ddtrace's span for each request; Datadog names the app's trace metrics after it.
 
 Source: https://docs.datadoghq.com/tracing/metrics/metrics_namespace/
 """
@@ -26,9 +26,9 @@ Source: https://docs.datadoghq.com/tracing/metrics/metrics_namespace/
 
 @dataclass(frozen=True, kw_only=True)
 class TracedAppArgs:
-    """The app as Datadog knows it, by the three tags of unified service tagging, and its loopback port.
+    """The app's three tags of unified service tagging, and its loopback port.
 
-    Its traces are proven again when the Agent's ``trace_url`` is another one.
+    A change of the Agent's ``trace_url`` reruns the proof of its traces.
 
     Source: https://docs.datadoghq.com/getting_started/tagging/unified_service_tagging/
     """
@@ -43,16 +43,16 @@ class TracedAppArgs:
 
 
 class TracedApp(pulumi.ComponentResource):
-    """The app as a service of systemd, answering at each endpoint, with traces of it received by the Agent."""
+    """The app as a systemd service, proven to answer at each endpoint and to send its traces to the Agent."""
 
     files: list[RemoteFile]
-    """What the app is made of."""
+    """The app's files: requirements, code, and systemd unit."""
 
     port: int
-    """The loopback port that it answers at."""
+    """The loopback port that the app listens on."""
 
     traces: pulumi.Output[dict[str, Any]]
-    """How many traces the Agent had received at the end of the proving run, and the tracer's version."""
+    """``traces``, the number that the Agent had received by the end of the proof, and ``tracer``, its version."""
 
     def __init__(self, name: str, args: TracedAppArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:TracedApp", name, None, opts)
@@ -118,7 +118,7 @@ class TracedApp(pulumi.ComponentResource):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadGeneratorArgs:
-    """``requests`` to each endpoint of the app, ``concurrency`` of them under way at once."""
+    """``requests`` to each endpoint of the app, ``concurrency`` of them at a time."""
 
     host: Host
     app: TracedApp
@@ -127,10 +127,10 @@ class LoadGeneratorArgs:
 
 
 class LoadGenerator(pulumi.ComponentResource):
-    """Requests to every endpoint of the app, from its own host: once, and again when the app or the load changes."""
+    """Sends requests to every endpoint of the app, from its host; again when the app or the load changes."""
 
     report: pulumi.Output[dict[str, Any]]
-    """By endpoint: requests, errors, seconds, and latency_ms with the percentiles p50, p90, p95 and p99."""
+    """Per endpoint: ``requests``, ``errors``, ``seconds``, and ``latency_ms`` with p50, p90, p95 and p99."""
 
     def __init__(self, name: str, args: LoadGeneratorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:LoadGenerator", name, None, opts)
@@ -154,5 +154,5 @@ class LoadGenerator(pulumi.ComponentResource):
 
 
 def unit_values(args: TracedAppArgs) -> dict[str, Any]:
-    """What the placeholders of the service's unit file stand for."""
+    """Return the values for the placeholders in the service's unit file."""
     return {"service": args.service, "env": args.env, "version": args.version, "port": args.port}

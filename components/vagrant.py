@@ -1,8 +1,8 @@
-"""A VM that the stack brings up by Vagrant, and destroys; ``files/vagrant/vm.sh`` does the work.
+"""A Vagrant VM that the stack creates and destroys; ``files/vagrant/vm.sh`` does the work.
 
-Each VM has a folder of its own in the clone, ``.vagrant/vms/PROJECT-STACK-HOST-DIGEST``, in which ``vagrant`` works as
-usual. The stack holds it by two resources: ``HOST-vagrant`` is its folder and is there first, so that
-``pulumi destroy`` finds a VM whose ``HOST-vm`` never came to its end.
+Each VM has its own folder in the clone, ``.vagrant/vms/PROJECT-STACK-HOST-DIGEST``, in which ``vagrant`` works as
+usual. Two resources manage it: ``HOST-vagrant``, the folder, is created first, so that ``pulumi destroy`` finds a VM
+whose ``HOST-vm`` was never completed.
 
 Source: https://developer.hashicorp.com/vagrant/docs/cli
 """
@@ -25,20 +25,20 @@ FOLDERS = templates.FILES.parent / ".vagrant" / "vms"
 SCRIPT = "vagrant/vm.sh"
 
 ANSWER_SECONDS = 10
-"""How long a VM may take to show its host key before it is taken for one that doesn't answer."""
+"""Seconds to wait for a VM's host key before it counts as down."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vm:
-    """A VM of a stack: what everything on it is deleted with, and how to reach it once it is up."""
+    """A VM of a stack: the resource that everything on it is ``deleted_with``, and how to connect to it."""
 
     resource: pulumi.Resource
     facts: pulumi.Output[dict[str, Any]]
-    """What the script printed: ``address``, ``port``, ``user``, ``private_key_file``, ``host_key`` and more."""
+    """The script's output: ``address``, ``port``, ``user``, ``private_key_file``, ``host_key`` and more."""
 
 
 def bring_up(host: str, settings: VagrantSettings, owner: pulumi.Input[str], *, parent: pulumi.Resource) -> Vm:
-    """The VM of ``host`` in the stack that ``owner`` names; its resources are children of ``parent``."""
+    """Create the VM of ``host`` in the stack with the ownership tag ``owner``, as children of ``parent``."""
     project, stack = pulumi.get_project(), pulumi.get_stack()
     vm = pulumi.Output.from_input(owner).apply(lambda owner: vm_name(project, stack, host, owner))
     owned = remote.local_script(
@@ -70,7 +70,7 @@ def bring_up(host: str, settings: VagrantSettings, owner: pulumi.Input[str], *, 
 
 
 def vm_name(project: str, stack: str, host: str, owner: str) -> str:
-    """A name that no other stack's VM has, nor another host's; at most 100 characters, as Hyper-V takes them.
+    """Return a name unique to the stack and the host, of at most 100 characters, Hyper-V's limit.
 
     >>> vm_name("watchpost", "dev", "vm", "watchpost:abc")
     'watchpost-dev-vm-6935e09138bb'
@@ -80,12 +80,12 @@ def vm_name(project: str, stack: str, host: str, owner: str) -> str:
 
 
 async def start(host: str, folder: Path) -> str:
-    """A text that differs from the last time when the VM has to be started: it is halted, gone, or elsewhere by now.
+    """Return a text that changes when the VM has to be started: it is halted, gone, or no longer at its address.
 
-    The VM is asked for its host key, which takes a moment; Vagrant would take seconds to tell. One that is busy may be
-    taken for one that is halted, which does no harm.
+    Probes the VM's host key, which takes a moment; asking Vagrant would take seconds. A busy VM may count as halted,
+    which is harmless.
     """
-    known = _known(folder)
+    known = _recorded(folder)
     if known is None:
         return secrets.token_hex(6)
     if _has_key(known) and await _answers(known):
@@ -97,8 +97,8 @@ async def start(host: str, folder: Path) -> str:
     return hashlib.sha256(str(known["start"]).encode()).hexdigest()[:12]
 
 
-def _known(folder: Path) -> dict[str, Any] | None:
-    """What the script noted in the VM's folder when it last came to its end here."""
+def _recorded(folder: Path) -> dict[str, Any] | None:
+    """Read what the script recorded in the VM's folder when it last succeeded on this machine."""
     try:
         known: dict[str, Any] = json.loads((folder / "vm.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -112,7 +112,7 @@ def _has_key(known: Mapping[str, Any]) -> bool:
 
 
 async def _answers(known: Mapping[str, Any]) -> bool:
-    """Whether the VM with the known host key answers where it did; where OpenSSH is missing, that it does."""
+    """Return whether the VM still answers at its address with its host key; without OpenSSH, assume so."""
     kind = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}.get(known["host_key"].split()[0], "ecdsa")
     words = ["-T", str(ANSWER_SECONDS), "-t", kind, "-p", str(known["port"]), str(known["address"])]
     try:
@@ -126,10 +126,10 @@ async def _answers(known: Mapping[str, Any]) -> bool:
 
 
 def facts(host: str, printed: str) -> dict[str, Any]:
-    """What the script printed; whatever else stands before it, as a login shell may say.
+    """Parse the script's output, ignoring all lines but the last, since a login shell may print something first.
 
     Raises:
-        pulumi.RunError: it can't be read.
+        pulumi.RunError: the output can't be parsed.
     """
     try:
         found = json.loads(printed.splitlines()[-1])
@@ -145,10 +145,10 @@ def facts(host: str, printed: str) -> dict[str, Any]:
 
 
 def connection(host: str, vm: Mapping[str, Any]) -> dict[str, Any]:
-    """How a step on the VM reaches it.
+    """Build the connection arguments for steps on the VM.
 
     Raises:
-        pulumi.RunError: the VM's key is not here, and this is no preview.
+        pulumi.RunError: the VM's key is missing on this machine; a preview only warns.
     """
     key_file = Path(vm["private_key_file"])
     known = {"host": vm["address"], "port": vm["port"], "user": vm["user"], "host_key": vm["host_key"]}

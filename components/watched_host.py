@@ -1,4 +1,4 @@
-"""One machine and everything on it: the Agent, the database, the custom check, the traced app and its load."""
+"""One machine and everything on it: Agent, database, custom check, traced app and load generator."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,10 @@ from settings import HostSettings, Settings
 
 @dataclass(frozen=True, kw_only=True)
 class WatchedHostArgs:
-    """``machine`` in the stack of ``settings`` that ``owner`` names, its Agent reporting ``metric`` with ``api_key``.
+    """``machine``, whose Agent reports ``metric`` with ``api_key``, in the stack with the ownership tag ``owner``.
 
-    ``arrival`` asks whether the Agent's data reaches the account. ``machines`` holds the identity of every host of the
-    stack, by name.
+    ``arrival`` verifies that the Agent's data reaches the account. ``machines`` maps every host of the stack to its
+    machine's identity.
     """
 
     machine: HostSettings
@@ -32,18 +32,18 @@ class WatchedHostArgs:
 
 
 class WatchedHost(pulumi.ComponentResource):
-    """The parent of everything on one machine, under the machine's name in Datadog."""
+    """The parent of everything on one machine, named as the machine is in Datadog."""
 
     ssh: pulumi.Output[str]
-    """The command that logs in."""
+    """The SSH command to log in."""
 
     proofs: dict[str, pulumi.Output[object]]
-    """What each component was seen to do."""
+    """Each component's evidence that it works, by name."""
 
     def __init__(self, name: str, args: WatchedHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:WatchedHost", name, None, opts)
         settings = args.settings
-        # Version 1.0 had no WatchedHost: what it made stood at the top of the stack.
+        # Version 1.0 had no WatchedHost: these components were children of the stack.
         child = pulumi.ResourceOptions(parent=self, aliases=[pulumi.Alias(parent=pulumi.ROOT_STACK_RESOURCE)])
         host = Host(
             name,

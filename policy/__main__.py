@@ -16,11 +16,11 @@ from rules import RULES, Rule, host_keys_are_checked
 ACCEPTED = PolicyConfigSchema(
     properties={"accepted": {"type": "array", "items": {"type": "string"}, "default": []}},
 )
-"""The addresses of the machines whose host key is not checked, on purpose."""
+"""Addresses of machines whose host key is deliberately not checked."""
 
 
 def validate(rule: Rule, args: ResourceValidationArgs, report: ReportViolation) -> None:
-    """Report what ``rule`` says of a resource."""
+    """Report the violations of ``rule`` by a resource."""
     options = {"accepted": args.get_config().get("accepted", [])} if rule is host_keys_are_checked else {}
     for violation in rule(args.resource_type, args.props, **options):
         report(violation)

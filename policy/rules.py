@@ -1,7 +1,7 @@
-"""The rules, each a pure function of a resource's type and inputs that yields a sentence for each violation.
+"""The rules: pure functions of a resource's type and inputs that yield a sentence for each violation.
 
-Inputs are read through ``Mapping`` and ``Sequence`` alone: Pulumi hands in proxies, which raise at what a preview does
-not know yet. Secrets arrive here without their marks.
+Inputs are read only through ``Mapping`` and ``Sequence``: Pulumi passes proxies, which raise on access to values that a
+preview doesn't know yet. Secrets arrive unwrapped.
 """
 
 import json
@@ -21,7 +21,7 @@ DOWNTIME = "datadog:index/downtimeSchedule:DowntimeSchedule"
 DASHBOARD = "datadog:index/dashboardJson:DashboardJson"
 
 SHOWN = ("create", "update", "delete", "environment", "triggers")
-"""The inputs of a command that previews, logs and error messages show."""
+"""The inputs of a command that appear in previews, logs and error messages."""
 
 SECRET = {
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
@@ -32,7 +32,7 @@ SECRET = {
         r"(?:API_?KEY|APP_?KEY|PASSWORD|TOKEN)=['\"]?(?!(.)\1{7})[^\s'\"$]{8}", re.IGNORECASE
     ),
 }
-"""What a secret looks like; one character over and over is a placeholder."""
+"""Patterns of secrets; a single repeated character is a placeholder."""
 
 STATES = ("is_alert", "is_warning", "is_no_data", "is_recovery")
 BLOCK = re.compile(r"\{\{#(\w+)\}\}(.*?)\{\{/\1\}\}", re.DOTALL)
@@ -42,7 +42,7 @@ MINUTES = {"m": 1, "h": 60, "d": 1440}
 
 
 def no_secret_in_commands(type_: str, props: Props) -> Iterator[str]:
-    """A command gets its secrets on standard input: everything else is shown in previews, logs and errors."""
+    """A command takes secrets on standard input only: its other inputs appear in previews, logs and errors."""
     if type_ not in COMMANDS:
         return
     for key in SHOWN:
@@ -53,7 +53,7 @@ def no_secret_in_commands(type_: str, props: Props) -> Iterator[str]:
 
 
 def host_keys_are_checked(type_: str, props: Props, accepted: Sequence[str] = ()) -> Iterator[str]:
-    """A connection names the machine's host key; ``accepted`` are the addresses that may do without.
+    """A connection specifies the machine's host key; ``accepted`` lists the addresses that need none.
 
     Source: https://www.pulumi.com/registry/packages/command/api-docs/remote/command/#connection
     """
@@ -62,13 +62,13 @@ def host_keys_are_checked(type_: str, props: Props, accepted: Sequence[str] = ()
 
 
 def steps_change_in_place(type_: str, props: Props) -> Iterator[str]:
-    """A remote command has no triggers: they replace it, and the old one's delete then undoes the new one's work."""
+    """A remote command has no triggers: they replace it, and deleting the old one then undoes the new one's work."""
     if type_ in REMOTE and props.get("triggers"):
         yield "`triggers` replace the resource; let the script see what has changed through its variables or `stdin`"
 
 
 def monitors_tell_someone(type_: str, props: Props) -> Iterator[str]:
-    """A monitor's message has a block with recipients for each state, and no recipient outside of them."""
+    """A monitor's message has a block with recipients for each state, and recipients nowhere else."""
     if type_ != MONITOR:
         return
     message = str(props["message"])
@@ -83,7 +83,7 @@ def monitors_tell_someone(type_: str, props: Props) -> Iterator[str]:
 
 
 def monitors_notice_silence(type_: str, props: Props) -> Iterator[str]:
-    """A monitor notifies of missing data, at the earliest after twice its window.
+    """A monitor notifies of missing data, after at least twice its window.
 
     Source: https://docs.datadoghq.com/monitors/configuration/#no-data
     """
@@ -98,11 +98,11 @@ def monitors_notice_silence(type_: str, props: Props) -> Iterator[str]:
 
 
 def warnings_come_first(type_: str, props: Props) -> Iterator[str]:
-    """A monitor warns before it alerts, and alerts at the number in its query: Datadog refuses anything else."""
+    """A monitor warns before it alerts, and its critical threshold is the one in its query, as Datadog requires."""
     if type_ != MONITOR:
         return
     comparison = re.search(r"([<>])=?\s*(-?[\d.]+)\s*$", str(props["query"]))
-    # The provider adds a list of what are defaults, under a name of its own.
+    # The provider adds a list of defaults under an internal key.
     given = {key: value for key, value in (props.get("monitorThresholds") or {}).items() if not key.startswith("__")}
     thresholds = {key: float(value) for key, value in given.items() if value != ""}
     if not comparison or "critical" not in thresholds:
@@ -118,9 +118,9 @@ def warnings_come_first(type_: str, props: Props) -> Iterator[str]:
 
 
 def downtimes_have_an_anchor(type_: str, props: Props) -> Iterator[str]:
-    """A recurring downtime says in which time zone it counts, and when its first occurrence starts.
+    """A recurring downtime specifies its time zone, and the start of its first occurrence.
 
-    What happens only once may begin when the downtime is made.
+    A one-time recurrence may begin when the downtime is created.
     """
     if type_ != DOWNTIME or not (schedule := props.get("recurringSchedule")):
         return
@@ -134,7 +134,7 @@ def downtimes_have_an_anchor(type_: str, props: Props) -> Iterator[str]:
 
 
 def dashboards_can_be_narrowed(type_: str, props: Props) -> Iterator[str]:
-    """A dashboard has a variable for the host that shows all hosts at first: one dashboard serves them all."""
+    """A dashboard has a template variable for the host, all hosts by default, so that one dashboard serves them all."""
     if type_ != DASHBOARD:
         return
     variables = json.loads(props["dashboard"]).get("template_variables") or []
@@ -155,7 +155,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in ``value``; keys are joined to their values, as in an environment."""
+    """Yield every text in ``value``; map entries become KEY=VALUE, as in an environment."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The configuration of a stack: typed, and validated whole before anything is created."""
+"""The configuration of a stack: typed, and fully validated before any resource is created."""
 
 import json
 from typing import Any
@@ -20,8 +20,8 @@ def load() -> tuple[Settings, Credentials]:
     """Read and validate the configuration of the stack.
 
     Raises:
-        pulumi.RunError: something is missing or not allowed; the message lists every fault, a line each, with the
-            setting, its value, what is allowed, and the command that sets it.
+        pulumi.RunError: the configuration is invalid; the message lists every fault on its own line, with the setting,
+            its value, what is allowed, and the command that sets it.
     """
     faults = []
     settings = check = None
@@ -29,7 +29,7 @@ def load() -> tuple[Settings, Credentials]:
     needed = ["apiKey"] if raw.get("part") == "hosts" else ["apiKey", "appKey"]
     key_faults = credentials.faults(needed)
     if not key_faults and (site := raw.get("site")) in SITES:
-        check = credentials.check(site, needed)  # under way while the settings are validated
+        check = credentials.check(site, needed)  # runs while the settings are validated
     try:
         settings = validate(raw)
     except SettingsError as error:
@@ -51,7 +51,7 @@ def load() -> tuple[Settings, Credentials]:
 
 
 def configured() -> dict[str, Any]:
-    """The raw configuration of this project, by key without namespace, JSON parsed where the setting holds it."""
+    """Read the project's raw configuration, keyed without namespace; structured settings are parsed."""
     prefix = f"{PROJECT}:"
     found = {**get_config_env(), **CONFIG.get()}
     raw = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
@@ -59,7 +59,7 @@ def configured() -> dict[str, Any]:
 
 
 def parsed(name: str, value: str) -> Any:
-    """A list may be a text with commas between its entries, too: `pulumi new` asks for such."""
+    """Parse a structured setting's JSON; lists may also be comma-separated, as `pulumi new` prompts for them."""
     if name not in ("hosts", "repairs", "agentConfig", *LISTS):
         return value
     try:

@@ -1,8 +1,8 @@
-"""The names that ``datadog.yaml`` may hold at its top, to tell a typing mistake in ``watchpost:agentConfig``.
+"""The top-level options of ``datadog.yaml``, to catch typos in ``watchpost:agentConfig``.
 
-Names only: of what the Agent's published template documents, and of further ones that its code sets a default for, or
-that Datadog's documentation names. The Agent takes a name that it doesn't know without a word, so a mistake would show
-nowhere else. The list is not whole: whatever resembles no name of it is taken, with a warning.
+Names only: those in the Agent's published template, and others that its code sets a default for or Datadog's
+documentation mentions. The Agent silently ignores unknown options, so a typo would show nowhere else. The list is
+incomplete: a name that resembles none on it is accepted, with a warning.
 
 Sources, of https://github.com/DataDog/datadog-agent: pkg/config/config_template.yaml at commit 0007516b1df9, and the
 first half of pkg/config/setup/common_settings.go at commit 004235dadf8f
@@ -12,21 +12,21 @@ from functools import cache
 from pathlib import Path
 
 TEMPLATE = "from config_template.yaml and common_settings.go of datadog-agent"
-"""Where the names come from, as a warning says it."""
+"""The names' origin, as quoted in a warning."""
 
 
 @cache
 def known() -> frozenset[str]:
-    """The names; read only where there is something to look up."""
+    """Read the known names, on first use."""
     return frozenset(Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").split())
 
 
 MISTAKE = 2
-"""How many letters a typing mistake gets wrong: missing, needless, another one, or two exchanged."""
+"""The largest distance of a typo: letters that are missing, extra, wrong, or swapped with the next."""
 
 
 def nearest(key: str) -> str | None:
-    """The known name that was meant by an unknown one; none where it resembles no other.
+    """Return the known name closest to an unknown one; ``None`` if ``key`` is known or resembles none.
 
     >>> nearest("apm_confg"), nearest("procces_config"), nearest("logsEnabled")
     ('apm_config', 'process_config', 'logs_enabled')
@@ -41,7 +41,7 @@ def nearest(key: str) -> str | None:
 
 
 def distance(one: str, other: str) -> int:
-    """How many letters differ: the optimal string alignment distance, with two exchanged letters as one.
+    """Return the optimal string alignment distance, which counts two swapped letters as one edit.
 
     >>> distance("proxy", "porxy"), distance("env", "envs"), distance("site", "tags")
     (1, 1, 4)

@@ -18,16 +18,16 @@ VARIABLES = {
     "appKey": ("DD_APP_KEY", "DATADOG_APP_KEY"),
     "apiUrl": ("DD_HOST", "DATADOG_HOST"),
 }
-"""Where the provider looks for a setting that the stack leaves out: the first that is set counts.
+"""The environment variables that the provider falls back to, in order of precedence.
 
 Source: https://github.com/DataDog/terraform-provider-datadog/blob/v4.19.0/datadog/internal/utils/utils.go
 """
 
 
 class Credentials:
-    """The account's keys, looked for where the Datadog provider looks: the stack's secrets, else the environment.
+    """The account's keys, resolved as the Datadog provider does: from the stack's secrets, else the environment.
 
-    A line end or a blank around a key in the configuration, as a file may end with, is no part of it.
+    Whitespace around a key in the configuration, such as a trailing newline, is stripped.
 
     Source: https://www.pulumi.com/registry/packages/datadog/installation-configuration/
     """
@@ -40,11 +40,11 @@ class Credentials:
 
     @property
     def missing(self) -> list[str]:
-        """The keys that are nowhere, by the provider's names of them."""
+        """The keys that are set nowhere, by the provider's names."""
         return [name for name in ("apiKey", "appKey") if _key(name) is None]
 
     def faults(self, needed: Collection[str]) -> list[str]:
-        """A sentence for each key of ``needed`` that is missing or can't be one, or an address that is none."""
+        """Describe each key of ``needed`` that is missing or malformed, and a malformed API address, in a sentence."""
         faults = [
             f"datadog:{name} is not set: `pulumi config set --secret datadog:{name}` asks for it,"
             f" or export {VARIABLES[name][0]} (keys are made at Organization Settings)"
@@ -63,7 +63,7 @@ class Credentials:
         return faults
 
     def check(self, site: str, needed: Collection[str]) -> key_check.Check | None:
-        """Begin to ask Datadog whether the keys of ``needed`` are good; nothing where no engine runs the program."""
+        """Start checking the keys of ``needed`` with Datadog; ``None`` without an API key or a Pulumi engine."""
         api_key, app_key = _key("apiKey"), _key("appKey") if "appKey" in needed else None
         if api_key is None or not isinstance(get_monitor(), ResourceMonitorStub):
             return None
@@ -76,26 +76,26 @@ class Credentials:
 
     @property
     def api_key(self) -> pulumi.Output[str]:
-        """The API key, a secret: what the Agents report with."""
+        """The API key, a secret, with which the Agents report."""
         return self.api_key_of_stack or pulumi.Output.secret(of_environment("apiKey")[1])
 
     @property
     def app_key(self) -> pulumi.Output[str]:
-        """The application key, a secret: what reads and makes things in the account."""
+        """The application key, a secret, which reading and creating objects in the account requires."""
         return self.app_key_of_stack or pulumi.Output.secret(of_environment("appKey")[1])
 
     def url(self, site: str) -> str:
-        """Where Datadog's API answers for ``site``."""
+        """Return the address of Datadog's API for ``site``."""
         return (self.api_url or sites.api_url(site)).rstrip("/")
 
 
 def of_environment(name: str) -> tuple[str, str]:
-    """The variable that holds a setting of the provider, and its value; an empty one where none does."""
+    """Return the environment variable that holds a provider setting, and its value, empty if none is set."""
     return next(((v, os.environ[v]) for v in VARIABLES[name] if os.environ.get(v)), (VARIABLES[name][0], ""))
 
 
 def _key(name: str) -> key_check.Key | None:
-    """A key in plain text: for :mod:`settings.key_check` alone."""
+    """Return a key in plain text; only for :mod:`settings.key_check`."""
     option = f"datadog:{name}"
     if of_stack := ({**get_config_env(), **CONFIG.get()}.get(option) or "").strip():
         return key_check.Key(value=of_stack, setting=option, remedy=f"`pulumi config set --secret {option}` asks for")

@@ -1,4 +1,4 @@
-"""Faults of a configuration as sentences: the setting, its value, what is allowed, and the command that sets it."""
+"""Reports configuration faults: the setting, its value, what is allowed, and the command that sets it."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from settings.project import key as setting_key
 
 
 class SettingsError(ValueError):
-    """The configuration isn't allowed; ``faults`` holds a sentence for each reason."""
+    """The configuration is invalid; ``faults`` holds a sentence for each fault."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
@@ -20,10 +20,10 @@ class SettingsError(ValueError):
 
 
 def validate(raw: Mapping[str, Any]) -> Settings:
-    """Make settings of raw values, as ``pulumi config --json`` shows them.
+    """Validate raw values, as ``pulumi config --json`` shows them.
 
     Raises:
-        SettingsError: with every fault at once.
+        SettingsError: some are invalid; it lists every fault.
     """
     try:
         return Settings.model_validate(raw)
@@ -45,7 +45,7 @@ _ALLOWED = {
 
 
 def _sentence(details: ErrorDetails) -> str:
-    """One fault as a sentence: the setting, its value, what is allowed, and the command that sets it."""
+    """Describe one fault: the setting, its value, what is allowed, and the command that sets it."""
     path = [str(part) for part in details["loc"] if part != "[key]"]
     key = setting_key(*path)
     kind = details["type"]
@@ -70,7 +70,7 @@ def _sentence(details: ErrorDetails) -> str:
 
 
 def _shown(path: list[str], value: object) -> str:
-    """A value as a message may show it: nothing that is a secret, or that may hold one in the wrong place."""
+    """Format a value for a message, hiding secrets and whatever may contain a misplaced one."""
     hidden = len(path) < 3 or path[-1] in (*_SECRET, "vagrant", "proxy")
     if path[0] == "agentConfig" or (path[0] == "hosts" and hidden):
         return "(not shown)"

@@ -1,7 +1,7 @@
-"""Asks Datadog whether the account's keys are good, before anything is made.
+"""Validates the account's keys with Datadog before any resource is created.
 
-The Datadog provider says no more of a wrong API key than ``403 Forbidden``, of a wrong application key nothing until a
-monitor is checked, and of an API that can't be reached ``EOF``; hosts may be half installed by then.
+The Datadog provider reports a wrong API key only as ``403 Forbidden``, a wrong application key not before a monitor is
+validated, and an unreachable API as ``EOF``; hosts may be half installed by then.
 
 Sources: https://docs.datadoghq.com/api/latest/authentication/#validate-api-key,
 https://docs.datadoghq.com/api/latest/key-management/validate-api-and-application-keys/
@@ -19,23 +19,23 @@ from threading import Thread
 from urllib.parse import urlsplit
 
 API_KEY, BOTH_KEYS = "/api/v1/validate", "/api/v2/validate_keys"
-"""What tells whether the API key is good, and whether both are."""
+"""The endpoints that validate the API key, and both keys."""
 
 MONITORS = "/api/v1/monitor?page=0&page_size=1"
-"""What an application key of Watchpost has to be allowed in any case (docs/operating.md, least privilege)."""
+"""A request that every application key of Watchpost must be allowed (docs/operating.md, least privilege)."""
 
 SECONDS = 15.0
-"""How long an answer may take."""
+"""Timeout of one request."""
 
 TRIES = 2
-"""How often a connection that ends without an answer is tried."""
+"""Attempts if the connection closes without an answer."""
 
 REFUSED = (401, 403)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """A key with the setting that it comes from; ``remedy`` is how to set another, up to the word `another`."""
+    """A key and the setting that holds it; ``remedy`` is how to set another, up to the word `another`."""
 
     value: str = field(repr=False)
     setting: str
@@ -43,7 +43,7 @@ class Key:
 
     @property
     def fault(self) -> str | None:
-        """A sentence if no HTTP header can carry it: it holds a blank, a line end or the like."""
+        """Why the key can't be sent in an HTTP header, such as whitespace in it; ``None`` if it can."""
         if all("!" <= character <= "~" for character in self.value):
             return None
         return (
@@ -53,14 +53,14 @@ class Key:
 
 
 class UnreachableError(Exception):
-    """The API gives no answer; the message says why, to follow `it can't be reached:`."""
+    """The API gave no answer; the message says why, phrased to follow `can't be reached:`."""
 
 
 class Check:
-    """The question, under way from its beginning; :meth:`faults` waits for the answer."""
+    """A validation that runs in the background; :meth:`faults` waits for its result."""
 
     def __init__(self, url: str, url_setting: str, api_key: Key, app_key: Key | None) -> None:
-        """Begin to ask the API at ``url``, which ``url_setting`` chooses; without ``app_key`` of the API key alone."""
+        """Start validating with the API at ``url``, set by ``url_setting``; without ``app_key``, only the API key."""
         self._url, self._url_setting, self._api_key, self._app_key = url.rstrip("/"), url_setting, api_key, app_key
         self._answers: dict[str, int | UnreachableError] = {}
         self._threads = [Thread(target=self._note, args=[path], daemon=True) for path in self._paths()]
@@ -83,13 +83,13 @@ class Check:
         return status(f"{self._url}{path}", headers)
 
     def faults(self) -> list[str]:
-        """A sentence for each thing that is wrong. What passes, as a busy API, is left to the provider to survive."""
+        """Describe each fault in a sentence; transient ones, such as a busy API, are left to the provider's retries."""
         for thread in self._threads:
             thread.join()
         answer = self._answers[API_KEY]
         if isinstance(answer, UnreachableError):
             if self._app_key is None:
-                return []  # nothing here talks to the API but this check
+                return []  # nothing else here talks to the API
             return [f"Datadog's API at {shown(self._url)} can't be reached: {answer}; {self._url_setting}"]
         if answer in REFUSED:
             return [self._refused(self._api_key, answer)]
@@ -97,12 +97,12 @@ class Check:
             what = f"{shown(self._url)} doesn't answer as Datadog's API does (HTTP {answer} at {API_KEY})"
             return [f"{what}; {self._url_setting}"]
         both = self._answers.get(BOTH_KEYS)
-        if self._app_key and both in REFUSED and self._may_not_even_look():
+        if self._app_key and both in REFUSED and self._cannot_read_monitors():
             return [self._refused(self._app_key, both)]
         return []
 
-    def _may_not_even_look(self) -> bool:
-        """Whether a key that was refused is good for nothing: it may be one with scopes."""
+    def _cannot_read_monitors(self) -> bool:
+        """Return whether a refused application key can't even read monitors; otherwise it is valid, but scoped."""
         try:
             return self._ask(MONITORS) in REFUSED
         except UnreachableError:
@@ -118,17 +118,17 @@ class Check:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Keys go nowhere but where the user said."""
+    """Refuses redirects: keys are sent only to the address that the user chose."""
 
     def redirect_request(self, *_: object) -> None:
         return None
 
 
 def status(url: str, headers: dict[str, str]) -> int:
-    """The HTTP status of a GET; what a proxy or a CA file is set to in the environment counts, as with the provider.
+    """Return the HTTP status of a GET; proxies and CA files are taken from the environment, as by the provider.
 
     Raises:
-        UnreachableError: no answer came, or one that isn't HTTP or not JSON.
+        UnreachableError: there was no answer, or it wasn't HTTP or JSON.
     """
     for tries in range(TRIES):
         try:
@@ -161,17 +161,17 @@ def _status(url: str, headers: dict[str, str]) -> int:
 
 
 def _trusted() -> ssl.SSLContext:
-    """Who may vouch for the API: the system's authorities or those in SSL_CERT_FILE, as for the provider."""
+    """Create a TLS context that trusts the system's CAs, or those in SSL_CERT_FILE, as the provider does."""
     context = ssl.create_default_context()
     if not context.cert_store_stats()["x509_ca"] and not os.environ.get("SSL_CERT_FILE"):
-        import certifi  # this interpreter knows of no authorities of the system
+        import certifi  # this interpreter finds no system CAs
 
         context.load_verify_locations(certifi.where())
     return context
 
 
 def _why(reason: object, url: str) -> str:
-    """Why no connection came about."""
+    """Explain why no connection could be made."""
     parts = urlsplit(url)
     asked, through = shown(url).partition("://")[2].partition("/")[0], ""
     proxy = urllib.request.getproxies().get(parts.scheme)
@@ -199,6 +199,6 @@ def _why(reason: object, url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """A URL without what logs in."""
+    """Return a URL without its credentials."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,4 +1,4 @@
-"""Every setting with its type and what is allowed; descriptions and defaults stand in ``Pulumi.yaml``."""
+"""Every setting's type and allowed values; descriptions and defaults are in ``Pulumi.yaml``."""
 
 import contextlib
 import ipaddress
@@ -30,11 +30,11 @@ from settings.project import key
 from settings.sites import Site
 
 LEAST_POINTS = 2
-"""Points that the monitor's window has to hold: what is sent less often is no data most of the time."""
+"""Fewest points in the monitor's window: with fewer, the monitor reports no data most of the time."""
 
 
 def _matching(pattern: str, allowed: str, longest: int) -> AfterValidator:
-    """A string of one form; the error says what ``allowed`` means instead of showing the pattern."""
+    """Validate a string against ``pattern``; the error shows the description ``allowed`` instead of the pattern."""
 
     def check(value: str) -> str:
         if len(value) > longest or not re.fullmatch(pattern, value, re.ASCII):
@@ -54,20 +54,20 @@ INTEGRATIONS = (
     "case", "eventbridge", "google-chat", "hangouts", "jira", "oncall", "opsgenie", "pagerduty", "servicenow", "slack",
     "sns", "splunk-oncall", "team", "teams", "victorops", "webhook", "workflow", "xmatters", "zendesk",
 )  # fmt: skip
-"""What a handle may begin with, other than an address.
+"""The prefixes of handles that aren't e-mail addresses.
 
 Source: https://docs.datadoghq.com/monitors/notify/#configure-notifications-and-automations
 """
 
 
 def mentionable(value: str) -> str:
-    """Whom Datadog can mention, without the @: an e-mail address, or an integration's handle such as ``slack-ops``.
+    """Return a recipient without its @: an e-mail address, or an integration's handle such as ``slack-ops``.
 
     Raises:
-        ValueError: it is neither, or could mean something else to Datadog.
+        ValueError: it is neither, or contains characters special to Datadog.
     """
     handle = value.removeprefix("@")
-    # Braces, blanks and commas would mean something to Datadog's templates and mentions.
+    # Braces, blanks and commas are special in Datadog's templates and mentions.
     address = r"[A-Za-z0-9._%+-]+@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}"
     integration = rf"({'|'.join(INTEGRATIONS)})-[\w.-]*\w|pagerduty|opsgenie|victorops|all"
     if len(handle) > 254 or not re.fullmatch(f"{address}|{integration}", handle):
@@ -85,7 +85,7 @@ def _stack_name(value: str) -> str:
 
 
 def _web_address(value: str) -> str:
-    """An address that a root script or an API key may be entrusted to."""
+    """Validate an address that is trusted with a root script or an API key."""
     allowed = "must be an https:// address without a user in it (http:// only for a private IP address)"
     try:
         parts = urlsplit(value)
@@ -100,7 +100,7 @@ def _web_address(value: str) -> str:
 
 
 def _network_address(value: str) -> str:
-    """Where SSH is dialed: a name, an IPv4 address, or an IPv6 address, which may have brackets and a zone.
+    """Validate an address for SSH: a name, an IPv4 address, or an IPv6 address, optionally with brackets and a zone.
 
     Source: https://www.rfc-editor.org/rfc/rfc4007#section-11 (``fe80::1%eth0``)
     """
@@ -115,13 +115,13 @@ def _network_address(value: str) -> str:
 
 
 LOCAL_NAMES = ("localhost", "localhost.localdomain", "localhost6.localdomain6", "ip6-localhost")
-"""What the Agent doesn't take for a host's name, since every machine has it."""
+"""Names that the Agent rejects as host names, since every machine has them."""
 
 
 def _host_name(value: str) -> str:
-    """A name under which an Agent reports; with another one in datadog.yaml it would report under the machine's own.
+    """Validate a host name as the Agent does; with an invalid one it would report under the machine's own name.
 
-    That capitals are refused is Watchpost's rule: Datadog's tags have none, and a query for them would find nothing.
+    Refusing capitals is Watchpost's own rule: Datadog's tags are lowercase, and a query with capitals finds nothing.
     Source: ``ValidHostname`` in pkg/util/hostname/validate/validate.go of https://github.com/DataDog/datadog-agent
     """
     if value in LOCAL_NAMES:
@@ -135,7 +135,7 @@ def _host_name(value: str) -> str:
     return value
 
 
-# Datadog turns other characters into underscores and capitals into small letters, after which nothing would match.
+# Datadog converts other characters to underscores and capitals to lowercase, after which nothing would match.
 # Source: https://docs.datadoghq.com/getting_started/tagging/#define-tags
 TagValue = Annotated[
     str,
@@ -154,7 +154,7 @@ Tag = Annotated[
     ),
 ]
 HostName = Annotated[str, AfterValidator(_host_name)]
-# Directories have others than useradd makes: jane.doe, DOMAIN\\jane, jane@example.com.
+# Directory services have names that useradd refuses: jane.doe, DOMAIN\\jane, jane@example.com.
 UserName = Annotated[
     str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.@\\+-]*\$?", "the name of a user without blanks and quotes", 256)
 ]
@@ -175,7 +175,7 @@ Sha256 = Annotated[
 BoxName = Annotated[str, _matching(r"[\w.-]+(/[\w.-]+)?", "the name of a Vagrant box such as bento/ubuntu-24.04", 100)]
 Recipient = Annotated[str, AfterValidator(mentionable)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
-# The Agent puts its paths, which begin with a slash, behind the address as it is.
+# The Agent appends its paths, which begin with a slash, to the address as it is.
 AddressOrNone = Annotated[str, AfterValidator(lambda value: _web_address(value).rstrip("/") if value else value)]
 Clock = Annotated[time, BeforeValidator(_clock)]
 Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
@@ -186,7 +186,7 @@ class _Model(BaseModel):
 
 
 class VagrantSettings(_Model):
-    """A VM that the stack brings up with Vagrant, and destroys. Memory is in MiB."""
+    """A Vagrant VM that the stack creates and destroys. ``memory`` is in MiB."""
 
     box: BoxName = "bento/ubuntu-24.04"
     memory: Annotated[int, Field(ge=512)] = 2048
@@ -194,7 +194,7 @@ class VagrantSettings(_Model):
 
 
 class LoginSettings(_Model):
-    """How to get into a machine over SSH: ``address``, ``user``, one way to log in, and the machine's host key."""
+    """How to log in over SSH: ``address``, ``user``, one authentication method, and the machine's host key."""
 
     address: NetworkAddress | None = None
     port: Annotated[int, Field(ge=1, le=65535)] = 22
@@ -208,7 +208,7 @@ class LoginSettings(_Model):
 
     @field_validator("private_key_file")
     @classmethod
-    def _must_be_there(cls, value: Path | None) -> Path | None:
+    def _file_exists(cls, value: Path | None) -> Path | None:
         if value is None:
             return None
         try:
@@ -220,8 +220,8 @@ class LoginSettings(_Model):
             raise ValueError("must be the path of a private key's file; no file is there")
         return path
 
-    def _lacks(self, instead: str = "") -> list[str]:
-        """What has to be set before anybody can log in; ``instead`` is what would do for an address."""
+    def _missing_for_login(self, instead: str = "") -> list[str]:
+        """List the settings missing for a login; ``instead`` names an alternative to address and user."""
         lacks = [f"needs `{name}`{instead}" for name in ("address", "user") if not getattr(self, name)]
         if sum(map(bool, (self.private_key, self.private_key_file, self.agent))) != 1:
             lacks.append("needs one of `privateKey` (as a secret), `privateKeyFile` and `agent: true`")
@@ -236,29 +236,29 @@ class LoginSettings(_Model):
         return lacks
 
     def key(self) -> str | None:
-        """The private key to log in with; ``None`` where the SSH agent holds it."""
+        """Return the private key to log in with; ``None`` if the SSH agent holds it."""
         if self.private_key_file:
             return self.private_key_file.read_text()
         return self.private_key.get_secret_value() if self.private_key else None
 
     @property
     def password(self) -> str | None:
-        """The password of the private key; ``None`` where it has none."""
+        """The passphrase of the private key; ``None`` if it has none."""
         return self.private_key_password.get_secret_value() if self.private_key_password else None
 
 
 class ProxySettings(LoginSettings):
-    """A machine that leads to another one: a bastion, or jump host."""
+    """A bastion (jump host) through which another machine is reached."""
 
     @model_validator(mode="after")
-    def _one_way_in(self) -> Self:
-        if lacks := self._lacks():
+    def _one_login_method(self) -> Self:
+        if lacks := self._missing_for_login():
             raise ValueError("; ".join(lacks))
         return self
 
 
 class HostSettings(LoginSettings):
-    """One machine, reached over SSH, by way of ``proxy`` where there is one; or ``vagrant``."""
+    """One machine: reached over SSH, optionally through ``proxy``, or a Vagrant VM."""
 
     vagrant: VagrantSettings | None = None
     proxy: ProxySettings | None = None
@@ -269,18 +269,18 @@ class HostSettings(LoginSettings):
         return {} if value in (True, "true") else value
 
     @model_validator(mode="after")
-    def _one_way_in(self) -> Self:
+    def _one_login_method(self) -> Self:
         if self.vagrant:
             extra = sorted(to_camel(name) for name in self.model_fields_set - {"vagrant"})
             if extra:
                 raise ValueError(f"a Vagrant VM tells these itself; leave out {', '.join(extra)}")
-        elif lacks := self._lacks(", or `vagrant: true`"):
+        elif lacks := self._missing_for_login(", or `vagrant: true`"):
             raise ValueError("; ".join(lacks))
         return self
 
 
 class Settings(_Model):
-    """All settings of a stack. Field order is the order of validation: a field may look at those above it."""
+    """All settings of a stack, validated in field order: a validator may read the fields above its own."""
 
     part: Literal["all", "datadog", "hosts"]
     datadog_stack: Annotated[str, AfterValidator(lambda value: _stack_name(value) if value else value)]
@@ -316,7 +316,7 @@ class Settings(_Model):
 
     @field_validator("app_url")
     @classmethod
-    def _pages_of_the_site(cls, value: str, info: ValidationInfo) -> str:
+    def _default_app_url(cls, value: str, info: ValidationInfo) -> str:
         return value or sites.app_url(str(info.data.get("site")))
 
     @field_validator("hosts", "recipients")
@@ -329,8 +329,8 @@ class Settings(_Model):
 
     @field_validator("hosts")
     @classmethod
-    def _fit_for_a_vm(cls, value: dict[str, HostSettings]) -> dict[str, HostSettings]:
-        # Vagrant names the machine so, and a machine's own name has 64 characters at most: hostname(7).
+    def _vm_names_fit_hostname(cls, value: dict[str, HostSettings]) -> dict[str, HostSettings]:
+        # Vagrant sets this as the machine's host name, which has at most 64 characters: hostname(7).
         if long := [name for name, machine in value.items() if machine.vagrant and len(name) > 64]:
             raise ValueError(f"must name Vagrant VMs with at most 64 characters: {', '.join(long)} is longer")
         return value
@@ -346,7 +346,7 @@ class Settings(_Model):
 
     @field_validator("agent_config")
     @classmethod
-    def _no_setting_of_its_own(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _no_managed_option(cls, value: dict[str, Any]) -> dict[str, Any]:
         own = {
             "api_key": "datadog:apiKey",
             "dd_url": key("agentUrl"),
@@ -370,7 +370,7 @@ class Settings(_Model):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        # Beside the zones lie files that are none, such as "localtime", and other forms of all zones.
+        # The zone folder also holds files that are no zones, such as "localtime", and variants of all zones.
         if value == "UTC" or ("/" in value and not value.startswith(("posix/", "right/"))):
             with contextlib.suppress(KeyError, ValueError, OSError):  # unknown; not a name; a folder
                 return ZoneInfo(value).key
@@ -391,7 +391,7 @@ class Settings(_Model):
 
     @field_validator("no_data_minutes")
     @classmethod
-    def _twice_the_window(cls, value: int, info: ValidationInfo) -> int:
+    def _at_least_twice_the_window(cls, value: int, info: ValidationInfo) -> int:
         # Source: https://docs.datadoghq.com/monitors/configuration/#no-data
         window = info.data.get("window_minutes")
         if window and value < 2 * window:
@@ -400,7 +400,7 @@ class Settings(_Model):
 
     @field_validator("check_interval")
     @classmethod
-    def _some_points_in_the_window(cls, value: int, info: ValidationInfo) -> int:
+    def _enough_points_in_the_window(cls, value: int, info: ValidationInfo) -> int:
         # Source: https://docs.datadoghq.com/monitors/guide/monitoring-sparse-metrics/
         window = info.data.get("window_minutes")
         if window and value * LEAST_POINTS > 60 * window:
@@ -418,5 +418,5 @@ class Settings(_Model):
 
     @property
     def mentions(self) -> str:
-        """The recipients as Datadog notifies them: ``@you@example.com @other@example.com``."""
+        """The recipients as Datadog mentions: ``@you@example.com @other@example.com``."""
         return " ".join(f"@{recipient}" for recipient in self.recipients)

@@ -1,4 +1,4 @@
-"""When the office is open: plain values, no Pulumi."""
+"""Office hours: plain values, no Pulumi."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-"""Weekdays as iCalendar writes them, Monday first like ``date.weekday``."""
+"""Weekdays as in iCalendar, Monday first, like ``date.weekday``."""
 
 DAY = timedelta(days=1)
 
@@ -15,10 +15,10 @@ Span = tuple[datetime, datetime]
 
 @dataclass(frozen=True, kw_only=True)
 class OfficeHours:
-    """When somebody is there to answer: from ``start`` to ``end`` on ``days``, by the clock of ``timezone``.
+    """When somebody is there to respond: from ``start`` to ``end`` on ``days``, in ``timezone``.
 
-    An ``end`` that isn't later than ``start`` is on the following day: 22:00 to 06:00 is a night shift, 00:00 to 00:00
-    a whole day.
+    An ``end`` at or before ``start`` is on the following day: 22:00 to 06:00 is a night shift, 00:00 to 00:00 a whole
+    day.
     """
 
     start: time
@@ -28,11 +28,11 @@ class OfficeHours:
 
     @property
     def overnight(self) -> bool:
-        """Whether an office day ends on the day after."""
+        """Whether office hours end on the following day."""
         return self.end <= self.start
 
     def office_days(self, since: datetime, until: datetime) -> Iterator[Span]:
-        """When the office opens and closes on each office day that touches the time between two instants."""
+        """Yield the opening and closing times of each office day that overlaps a time span."""
         zone = ZoneInfo(self.timezone)
         day = since.astimezone(zone).date() - 2 * DAY
         while day <= until.astimezone(zone).date():
@@ -43,6 +43,6 @@ class OfficeHours:
             day += DAY
 
     def open_spans(self, since: datetime, until: datetime) -> Iterator[Span]:
-        """The office hours between two instants, in UTC, in order."""
+        """Yield the office hours within a time span, in UTC, in order."""
         for opens, closes in self.office_days(since, until):
             yield max(opens.astimezone(UTC), since), min(closes.astimezone(UTC), until)

@@ -1,6 +1,6 @@
-"""The project's name, which is the namespace of its settings: ``watchpost:env``.
+"""The project's name, the namespace of its settings: ``watchpost:env``.
 
-``pulumi new`` gives a copy of this program another name, so it is read from ``Pulumi.yaml``.
+``pulumi new`` renames the project, so the name is read from ``Pulumi.yaml``.
 """
 
 import re
@@ -20,7 +20,7 @@ PROJECT = _name()
 
 
 def key(*path: str) -> str:
-    """A setting's key as ``pulumi config set --path`` takes it.
+    """Build a setting's key for ``pulumi config set --path``.
 
     >>> key("hosts", "db.example.com", "tags", "0")
     'watchpost:hosts["db.example.com"].tags[0]'

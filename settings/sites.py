@@ -1,4 +1,4 @@
-"""Datadog's sites: where each has its API and its pages.
+"""Datadog's sites, and the addresses of their APIs and web apps.
 
 Source: https://docs.datadoghq.com/getting_started/site/
 """
@@ -24,14 +24,14 @@ APP_HOSTS = {
     "datadoghq.eu": "app.datadoghq.eu",
     "ddog-gov.com": "app.ddog-gov.com",
 }
-"""Where a site's pages are, if not at the site itself."""
+"""Hosts of web apps that aren't at the site's own name."""
 
 
 def api_url(site: str) -> str:
-    """The API of ``site``, in the form that the Datadog provider takes."""
+    """Return the API's address for ``site``, as the Datadog provider expects it."""
     return f"https://api.{site}/"
 
 
 def app_url(site: str) -> str:
-    """The pages of ``site``, without a trailing slash."""
+    """Return the web app's address for ``site``, without a trailing slash."""
     return f"https://{APP_HOSTS.get(site, site)}"

@@ -1,4 +1,4 @@
-"""Tunes the interpreter for a short process."""
+"""Tunes the interpreter for a short-lived process."""
 
 import atexit
 import gc
@@ -7,20 +7,20 @@ import os
 import pulumi
 
 DEBUG = "WATCHPOST_DEBUG"
-"""The environment variable that has Pulumi's SDK send its debug messages, which `pulumi up --debug` shows."""
+"""The environment variable that keeps the SDK's debug messages, which `pulumi up --debug` shows."""
 
 YOUNG = 50_000
-"""How many new objects there are when garbage is looked for; by default 700, which imports make again and again."""
+"""The garbage collector's first threshold, in new objects; the default of 700 is exceeded over and over by imports."""
 
 
 def tune() -> None:
-    """Save work that a short process doesn't need done; call it before anything is registered."""
+    """Skip work that a short-lived process doesn't need; call it before any resource is registered."""
     gc.set_threshold(YOUNG)
-    # What is frozen isn't looked through for garbage when the interpreter ends.
+    # The collector skips frozen objects when the interpreter exits.
     atexit.register(gc.freeze)
     if not os.environ.get(DEBUG):
-        # The SDK sends some for each resource, and waits for the engine to take each, which throws it away (`_log` in
-        # sdk/python/lib/pulumi/log.py). This can go once the SDK asks whether anybody wants them.
+        # For each resource the SDK sends debug messages and waits for the engine, which discards them (`_log` in
+        # sdk/python/lib/pulumi/log.py). Remove once the SDK checks whether they are wanted.
         pulumi.log.debug = _unsent
 
 

@@ -1,14 +1,14 @@
-"""A slim form of an installed provider SDK: importing it executes what the program uses, and nothing else.
+"""Builds and imports a slim form of an installed provider SDK, with only what the program uses.
 
-A generated SDK executes the classes of all its resources on import; pulumi_datadog's are 35 MB of source, which costs
-seconds and 200 MB on every preview. Here the resources that the program names are cut out, with the argument and output
-classes that they reach, unchanged, into a package of the same name that comes first on ``sys.path``. The components
-write ``import pulumi_datadog as datadog`` as ever, and type checkers see the installed SDK. This can go once Pulumi's
-generated SDKs execute a module when it is first used, as they do with whole subpackages
+Importing a generated SDK executes the classes of all its resources; pulumi_datadog's are 35 MB of source, which costs
+seconds and 200 MB on every preview. The slim form copies the resources that the program uses, and the argument and
+output classes that they refer to, unchanged, into a package of the same name that comes first on ``sys.path``. The
+components still write ``import pulumi_datadog as datadog``, and type checkers see the installed SDK. Remove once
+Pulumi's generated SDKs load modules lazily, as they already do with whole subpackages
 (https://github.com/pulumi/pulumi/pull/6827).
 
-A slim form is made once for each SDK, its version and content, and the names used, and kept in the user's cache. When
-anything is not as expected the installed SDK is imported as it is, and a warning says so.
+The user's cache keeps one slim form per SDK, its version and content, and the names used. If anything is not as
+expected, the installed SDK is imported instead, with a warning.
 """
 
 import ast
@@ -29,16 +29,16 @@ import pulumi
 PROGRAM = Path(__file__).resolve().parents[1]
 
 _CLASS = re.compile(r"^(?:if not MYPY:\n    |@pulumi\.(?:input|output)_type\n)?class (\w+)", re.MULTILINE)
-"""Where a class of ``_inputs`` or ``outputs`` begins; older SDKs hide their dictionary types from mypy."""
+"""The start of a class in ``_inputs`` or ``outputs``; older SDKs hide their dictionary types from mypy."""
 
 _STRAY = re.compile(r"^(?!class |if not MYPY:$|elif False:$|@pulumi\.(?:input|output)_type$)\S.*", re.MULTILINE)
-"""What can't be told to belong to the class before it or to the one after it."""
+"""Code between classes that can't be assigned to either of them."""
 
 _LISTED = re.compile(r"^__all__ = \[(.*?)\]", re.MULTILINE | re.DOTALL)
 
 
 def lighten(package: str) -> None:
-    """Import the slim form of ``package``, made if need be, under its name; call it before the first import."""
+    """Import the slim form of ``package`` under its name, building it if needed; call it before the first import."""
     if package in sys.modules:
         return
     path = list(sys.path)
@@ -54,15 +54,15 @@ def lighten(package: str) -> None:
 
 
 def names_used(package: str, sources: Iterable[Path]) -> list[str]:
-    """The names of ``package`` that ``sources`` use: ``alias.Name`` after ``import package as alias``, or by ``from``.
+    """List the names of ``package`` used in ``sources``: ``alias.Name`` of ``import package as alias``, or by ``from``.
 
     Raises:
-        LookupError: a part of the package is imported by its own name.
+        LookupError: a submodule of the package is imported directly.
     """
     names: set[str] = set()
     for source in sources:
         text = source.read_bytes()
-        if package.encode() not in text:  # parsing takes longer than all else here
+        if package.encode() not in text:  # parsing takes most of the time here
             continue
         nodes = list(ast.walk(ast.parse(text)))
         imported = [name for node in nodes if isinstance(node, ast.Import) for name in node.names]
@@ -81,10 +81,10 @@ def names_used(package: str, sources: Iterable[Path]) -> list[str]:
 
 
 def slim_form(package: str, names: Iterable[str]) -> Path:
-    """The folder that holds ``package`` with no more than ``names`` and what they reach.
+    """Return the folder with the slim ``package``: ``names`` and what they refer to; build it if needed.
 
     Raises:
-        LookupError: the SDK isn't built as expected, or has no such name.
+        LookupError: the SDK's structure isn't as expected, or it lacks a name.
         OSError: the cache can't be written.
     """
     names = list(names)
@@ -112,7 +112,7 @@ def _publish(partial: Path, folder: Path) -> None:
     try:
         partial.rename(folder)
     except OSError:
-        if not folder.exists():  # else another process was faster, and made the same
+        if not folder.exists():  # otherwise another process has published the same one first
             raise
 
 
@@ -124,9 +124,9 @@ def _installed(package: str) -> Path:
 
 
 def _cut(installed: Path, names: list[str], target: Path) -> None:
-    """Write the slim package to ``target``."""
+    """Write the slim form of the package to ``target``."""
     target.mkdir()
-    # What registers the resources' types with Pulumi stands at the end of the package's own module.
+    # The end of the package's __init__.py registers the resources' types with Pulumi.
     head, _, registration = _read(installed / "__init__.py").partition("_utilities.register(")
     if not registration:
         raise LookupError(f"{installed.name} does not register its types as expected")
@@ -137,7 +137,7 @@ def _cut(installed: Path, names: list[str], target: Path) -> None:
     for file in ("_utilities.py", "_enums.py", "pulumi-plugin.json", "py.typed", *(f"{name}.py" for name in modules)):
         if (installed / file).exists():
             shutil.copyfile(installed / file, target / file)
-    for name in packages:  # whole: these are executed only when they are used
+    for name in packages:  # whole, since subpackages are loaded lazily
         shutil.copytree(installed / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     reached = "\n".join([*names, *(_read(file) for file in sorted(target.rglob("*.py")) if file.stem != "_utilities")])
     lines = ["from . import _utilities"]
@@ -157,12 +157,12 @@ def _read(file: Path) -> str:
 
 
 def _star(module: str) -> str:
-    """The line by which an SDK's package exports all of a module."""
+    """Return the line with which an SDK's package exports a whole module."""
     return f"from .{module} import *"
 
 
 def _modules(installed: Path, head: str, names: list[str]) -> list[str]:
-    """The modules of an SDK that define ``names``, each named in the ``__all__`` of one."""
+    """List the modules of an SDK that define ``names``, as found in their ``__all__``."""
     found: dict[str, str] = {}
     for module in re.findall(r"^from \.(\w+) import \*$", head, re.MULTILINE) if names else []:
         with (installed / f"{module}.py").open(encoding="utf-8") as file:
@@ -175,7 +175,7 @@ def _modules(installed: Path, head: str, names: list[str]) -> list[str]:
 
 
 def _classes(file: Path) -> Mapping[str, str]:
-    """The top-level classes of a module with their source, in order, each with its decorator."""
+    """Map a module's top-level classes to their source, decorators included, in order."""
     text = _read(file) if file.exists() else ""
     starts = [(match[1], match.start()) for match in _CLASS.finditer(text)]
     if starts and (stray := _STRAY.search(text, starts[0][1])):
@@ -185,7 +185,7 @@ def _classes(file: Path) -> Mapping[str, str]:
 
 
 def _write_classes(source: Path, target: Path, classes: Mapping[str, str], reached: str) -> None:
-    """Write those classes that ``reached`` names, and those that they name in turn, in the order of the original."""
+    """Write the classes that ``reached`` mentions, and those that they mention in turn, in their original order."""
     kept: set[str] = set()
     new = set(re.findall(r"\w+", reached)) & classes.keys()
     while new:

@@ -1,1 +1,1 @@
-"""The command line for people who run Watchpost: ``python -m watchpost --help``."""
+"""Watchpost's command line: ``python -m watchpost --help``."""

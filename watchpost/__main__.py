@@ -1,4 +1,4 @@
-"""Looks after stacks of Watchpost between updates: drift, interrupted updates, snapshots, and fleets of many hosts."""
+"""Operate Watchpost stacks: find drift, recover from interrupted updates, send snapshots, and run fleets of hosts."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from watchpost.fleet import commands as fleet
 
 @click.group(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 def watchpost() -> None:
-    """All commands."""
+    """Group all commands."""
 
 
 for name, command in {
@@ -27,7 +27,7 @@ for name, command in {
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a command; a failure is told in a sentence, without a traceback. Returns the exit code."""
+    """Run a command and return its exit code; failures print one sentence instead of a traceback."""
     try:
         watchpost(words, prog_name="python -m watchpost", complete_var="_WATCHPOST_COMPLETE", standalone_mode=False)
     except click.ClickException as error:

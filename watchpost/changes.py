@@ -1,8 +1,8 @@
-"""Shows what a preview would change without values, for what others can read.
+"""Summarizes a preview without values, fit for public places.
 
-A diff shows addresses, users and recipients, and a repository's issues, comments and logs may be public. So this shows
-operations, resources and the names of properties, and takes addresses out of what went wrong. ``pulumi preview --diff``
-shows the values to who may see them.
+A diff shows addresses, users and recipients, while a repository's issues, comments and logs may be public. The summary
+shows operations, resources and property names, and masks addresses in error messages. ``pulumi preview --diff`` shows
+the values to those who may see them.
 
 Source: ``PreviewDigest`` in pkg/display/json.go of https://github.com/pulumi/pulumi
 """
@@ -20,21 +20,21 @@ import click
 from settings.project import key as setting
 
 LENGTH = 30_000
-"""How many characters are shown at most: a comment on GitHub has 65,536 bytes."""
+"""Characters shown at most: GitHub limits a comment to 65,536 bytes."""
 
 MARKUP = re.compile(r"<\{%.*?%\}>|\x1b\[[0-9;]*m")
-"""Colours in the engine's messages."""
+"""Color markup in the engine's messages."""
 
 ADDRESS = re.compile(
     r"[\w.%+-]+@(?:[\w-]+\.)+\w{2,}|(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\w)|[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*"
 )
-"""What may be an e-mail or IP address."""
+"""Possible e-mail and IP addresses."""
 
 UNCHANGED = ("same", "read", "refresh")
 
 
 def masked(text: str, hidden: Collection[str] = ()) -> str:
-    """``text`` without e-mail addresses, IP addresses but loopback ones, and what is ``hidden``.
+    """Mask e-mail addresses, IP addresses except loopback ones, and the values in ``hidden``.
 
     >>> masked("dial 192.0.2.7:22 for me@example.com at 12:30:05, not 127.0.0.1 or [2001:db8::1]")
     'dial ***:22 for *** at 12:30:05, not 127.0.0.1 or [***]'
@@ -48,7 +48,7 @@ def _hide(found: re.Match[str]) -> str:
     text = found[0]
     if "@" in text:
         return "***"
-    for address in (text, text[:-1]):  # it may stand before a colon or at a sentence's end
+    for address in (text, text[:-1]):  # a colon or full stop may follow
         try:
             shown = ipaddress.ip_address(address).is_loopback
         except ValueError:
@@ -58,7 +58,7 @@ def _hide(found: re.Match[str]) -> str:
 
 
 def addresses(config: Mapping[str, Any]) -> set[str]:
-    """Where the stack's hosts are, and whom the stack tells, by its configuration."""
+    """Collect the hosts' addresses and the recipients from a stack's configuration."""
     found = set()
     for key in (setting("hosts"), setting("recipients")):
         try:
@@ -80,7 +80,7 @@ def _texts(value: Any, name: str = "") -> Iterator[str]:
 
 
 def summary(digest: Mapping[str, Any]) -> str:
-    """What ``pulumi preview --json`` found, a line for each resource that changes, and what it complains of."""
+    """Summarize ``pulumi preview --json``: a line for each changed resource, the counts, and errors and warnings."""
     hidden = addresses(digest.get("config") or {})
     changed = [step for step in digest.get("steps") or [] if step["op"] not in UNCHANGED]
     lines = [_line(step) for step in changed]
@@ -104,7 +104,7 @@ def _line(step: Mapping[str, Any]) -> str:
 
 
 def read(text: str) -> str:
-    """The summary of what a preview printed, or the errors in it where that isn't JSON."""
+    """Summarize a preview's output; if it isn't JSON, return the errors in it."""
     try:
         digest = json.loads(text[text.index("{") :])
         return summary(digest)
@@ -117,10 +117,10 @@ def read(text: str) -> str:
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--text", is_flag=True, help="FILES hold sentences, not previews.")
 def command(files: Sequence[Path], text: bool) -> None:
-    """Show what a preview would change, without values.
+    """Summarize a preview without values.
 
-    FILES hold what `pulumi preview --json` printed, and its errors; standard input if there are none. What it shows can
-    stand in public: operations, resources and names of properties, but no value and no address.
+    FILES hold the output of `pulumi preview --json`, and its errors; by default, standard input is read. The summary is
+    safe to publish: it shows operations, resources and property names, but neither values nor addresses.
     """
     texts = [file.read_text(errors="replace") for file in files] or [sys.stdin.read()]
     said = [masked(part.strip()) if text else read(part) for part in texts]

@@ -1,4 +1,4 @@
-"""Completion of commands, options and stacks in the shell.
+"""Shell completion of commands, options and stack names.
 
 Source: https://click.palletsprojects.com/en/stable/shell-completion/
 """
@@ -13,23 +13,23 @@ from click.shell_completion import get_completion_class
 from settings.project import ROOT
 
 NAME = "watchpost"
-"""What the command is called in a shell that has completion."""
+"""The command's name in a shell with completion."""
 
 FUNCTIONS = {
     "bash": 'watchpost() { PROGRAM "$@"; }',
     "zsh": 'watchpost() { PROGRAM "$@"; }',
     "fish": "function watchpost\n    PROGRAM $argv\nend",
 }
-"""The command itself, since no program of that name is on PATH."""
+"""The shell functions that define the command, since no such program is on PATH."""
 
 
 def source(shell: str, root: click.Command) -> str:
-    """The code for ``shell`` that defines the command :data:`NAME`, from any folder, and completes it."""
+    """Generate code for ``shell`` that defines the command :data:`NAME`, usable from any folder, and its completion."""
     program = f"env PYTHONPATH={shlex.quote(str(ROOT))} {shlex.quote(sys.executable)} -m {__package__}"
     kind = get_completion_class(shell)
     assert kind is not None  # click knows each of FUNCTIONS
     code = kind(root, {}, NAME, f"_{NAME.upper()}_COMPLETE").source()
-    # click's code runs the program by its name, which is a function here, and `env` runs no functions.
+    # Click's code runs the program by name through `env`, which can't run a shell function.
     code = re.sub(rf"(_COMPLETE={shell}_complete) (?:\$1|{NAME})", lambda found: f"{found[1]} {program}", code)
     code = "".join(line for line in code.splitlines(keepends=True) if "$+commands[" not in line)
     return f"{FUNCTIONS[shell].replace('PROGRAM', program)}\n{code}"
@@ -39,7 +39,7 @@ def source(shell: str, root: click.Command) -> str:
 @click.argument("shell", type=click.Choice(list(FUNCTIONS)))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
-    """Print the completion for a shell, and the command `watchpost`.
+    """Print shell code that defines the command `watchpost` and its completion.
 
     \b
     bash, zsh   eval "$(.venv/bin/python -m watchpost completion bash)"

@@ -1,8 +1,8 @@
-"""Finds what was changed behind a stack's back where the provider doesn't: on the hosts, and in the downtimes.
+"""Finds drift that the providers miss: on the hosts, and in the downtimes.
 
-Every step on a host is called again as the state has it, but for ``check``: the script tells whether the host is as it
-left it, and changes nothing. Datadog is asked for the stack's downtimes, since the provider takes a cancelled one for
-one that is there, and ignores schedules. All else in Datadog is shown by ``pulumi preview --refresh``.
+On hosts, each step's command from the state is run with ``check``: its script reports drift and changes nothing.
+Downtimes are read from Datadog, since the provider treats a cancelled one as existing and ignores schedules. All other
+drift in Datadog is shown by ``pulumi preview --refresh``.
 
 Source: https://docs.datadoghq.com/api/latest/downtimes/#get-a-downtime
 """
@@ -29,7 +29,7 @@ COMMAND = "command:remote:Command"
 DOWNTIME = "datadog:index/downtimeSchedule:DowntimeSchedule"
 
 LOGIN_SECONDS = 20
-"""How long a login may take."""
+"""Timeout of a login."""
 
 CONCURRENT_CHECKS = 4
 """Concurrent checks per host."""
@@ -37,19 +37,19 @@ CONCURRENT_CHECKS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A step on a host as the state has it: how to log in, the command that checks, and its standard input."""
+    """A step on a host, from the state: its connection, its command with ``check``, and its standard input."""
 
     name: str
     connection: Mapping[str, Any]
     command: str
     stdin: str
     vm: bool = False
-    """Whether its host is a VM that the stack itself creates."""
+    """Whether the host is a VM that the stack creates."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Downtime:
-    """A downtime as the state has it: its resource's name, which ends with its schedule, and its id."""
+    """A downtime, from the state: its resource's name, which ends with its schedule, and its id."""
 
     name: str
     identifier: str
@@ -57,7 +57,7 @@ class Downtime:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A drifted resource and why; ``repair`` is its key in ``watchpost:repairs``, if it has one."""
+    """A drifted resource and the reason; ``repair`` is its key in ``watchpost:repairs``, if it has one."""
 
     name: str
     reason: str
@@ -65,10 +65,10 @@ class Finding:
 
 
 def steps(deployment: Mapping[str, Any]) -> list[Step]:
-    """The steps on hosts in a deployment, in the order in which they ran.
+    """List the steps on hosts in a deployment, in the order in which they ran.
 
     Raises:
-        WatchpostError: a command is none of Watchpost's.
+        WatchpostError: a command isn't one of Watchpost's steps.
     """
     from components.step_command import StepCommand
 
@@ -92,12 +92,12 @@ def steps(deployment: Mapping[str, Any]) -> list[Step]:
 
 
 def downtimes(deployment: Mapping[str, Any]) -> list[Downtime]:
-    """The downtimes in a deployment."""
+    """List the downtimes in a deployment."""
     return [Downtime(name=name_of(found), identifier=found["id"]) for found in resources(deployment, DOWNTIME)]
 
 
 async def check_hosts(found: Sequence[Step]) -> list[Finding]:
-    """Check every step, all hosts at once; the findings in the order of the steps."""
+    """Check every step, on all hosts concurrently; return the findings in the order of the steps."""
     hosts: dict[str, list[Step]] = {}
     for step in found:
         hosts.setdefault(json.dumps(step.connection, sort_keys=True), []).append(step)
@@ -107,7 +107,7 @@ async def check_hosts(found: Sequence[Step]) -> list[Finding]:
 
 
 async def _check_host(found: Sequence[Step]) -> list[Finding]:
-    """The findings of one host; an unreachable host is one finding, of its first step."""
+    """Check the steps of one host; an unreachable host is one finding, for its first step."""
     import asyncssh
 
     try:
@@ -119,7 +119,7 @@ async def _check_host(found: Sequence[Step]) -> list[Finding]:
                     done = await host.run(step.command, input=step.stdin, check=False)
                 if not done.exit_status:
                     return None
-                # The last line: a login may have printed something before.
+                # The last line only: a login shell may print something first.
                 said = str(done.stderr or done.stdout).strip().splitlines()
                 return Finding(name=step.name, reason=said[-1] if said else "no reason given", repair=step.name)
 
@@ -132,7 +132,7 @@ async def _check_host(found: Sequence[Step]) -> list[Finding]:
 
 @contextlib.asynccontextmanager
 async def _login(connection: Mapping[str, Any]) -> "AsyncIterator[asyncssh.SSHClientConnection]":
-    """A connection like the step's own, through the same proxy."""
+    """Log in as the step does, through the same proxy."""
     async with contextlib.AsyncExitStack() as stack:
         proxy = connection.get("proxy")
         tunnel = await stack.enter_async_context(_connect(proxy)) if proxy else None
@@ -140,7 +140,7 @@ async def _login(connection: Mapping[str, Any]) -> "AsyncIterator[asyncssh.SSHCl
 
 
 def _connect(connection: Mapping[str, Any], tunnel: "asyncssh.SSHClientConnection | None" = None) -> Any:
-    """By the same key or SSH agent, and to the host key where one is known."""
+    """Connect with the step's key or SSH agent, checking the host key if one is known."""
     import asyncssh
 
     key, host_key = connection.get("privateKey"), connection.get("hostKey")
@@ -160,10 +160,10 @@ def _connect(connection: Mapping[str, Any], tunnel: "asyncssh.SSHClientConnectio
 
 
 def check_downtimes(datadog: "ApiClient", found: Sequence[Downtime]) -> list[Finding]:
-    """The downtimes that don't mute as the stack has them.
+    """Compare downtimes with Datadog; return those that don't mute as the stack has them.
 
     Raises:
-        WatchpostError: Datadog refused, or can't be reached.
+        WatchpostError: Datadog refused the request, or can't be reached.
     """
     from datadog_api_client.exceptions import ApiException
     from datadog_api_client.v2.api.downtimes_api import DowntimesApi
@@ -190,7 +190,7 @@ def check_downtimes(datadog: "ApiClient", found: Sequence[Downtime]) -> list[Fin
 
 
 def unmuted(downtime: Downtime, attributes: Mapping[str, Any]) -> str | None:
-    """Why a downtime doesn't mute as the stack has it, by Datadog's ``attributes`` of it; ``None`` if it does."""
+    """Explain why a downtime, by its ``attributes`` in Datadog, doesn't mute as intended; ``None`` if it does."""
     reason = {
         "canceled": "the downtime was cancelled in Datadog and mutes nothing any more",
         "ended": "the downtime has ended and mutes nothing any more",
@@ -198,7 +198,7 @@ def unmuted(downtime: Downtime, attributes: Mapping[str, Any]) -> str | None:
     }.get(str(attributes.get("status")))
     if reason:
         return reason
-    # The state may have followed Datadog (`pulumi up --refresh`); the name says what the program asked for.
+    # The name holds the schedule that the program set; a refresh may have overwritten the one in the state.
     found = repeated(attributes.get("schedule") or {})
     if found and downtime.name.endswith(f"-{found}"):
         return None
@@ -206,7 +206,7 @@ def unmuted(downtime: Downtime, attributes: Mapping[str, Any]) -> str | None:
 
 
 def repeated(schedule: Mapping[str, Any]) -> str:
-    """When a schedule mutes again and again, in the form of a resource's name; what happens once doesn't count.
+    """Encode a schedule as in a resource's name, without one-time recurrences.
 
     >>> rule = "FREQ=WEEKLY;INTERVAL=1;BYDAY=SA,SU"
     >>> each = {"rrule": rule, "start": "2027-01-02T00:00:00", "duration": "24h"}
@@ -223,7 +223,7 @@ def repeated(schedule: Mapping[str, Any]) -> str:
 
 
 def report(findings: Iterable[Finding]) -> str:
-    """The findings, a line each."""
+    """Format the findings, one per line."""
     return "\n".join(f"{finding.name}: {finding.reason}" for finding in findings)
 
 
@@ -233,11 +233,11 @@ def report(findings: Iterable[Finding]) -> str:
 @click.option("--repair", is_flag=True, help="Have the next `pulumi up` repair it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON: name, reason and repair each.")
 def command(stack: Stack, only: str | None, repair: bool, as_json: bool) -> None:
-    """Find changes on the hosts and in the downtimes.
+    """Find drift on the hosts and in the downtimes.
 
-    Exits with 1 if there are any. With --repair they are noted in watchpost:repairs: the next `pulumi up` runs these
-    steps again, with what follows from them, and recreates these downtimes. Everything else in Datadog is shown by
-    `pulumi preview --refresh`.
+    Exits with 1 if there is any. --repair records it in watchpost:repairs: the next `pulumi up` reruns the drifted
+    steps, with the steps that depend on them, and recreates the downtimes. `pulumi preview --refresh` shows drift in
+    all other Datadog resources.
     """
     from settings.project import key
 

@@ -1,5 +1,5 @@
-"""What a command can't do."""
+"""Errors of the command line."""
 
 
 class WatchpostError(Exception):
-    """One sentence, or a list of them, that names the cause and the way out; the command ends with it."""
+    """Ends a command; the message names the cause and the remedy, in one sentence or a list of them."""

@@ -1,9 +1,9 @@
 """Repairs a stack after an interrupted update.
 
-An update can end after Datadog has created an object and before the state records it. The orphan carries the stack's
-ownership tag (:mod:`components.ownership`) while its id is not in the state. ``pulumi up`` removes the orphans of what
-it creates again; this is for all others, and for looking first. Nothing without the stack's tag is ever touched, and
-nothing that is in its state.
+An update can end after Datadog has created an object and before the state records it. Such an orphan carries the
+stack's ownership tag (:mod:`components.ownership`), but its id isn't in the state. ``pulumi up`` removes the orphans of
+resources that it creates again; this command lists and removes all of them. Objects without the stack's tag are never
+touched, nor are those in its state, except for dashboards with an orphaned shared link.
 
 Sources: https://docs.datadoghq.com/api/latest/ and https://www.pulumi.com/docs/support/troubleshooting/interrupted-updates/
 """
@@ -27,10 +27,11 @@ EMBED = "datadog:index/secureEmbedDashboard:SecureEmbedDashboard"
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What a stack's state says of Datadog.
+    """A stack's state, as far as recovery needs it.
 
-    ``pending`` are the operations under way when an update was interrupted, such as ``creating my-metric-monitor``;
-    ``shared`` are the dashboards whose shared link was being created.
+    ``tag`` is the ownership tag, ``known`` the ids of Datadog's objects in the state. ``pending`` are the operations
+    that an interrupted update left, such as ``creating my-metric-monitor``; ``shared`` are the dashboards whose shared
+    link was being created.
     """
 
     tag: str | None
@@ -41,13 +42,13 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that an interrupted update left; ``kind`` is ``pending`` or what the object is in Datadog."""
+    """Something that an interrupted update left; ``kind`` is ``pending`` or the object's kind in Datadog."""
 
     kind: str
     identifier: str
     title: str = ""
     shared: bool = False
-    """Whether it is in the state, but has a shared link that is not."""
+    """Whether the object is in the state, but its shared link isn't."""
 
     def __str__(self) -> str:
         title = f"  {self.title}" if self.title else ""
@@ -57,7 +58,7 @@ class Finding:
 
 
 def read(deployment: Mapping[str, Any]) -> State:
-    """What a stack's deployment says of Datadog."""
+    """Read the state that recovery needs from a stack's deployment."""
     from components.ownership import FORMER_NAME, NAME, PREFIX
 
     found = deployment.get("resources") or []
@@ -80,11 +81,11 @@ def read(deployment: Mapping[str, Any]) -> State:
 
 
 def recover(stack: Stack, datadog: "ApiClient", state: State, *, yes: bool) -> Iterator[Finding]:
-    """What an interrupted update left of ``stack``; with ``yes`` it is removed.
+    """Find what an interrupted update of ``stack`` left; with ``yes``, repair it.
 
     Raises:
         WatchpostError: ``pulumi`` failed.
-        ApiException: Datadog refused.
+        ApiException: Datadog refused a request.
     """
     from components import orphans
 
@@ -92,7 +93,7 @@ def recover(stack: Stack, datadog: "ApiClient", state: State, *, yes: bool) -> I
         yield Finding(kind="pending", identifier=operation)
     if yes:
         stack.refresh()
-    # Datadog is asked before the state: what an update has just created and recorded is then known.
+    # Datadog is read before the state, so that objects of an update under way aren't taken for orphans.
     tagged = list(orphans.find(datadog, state.tag)) if state.tag else []
     known = read(stack.export()).known
     lost = [found for found in tagged if found.identifier not in known]
@@ -115,8 +116,8 @@ def recover(stack: Stack, datadog: "ApiClient", state: State, *, yes: bool) -> I
 def command(stack: Stack, yes: bool, as_json: bool) -> None:
     """Repair a stack after an interrupted update.
 
-    Shows the objects that such an update left in Datadog without the stack knowing, and exits with 1 if there are any;
-    removes them with --yes. Only objects with the stack's ownership tag are touched.
+    Lists pending operations and orphans: objects that the update left in Datadog but not in the state. Exits with 1 if
+    there are any, unless --yes clears and removes them. Only objects with the stack's ownership tag are touched.
     """
     from datadog_api_client.exceptions import ApiException
     from urllib3.exceptions import HTTPError

@@ -1,6 +1,6 @@
 """Sends a snapshot of the ``my_metric`` graph to people by @mention.
 
-Datadog's snapshots can't mention anybody; an event that shows one can, and is e-mailed to everybody whom it mentions.
+Datadog's snapshots can't mention anybody, but an event that shows one can; Datadog e-mails it to everybody mentioned.
 
 Sources: https://docs.datadoghq.com/api/latest/snapshots/#take-graph-snapshots,
 https://docs.datadoghq.com/api/latest/events/#post-an-event
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 def text(metric: "Metric", env: str, minutes: int, image: str, recipients: Sequence[str]) -> str:
-    """The event's text, in Datadog's Markdown: the picture, and whom it is for."""
+    """Render the event's text in Datadog's Markdown: the image and the mentions."""
     mentions = " ".join(f"@{recipient}" for recipient in recipients)
     return f"%%%\n{metric.name} ({env}), its last {minutes} minutes:\n\n![{metric.name}]({image})\n\n{mentions}\n%%%"
 
 
 def send(datadog: "ApiClient", metric: "Metric", env: str, minutes: int, recipients: Sequence[str]) -> tuple[str, int]:
-    """Take a snapshot of the last ``minutes`` and post the event; the picture's address and the event's id.
+    """Take a snapshot of the last ``minutes`` and post the event; return the image's URL and the event's id.
 
     Raises:
-        ApiException: Datadog refused one of them.
+        ApiException: Datadog refused the snapshot or the event.
     """
     from datadog_api_client.v1.api.events_api import EventsApi
     from datadog_api_client.v1.api.snapshots_api import SnapshotsApi

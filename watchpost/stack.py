@@ -1,4 +1,4 @@
-"""The one place of the command line that talks to Pulumi, through its Automation API.
+"""The command line's interface to Pulumi, through the Automation API.
 
 Source: https://www.pulumi.com/docs/iac/automation-api/
 """
@@ -24,14 +24,14 @@ DATADOG_PROVIDER = "pulumi:providers:datadog"
 
 
 class Stack:
-    """A stack of the project in ``folder``: ``name``, or the selected one."""
+    """A stack of the project in ``folder``: ``name``, by default the selected one."""
 
     def __init__(self, name: str | None = None, folder: str = ".") -> None:
         self._name, self._folder = name, folder
 
     @cached_property
     def _workspace(self) -> "auto.LocalWorkspace":
-        from pulumi import automation as auto  # half a second, which `--help` shouldn't take
+        from pulumi import automation as auto  # imported here: half a second, which `--help` shouldn't take
 
         return auto.LocalWorkspace(work_dir=self._folder, pulumi_command=pulumi_command())
 
@@ -51,7 +51,7 @@ class Stack:
         return str(selected.name)
 
     def export(self) -> dict[str, Any]:
-        """The stack's deployment, with its secrets in plain text.
+        """Export the stack's deployment, with secrets in plain text.
 
         Raises:
             WatchpostError: it can't be read.
@@ -81,19 +81,19 @@ class Stack:
             self._workspace.set_config(self.name, path, auto.ConfigValue(value=value), path=True)
 
     def refresh(self) -> None:
-        """Clear the pending operations and take in what Datadog has; it takes the stack's lock.
+        """Clear the pending operations and refresh the state from Datadog; takes the stack's lock.
 
         Raises:
-            WatchpostError: it failed, such as for another update that is under way.
+            WatchpostError: it failed, for instance because another update is under way.
         """
         words = ["refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", self.name]
         with explained("the stack can't be refreshed"):
             self._workspace.pulumi_command.run(words, self._folder, {})
 
     def datadog(self, deployment: Mapping[str, Any]) -> "ApiClient":
-        """A client for the account of the stack, whose state is ``deployment``.
+        """Create a client for the stack's account; ``deployment`` is the stack's state.
 
-        Its keys are those of the stack's configuration, else of the environment, as with the Datadog provider.
+        Its keys come from the stack's configuration, else from the environment, as with the Datadog provider.
 
         Raises:
             WatchpostError: a key is missing.
@@ -113,7 +113,7 @@ class Stack:
         return client(self.api_url(deployment), keys["apiKey"], keys["appKey"])
 
     def api_url(self, deployment: Mapping[str, Any]) -> str:
-        """Where the account's API answers: as the stack's provider has it, else as the configuration says."""
+        """Return the API's address: that of the stack's provider, else of the configuration."""
         from settings.credentials import of_environment
         from settings.project import key
         from settings.sites import api_url
@@ -125,18 +125,18 @@ class Stack:
 
 
 def resources(deployment: Mapping[str, Any], *types: str) -> list[dict[str, Any]]:
-    """The resources of some types in a deployment, without those that only wait to be deleted."""
+    """List a deployment's resources of these types, except those pending deletion."""
     found = deployment.get("resources") or []
     return [resource for resource in found if resource["type"] in types and not resource.get("delete")]
 
 
 def name_of(resource: Mapping[str, Any]) -> str:
-    """A resource's logical name."""
+    """Return a resource's logical name."""
     return str(resource["urn"].rpartition("::")[2])
 
 
 def plain(value: Any) -> Any:
-    """A value of an exported deployment with its secrets decoded, which may hold others.
+    """Decode the secrets, nested ones too, in a value of an exported deployment.
 
     >>> plain({"a": {"plaintext": '{"b": {"plaintext": "\\\\"c\\\\""}}'}})
     {'a': {'b': 'c'}}
@@ -149,10 +149,10 @@ def plain(value: Any) -> Any:
 
 
 def pulumi_command() -> "auto.PulumiCommand":
-    """The ``pulumi`` on PATH; one built from source, which says no version, is taken to be as new as the SDK.
+    """Return the ``pulumi`` on PATH; one built from source reports no version and is assumed to match the SDK.
 
     Raises:
-        WatchpostError: there is none.
+        WatchpostError: there is no ``pulumi`` on PATH, or it doesn't run.
     """
     from pulumi import automation as auto
     from semver import VersionInfo
@@ -167,7 +167,7 @@ def pulumi_command() -> "auto.PulumiCommand":
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn a failure of ``pulumi`` into one sentence: ``what`` couldn't be done, and its own words why."""
+    """Turn a failure of ``pulumi`` into one sentence: ``what`` failed, and the error message of ``pulumi``."""
     from pulumi import automation as auto
 
     try:
@@ -177,7 +177,7 @@ def explained(what: str) -> Iterator[None]:
 
 
 def reason(said: str) -> str:
-    """What ``pulumi`` said of its failure: from the first ``error:`` to the end."""
+    """Extract the error message from the output of ``pulumi``: from the first ``error:`` to the end."""
     lines = [line for line in said.partition("\n stderr: ")[2].splitlines() or said.splitlines() if line.strip()]
     first = next((i for i, line in enumerate(lines) if line.startswith("error:")), None)
     told = lines[first:] if first is not None else lines[-1:]
@@ -185,16 +185,16 @@ def reason(said: str) -> str:
 
 
 def complete_name(context: click.Context, _: click.Parameter, typed: str) -> list[str]:
-    """The project's stacks, for the shell."""
+    """Complete a stack's name."""
     try:
         stacks = Stack(folder=context.params.get("cwd") or ".")._workspace.list_stacks()
-    except Exception:  # noqa: BLE001 - no completion is better than words in the middle of a command line
+    except Exception:  # noqa: BLE001 - no completion is better than an error amid the command line
         return []
     return [str(stack.name) for stack in stacks if stack.name.startswith(typed)]
 
 
 def of_one_stack(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of a command about one stack: ``--stack`` and ``--cwd``, which it gets as one :class:`Stack`."""
+    """Give a command the options ``--stack`` and ``--cwd``, passed to it as one :class:`Stack`."""
 
     @functools.wraps(command)
     def with_stack(name: str | None, cwd: str, **options: Any) -> None:

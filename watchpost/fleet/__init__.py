@@ -1,4 +1,4 @@
-"""A fleet of many hosts: shards of one stack each, beside one stack for Datadog; ``python -m watchpost fleet``.
+"""Fleets of many hosts: one stack per shard, plus one stack for Datadog; ``python -m watchpost fleet``.
 
-How to use it, and what grows how: ``docs/fleet.md``.
+Usage and scaling: ``docs/fleet.md``.
 """

@@ -1,4 +1,4 @@
-"""Plan, preview, bring up and destroy a fleet of hosts, as INVENTORY says. How to: docs/fleet.md."""
+"""Plan, preview, deploy and destroy a fleet of hosts described in INVENTORY. Guide: docs/fleet.md."""
 
 import json
 import os
@@ -23,14 +23,14 @@ INVENTORY = click.argument("path", metavar="INVENTORY", type=click.Path(exists=T
 
 @click.group(help=__doc__)
 def commands() -> None:
-    """The commands."""
+    """Group the fleet's commands."""
 
 
 @commands.command("plan")
 @INVENTORY
 @click.option("--json", "as_json", is_flag=True, help="Print the plan for other programs: name, shard and hosts each.")
 def show(path: Path, as_json: bool) -> None:
-    """Show which host is in which stack; nothing is contacted."""
+    """Show the hosts of each stack; works offline."""
     fleet = inventory.load(path)
     stacks = plan(fleet)
     rows = [(name, shard, list(stacks[name].get(HOSTS, {}))) for shard, name in names(fleet).items()]
@@ -44,12 +44,12 @@ def show(path: Path, as_json: bool) -> None:
 
 
 def names(fleet: Inventory) -> dict[str, str]:
-    """The stacks by what ``--shard`` calls them."""
+    """Map the values of ``--shard`` to the stacks' names."""
     return {str(shard): stack_name(fleet, shard) for shard in (DATADOG, *range(fleet.shards))}
 
 
 def operation(name: "Operation", text: str) -> None:
-    """Add the command that does ``name`` to every stack of a plan, or to some."""
+    """Add the command that runs the operation ``name`` on all stacks of a plan, or on selected ones."""
 
     @commands.command(name, help=text)
     @INVENTORY
@@ -68,7 +68,7 @@ def operation(name: "Operation", text: str) -> None:
         help=f"Only this shard, by its number, or `{DATADOG}`; may be given several times.",
     )
     def command(path: Path, parallel: int, chosen: tuple[str, ...]) -> None:
-        from watchpost.fleet import runner  # half a second, which `--help` shouldn't take
+        from watchpost.fleet import runner  # imported here: half a second, which `--help` shouldn't take
         from watchpost.fleet.progress import summary
 
         fleet = inventory.load(path)
@@ -79,10 +79,10 @@ def operation(name: "Operation", text: str) -> None:
 
 
 def selected(fleet: Inventory, chosen: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """The part of the plan that ``--shard`` asks for.
+    """Select the part of the plan given by ``--shard``.
 
     Raises:
-        WatchpostError: there is no such shard.
+        WatchpostError: a shard doesn't exist.
     """
     stacks, known = plan(fleet), names(fleet)
     if unknown := [shard for shard in chosen if shard not in known]:
@@ -101,7 +101,7 @@ operation("destroy", "Destroy every stack and remove it.")
 @click.option("--branch", default="main", show_default=True, help="The branch to follow.")
 @click.option("--backend", default=None, help="The state's backend, such as s3://bucket; Pulumi Cloud if not given.")
 def kubernetes_manifests(path: Path, repository: str, branch: str, backend: str | None) -> None:
-    """Print the stacks as resources of the Pulumi Kubernetes Operator, for `kubectl apply`."""
+    """Print the stacks as Pulumi Kubernetes Operator manifests, for `kubectl apply`."""
     from watchpost.fleet import kubernetes
 
     source = kubernetes.Source(repository=repository, branch=branch, backend=backend)

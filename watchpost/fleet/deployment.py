@@ -1,4 +1,4 @@
-"""One operation on one stack, by Pulumi's Automation API: the clone's program with the configuration of the plan."""
+"""Runs one operation on one stack through Pulumi's Automation API: the clone's program, configured by the plan."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ from watchpost.fleet.shards import HOSTS
 Operation = Literal["up", "preview", "destroy"]
 
 COMPRESSED = "PULUMI_DIY_BACKEND_GZIP"
-"""Has the engine compress the state, which holds every script several times and is written whole after every step."""
+"""Makes the engine compress the state, which repeats every script and is rewritten in full after every step."""
 
 
 def run(
@@ -32,9 +32,9 @@ def run(
     pulumi: auto.PulumiCommand,
     watch: Callable[[Outcome], None],
 ) -> Outcome:
-    """Do ``operation`` on ``stack``, telling ``watch`` of every step; a failure is in the outcome, not raised.
+    """Run ``operation`` on ``stack``, calling ``watch`` after every event; the outcome records failures.
 
-    A stack of no hosts is destroyed by ``up``. ``destroy`` removes the stack with its history.
+    ``up`` destroys a stack without hosts. ``destroy`` removes the stack with its history.
     """
     outcome = Outcome(stack, tuple(config.get(HOSTS, ())))
     started = time.monotonic()
@@ -47,7 +47,7 @@ def run(
         with tempfile.TemporaryDirectory(prefix="fleet-") as folder:
             _operate(operation, stack, config, Path(folder), pulumi, outcome, on_event)
     except auto.StackNotFoundError:
-        pass  # there is nothing to preview, or to destroy
+        pass  # nothing to preview or destroy
     except (auto.CommandError, subprocess.CalledProcessError) as error:
         outcome.failed = True
         if not outcome.failures and not outcome.error:
@@ -68,17 +68,17 @@ def _operate(
     _write_project(folder)
     compressed = {COMPRESSED: os.environ.get(COMPRESSED, "true")}
     workspace = auto.LocalWorkspace(work_dir=str(folder), pulumi_command=pulumi, env_vars=compressed)
-    goes = operation == "destroy" or config.get(HOSTS) == {}
-    stack = auto.Stack.select(name, workspace) if goes else auto.Stack.create_or_select(name, workspace)
+    destroying = operation == "destroy" or config.get(HOSTS) == {}
+    stack = auto.Stack.select(name, workspace) if destroying else auto.Stack.create_or_select(name, workspace)
     _write_config(workspace, folder, name, config)
-    # Without `continue_on_error` the engine begins nothing new once a host has failed.
+    # Without `continue_on_error` the engine starts no new step once a host has failed.
     if operation == "preview":
-        preview = stack.preview_destroy if goes else stack.preview
+        preview = stack.preview_destroy if destroying else stack.preview
         preview(on_event=on_event, color="never")
-    elif goes:
+    elif destroying:
         deployment = workspace.export_stack(name).deployment or {}
         outcome.parents |= {each["urn"]: each.get("parent", "") for each in deployment.get("resources") or []}
-        # What somebody deleted in Datadog is an error to the provider, unless a refresh has seen it gone.
+        # The provider fails on objects deleted by hand in Datadog, unless a refresh has dropped them.
         stack.destroy(on_event=on_event, refresh=True, continue_on_error=True, suppress_outputs=True, color="never")
         workspace.remove_stack(name)
     else:
@@ -86,7 +86,7 @@ def _operate(
 
 
 def _write_project(folder: Path) -> None:
-    """The clone's project, in a folder of the stack's own, so that stacks can be at work side by side."""
+    """Write the clone's project to a folder of the stack's own, so that stacks can run in parallel."""
     project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
     project["main"] = str(ROOT)
     project["runtime"]["options"]["virtualenv"] = sys.prefix
@@ -94,7 +94,7 @@ def _write_project(folder: Path) -> None:
 
 
 def _write_config(workspace: auto.LocalWorkspace, folder: Path, stack: str, config: Mapping[str, Any]) -> None:
-    """Write the stack's file, every secret encrypted; none stands in the file or in a command line as plain text."""
+    """Write the stack's settings file; secrets are encrypted, and in plain text in no file or command line."""
     names = secrets(config)
     encrypted: dict[str, dict[str, str]] = {}
     settings = _settings(workspace, stack)
@@ -115,7 +115,7 @@ def _settings(workspace: auto.LocalWorkspace, stack: str) -> auto.StackSettings:
 
 
 def _restore_encryption(workspace: auto.LocalWorkspace, stack: str, settings: auto.StackSettings) -> None:
-    """Have the stack's file say how the stack encrypts; for one that exists already, its state knows."""
+    """Restore the secrets provider in the settings file of an existing stack, from the stack's state."""
     if settings.encryption_salt or settings.encrypted_key:
         return
     provider = (workspace.export_stack(stack).deployment or {}).get("secrets_providers") or {}
@@ -127,7 +127,7 @@ def _restore_encryption(workspace: auto.LocalWorkspace, stack: str, settings: au
 
 
 def _encrypt(workspace: auto.LocalWorkspace, folder: Path, stack: str, name: str, value: str) -> dict[str, str]:
-    """A secret as a stack's file holds it. It goes by stdin: the Automation API would show it in the command line."""
+    """Encrypt a secret for the settings file, passing it on stdin; the Automation API would use the command line."""
     key = f"{PROJECT}:{name}"
     command = [
         workspace.pulumi_command.command,
@@ -145,7 +145,7 @@ def _encrypt(workspace: auto.LocalWorkspace, folder: Path, stack: str, name: str
 
 
 def _reason(error: Exception) -> str:
-    """The last line by which ``pulumi`` told why."""
+    """Extract the last error line from the output of ``pulumi``."""
     text = str(error.stderr) if isinstance(error, subprocess.CalledProcessError) else str(error)
     told = [line for line in text.splitlines() if line.startswith("error:")] or text.strip().splitlines()
     return told[-1] if told else "pulumi ended without saying why"

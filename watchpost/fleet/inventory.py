@@ -1,4 +1,4 @@
-"""The inventory: the hosts of a fleet, what they have in common, and into how many stacks they are cut."""
+"""The inventory: a fleet's hosts, their shared settings, and the number of shards."""
 
 import os
 import re
@@ -14,24 +14,24 @@ from settings.project import PROJECT
 from watchpost.errors import WatchpostError
 
 SECRET = "fromEnvironment"  # noqa: S105 - the name of a key
-"""In an inventory ``{fromEnvironment: NAME}`` stands for a secret: the value of the environment variable NAME."""
+"""In an inventory, ``{fromEnvironment: NAME}`` is a secret: the value of the environment variable NAME."""
 
 MADE_BY_THE_PLAN = ("part", "datadogStack", "hosts")
 
 
 def _stack_prefix(value: str) -> str:
-    # A stack's name is also the name of a resource in Kubernetes, so it has to be a DNS label.
+    # A stack's name is also that of a Kubernetes resource, so it has to be a DNS label.
     if not re.fullmatch(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", value):
         raise ValueError("must be small letters, digits and - between them, at most 40 characters")
     return value
 
 
 class Inventory(BaseModel):
-    """A fleet; ``host`` is what all entries of ``hosts`` have in common, ``settings`` what all stacks have.
+    """A fleet; ``host`` holds defaults for all entries of ``hosts``, ``settings`` the settings of all stacks.
 
-    With ``destroyOnFinalize``, deleting a stack's document in Kubernetes destroys what the stack made, on hosts too.
-    Entries of ``hosts`` are those of the setting ``watchpost:hosts``; the keys of ``settings`` are those of a stack
-    file, where one without a colon is Watchpost's own.
+    With ``destroyOnFinalize``, deleting a stack's Kubernetes resource destroys the stack's resources, on hosts too.
+    Entries of ``hosts`` are those of the setting ``watchpost:hosts``; keys of ``settings`` are those of a stack's
+    settings file, and without a colon belong to Watchpost.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,7 +57,7 @@ def load(path: Path) -> Inventory:
     """Read an inventory.
 
     Raises:
-        WatchpostError: it can't be read, or says something that isn't allowed; the message lists every fault.
+        WatchpostError: it can't be read, or is invalid; the message lists every fault.
     """
     try:
         return Inventory.model_validate(yaml.safe_load(path.read_text()))
@@ -72,12 +72,12 @@ def load(path: Path) -> Inventory:
 
 
 def variable(value: object) -> str | None:
-    """The environment variable that holds the secret for which ``value`` stands; ``None`` for any other value."""
+    """Return the environment variable of a ``fromEnvironment`` secret; ``None`` for any other value."""
     return str(value[SECRET]) if isinstance(value, Mapping) and set(value) == {SECRET} else None
 
 
 def secrets(value: object) -> set[str]:
-    """The environment variables for which something in ``value`` stands."""
+    """Collect the environment variables of all secrets in ``value``."""
     if name := variable(value):
         return {name}
     nested = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
@@ -85,7 +85,7 @@ def secrets(value: object) -> set[str]:
 
 
 def filled(value: Any, by: Mapping[str, Any]) -> Any:
-    """``value`` with every secret in it replaced by what ``by`` has for its environment variable."""
+    """Replace every secret in ``value`` by the entry of ``by`` for its environment variable."""
     if name := variable(value):
         return by[name]
     if isinstance(value, Mapping):
@@ -94,7 +94,7 @@ def filled(value: Any, by: Mapping[str, Any]) -> Any:
 
 
 def from_environment(names: set[str]) -> dict[str, str]:
-    """The values of environment variables.
+    """Read environment variables.
 
     Raises:
         WatchpostError: some aren't set; the message names them.

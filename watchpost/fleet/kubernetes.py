@@ -1,4 +1,4 @@
-"""The stacks of a fleet as ``Stack`` resources of the Pulumi Kubernetes Operator, version 2.3 or newer.
+"""Renders a fleet as ``Stack`` resources of the Pulumi Kubernetes Operator, version 2.3 or newer.
 
 Source: https://github.com/pulumi/pulumi-kubernetes-operator/blob/master/docs/stacks.md
 """
@@ -16,28 +16,28 @@ from watchpost.fleet.inventory import Inventory, secrets, variable
 from watchpost.fleet.shards import DATADOG, HOSTS, full_name, plan, stack_name
 
 KEYS = "watchpost-keys"
-"""The Secret with the keys of Datadog and of the state."""
+"""The Kubernetes Secret with the Datadog keys and the state's passphrase or access token."""
 
 HOST_KEYS = "watchpost-host-keys"
-"""The Secret with what the inventory takes from environment variables."""
+"""The Kubernetes Secret with the inventory's ``fromEnvironment`` values."""
 
 KEY_FOLDER = "/run/secrets/watchpost"
-"""Where a workspace finds its own entries of :data:`HOST_KEYS` as files."""
+"""Where a workspace mounts its entries of :data:`HOST_KEYS` as files."""
 
 READABLE = 0o440
-"""The mode of these files: for root, and for the group under which the operator runs a workspace."""
+"""The mode of these files: readable by root and by the group under which the operator runs a workspace."""
 
 SERVICE_ACCOUNT = "watchpost"
 
 RESYNC = 300
-"""Seconds between two looks of the operator at the branch; it takes less than 60 for 60."""
+"""Seconds between the operator's polls of the branch; it raises lower values to 60."""
 
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where the operator finds the program, and where it keeps the state (Pulumi Cloud if nothing is said)."""
+    """The Git repository and branch of the program, and the backend of the state (default: Pulumi Cloud)."""
 
     repository: str
     branch: str
@@ -45,11 +45,11 @@ class Source:
 
 
 def render(inventory: Inventory, source: Source) -> list[Document]:
-    """A resource for each stack of the plan that has something to do.
+    """Render a ``Stack`` for each stack of the plan, except for shards without hosts.
 
     Raises:
-        WatchpostError: a secret other than a host's ``privateKey`` comes from the environment, an address holds one, or
-            the repository's is neither ``https://`` nor ``ssh://``.
+        WatchpostError: a secret other than a host's ``privateKey`` comes from the environment, an address contains a
+            password, or the repository's is neither ``https://`` nor ``ssh://``.
     """
     for option, url in (("--backend", source.backend), ("--repository", source.repository)):
         if url and urlsplit(url).password:
@@ -64,14 +64,14 @@ def render(inventory: Inventory, source: Source) -> list[Document]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes lists as most do in Kubernetes: indented."""
+    """Indents lists, as is usual in Kubernetes."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - YAML's own
         super().increase_indent(flow, indentless=False)
 
 
 def manifests(inventory: Inventory, source: Source) -> str:
-    """What :func:`render` makes, as YAML."""
+    """Dump the result of :func:`render` as YAML."""
     return yaml.dump_all(render(inventory, source), Dumper=_Dumper, sort_keys=False)
 
 
@@ -92,7 +92,7 @@ def _stack(inventory: Inventory, source: Source, name: str, config: Mapping[str,
             "envRefs": _environment(source, makes_things=name == first),
             **({"prerequisites": [{"name": first}]} if name != first else {}),
             **({"destroyOnFinalize": True} if inventory.destroy_on_finalize else {}),
-            # What is gone in Datadog would stop the stack's destruction.
+            # Objects deleted by hand in Datadog would make destroying the stack fail.
             "refresh": name == first,
             "resyncFrequencySeconds": RESYNC,
             "serviceAccountName": SERVICE_ACCOUNT,
@@ -102,9 +102,9 @@ def _stack(inventory: Inventory, source: Source, name: str, config: Mapping[str,
 
 
 def _environment(source: Source, *, makes_things: bool) -> Document:
-    """The keys of the account and of the state; and what ``fleet.deployment`` asks of the engine too.
+    """Render the environment: the account's and the state's keys, and the engine options of ``fleet.deployment``.
 
-    The application key is for the stack that makes things in Datadog; without it, a stack of hosts skips one proof.
+    Only the stack that creates objects in Datadog gets the application key; without it, stacks of hosts skip one proof.
     """
     state = "PULUMI_CONFIG_PASSPHRASE" if source.backend else "PULUMI_ACCESS_TOKEN"
     keys = ("DD_API_KEY", *(["DD_APP_KEY"] if makes_things else []), state)
@@ -117,7 +117,7 @@ def _environment(source: Source, *, makes_things: bool) -> Document:
 
 
 def _with_key_files(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration, with a file of the workspace in place of each private key from the environment."""
+    """Replace each private key from the environment by a file in the workspace."""
     hosts = {name: _with_key_file(entry) for name, entry in config.get(HOSTS, {}).items()}
     changed = {**config, **({HOSTS: hosts} if HOSTS in config else {})}
     if left := secrets(changed):
@@ -139,7 +139,7 @@ def _with_key_file(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _workspace(names: list[str]) -> Document:
-    """What the workspace has in addition: its own entries of :data:`HOST_KEYS`, and no others, as files."""
+    """Render the workspace's mounts: its own entries of :data:`HOST_KEYS`, and no others, as files."""
     container = {
         "name": "pulumi",
         "volumeMounts": [{"name": "keys", "mountPath": KEY_FOLDER, "readOnly": True}],

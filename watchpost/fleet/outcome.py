@@ -1,4 +1,4 @@
-"""What became of one stack, read off the engine's events."""
+"""The outcome of an operation on one stack, collected from the engine's events."""
 
 import re
 from collections import Counter
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from pulumi.automation.events import EngineEvent
 
 MARKUP = re.compile(r"<\{%.*?%\}>")
-"""How the engine's messages carry colours."""
+"""Color markup in the engine's messages."""
 
 COMMAND = re.compile(r': running "(?:[^"\\]|\\.)*"')
-"""How pulumi-command's messages carry the whole command, which is a whole script here."""
+"""The full command in pulumi-command's messages, here an entire script."""
 
 UNCHANGED = ("same", "read", "refresh")
 
 
 @dataclass
 class Outcome:
-    """One operation on one stack: ``failures`` are messages by host, ``error`` is what concerns no single host."""
+    """One operation on one stack: ``failures`` are messages by host, ``error`` is one that concerns no single host."""
 
     stack: str
     hosts: tuple[str, ...]
@@ -29,15 +29,15 @@ class Outcome:
     failed: bool = False
     seconds: float = 0.0
     parents: dict[str, str] = field(default_factory=dict, repr=False)
-    """The parent of each resource: as the state has it before, for what is deleted."""
+    """The parent of each resource; for deleted ones, from the previous state."""
 
     @property
     def failed_hosts(self) -> list[str]:
-        """The hosts that are not as they should be: all of the stack if it failed before it came to single ones."""
+        """The hosts that failed; all of the stack's hosts if it failed without naming one."""
         return sorted(self.failures) or (sorted(self.hosts) if self.failed else [])
 
     def note(self, event: EngineEvent) -> None:
-        """Take in one event of the engine."""
+        """Record one event of the engine."""
         if before := event.resource_pre_event:
             if before.metadata.new:
                 self.parents[before.metadata.urn] = before.metadata.new.parent
@@ -59,7 +59,7 @@ class Outcome:
 
 
 def host_of(urn: str, parents: Mapping[str, str]) -> str | None:
-    """The host that a resource is on: the name of the ``WatchedHost`` above it. ``None`` for one of no host."""
+    """Return a resource's host, the name of its ``WatchedHost`` ancestor; ``None`` if it has none."""
     while urn:
         kind, _, name = urn.rpartition("::")
         if kind.endswith("watchpost:host:WatchedHost"):

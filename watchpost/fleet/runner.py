@@ -1,4 +1,4 @@
-"""All stacks of a fleet, side by side; one that fails doesn't stop the others."""
+"""Runs an operation on all stacks of a fleet in parallel; a failed stack doesn't stop the others."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +14,12 @@ from watchpost.stack import pulumi_command
 
 
 def run(operation: Operation, stacks: Mapping[str, Mapping[str, Any]], *, parallel: int) -> list[Outcome]:
-    """Do ``operation`` on ``stacks``, a name and a configuration each, at most ``parallel`` at once.
+    """Run ``operation`` on ``stacks``, which maps names to configurations, at most ``parallel`` at a time.
 
-    The stack of the Datadog side, to which the others refer, comes before them, and is destroyed after them.
+    The Datadog stack, to which the others refer, comes first, and is destroyed last.
 
     Raises:
-        WatchpostError: there is no ``pulumi``, or a secret isn't there; nothing has been touched.
+        WatchpostError: ``pulumi`` or a secret is missing; nothing has been changed.
     """
     from_environment(secrets(stacks))
     pulumi = pulumi_command()
@@ -34,13 +34,13 @@ def run(operation: Operation, stacks: Mapping[str, Mapping[str, Any]], *, parall
         try:
             return [outcome for wave in waves(operation, stacks) for outcome in pool.map(one, wave)]
         except KeyboardInterrupt:
-            # Those at work have got the signal too, and end in order; the others are not to begin.
+            # Running stacks have received the signal too, and end cleanly; the others mustn't start.
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def waves(operation: Operation, stacks: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """The names of ``stacks`` in groups: all of one may be at work at once, each group after the one before it."""
+    """Group the names of ``stacks``: the stacks of a group may run in parallel, the groups in sequence."""
     first = [name for name, config in stacks.items() if config[f"{PROJECT}:part"] == "datadog"]
     order = [first, [name for name in stacks if name not in first]]
     return order[::-1] if operation == "destroy" else order

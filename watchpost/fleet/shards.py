@@ -1,4 +1,4 @@
-"""Which host is in which stack, and what each stack is configured with: pure functions."""
+"""Assigns hosts to stacks and builds each stack's configuration: pure functions."""
 
 import hashlib
 from typing import Any
@@ -7,16 +7,16 @@ from settings.project import PROJECT
 from watchpost.fleet.inventory import Inventory
 
 DATADOG = "datadog"
-"""What the stack of the Datadog side is called, where the others have a number."""
+"""The shard name of the Datadog stack; the others are numbered."""
 
 HOSTS = f"{PROJECT}:hosts"
 
 
 def shard_of(name: str, shards: int) -> int:
-    """The shard of the host ``name``, from 0 to ``shards`` - 1, by rendezvous hashing.
+    """Return the shard of the host ``name``, from 0 to ``shards`` - 1, by rendezvous hashing.
 
-    Each shard draws a number for the host, and the highest wins. So the other hosts don't matter, and a shard more
-    takes only those hosts for which it draws higher than all others: one in ``shards`` + 1.
+    Each shard scores the host, and the highest score wins. A host's shard is therefore independent of the other hosts,
+    and an additional shard takes over only the hosts that it scores highest: one in ``shards`` + 1.
 
     Source: https://en.wikipedia.org/wiki/Rendezvous_hashing
     """
@@ -24,19 +24,19 @@ def shard_of(name: str, shards: int) -> int:
 
 
 def stack_name(inventory: Inventory, shard: int | str) -> str:
-    """The stack of a shard, or of :data:`DATADOG`, without its organization and project."""
+    """Return the name of a shard's stack, or of the :data:`DATADOG` one, without organization and project."""
     return f"{inventory.stack}-{shard}"
 
 
 def full_name(inventory: Inventory, stack: str) -> str:
-    """A stack's name as a reference from another stack has it."""
+    """Return a stack's fully qualified name, as a stack reference takes it."""
     return f"{inventory.organization}/{PROJECT}/{stack}"
 
 
 def plan(inventory: Inventory) -> dict[str, dict[str, Any]]:
-    """The configuration of every stack by its name, the Datadog side first; secrets are still ``fromEnvironment``.
+    """Build the configuration of every stack, by name, the Datadog stack first; secrets are still ``fromEnvironment``.
 
-    A shard may have no host: its ``watchpost:hosts`` is empty then, and the stack is not to exist.
+    A shard without hosts has an empty ``watchpost:hosts``: its stack should not exist.
     """
     datadog = stack_name(inventory, DATADOG)
     stacks: dict[str, dict[str, Any]] = {datadog: {**inventory.settings, f"{PROJECT}:part": "datadog"}}
