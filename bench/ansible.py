@@ -1,4 +1,4 @@
-"""Compares Watchpost with Ansible: the same steps on the same bare machine, first and repeated run."""
+"""Compares Watchpost with Ansible: the same steps on the same bare machine, first and repeated runs."""
 
 import json
 import os
@@ -19,14 +19,14 @@ from sandbox.progress import SandboxError, say
 FOLDER = Path(__file__).with_name("ansible")
 
 FIRST_BOUND = 1.0
-"""The first run may take at most this many times as long as Ansible's."""
+"""Bound on the first run, as a multiple of Ansible's."""
 
 AGAIN_BOUND = 0.2
-"""The repeated run may take at most this many times as long as Ansible's."""
+"""Bound on the repeated run, as a multiple of Ansible's."""
 
 
 def run(runs: int) -> Report:
-    """Time Watchpost on a bare machine, twice; reset the machine; time Ansible, twice."""
+    """Time Watchpost twice on a bare machine; reset the machine; time Ansible twice."""
     python = environment("ansible", FOLDER / "requirements.txt")
     figures: dict[str, list[float]] = {
         f"{who}, {what}": [] for what in ("first run", "repeated run") for who in ("Ansible", "Watchpost")
@@ -107,14 +107,14 @@ class Play:
         """Check that the last run changed nothing.
 
         Raises:
-            SandboxError: it did.
+            SandboxError: it changed something.
         """
         if " changed=0 " not in self._said:
             raise SandboxError(f"the repeated playbook changed something: {self._said[-2000:]}")
 
 
 def variables(taken: list[Step]) -> dict[str, Any]:
-    """The playbook's variables, taken from the steps of Watchpost's stack."""
+    """Return the playbook's variables, taken from the steps of Watchpost's stack."""
     files = [
         {"path": step.variables["path"], "content": step.content}
         for step in taken
@@ -123,7 +123,7 @@ def variables(taken: list[Step]) -> dict[str, Any]:
     by_script = {step.script: step for step in taken}
     packages, install = by_script["files/host/packages.sh"], by_script["files/agent/install.sh"]
     user, load = by_script["files/mysql/user.sh"], by_script["files/load/run.sh"].variables
-    # The playbook is for Debian, where the server of that kind is MariaDB.
+    # The playbook is for Debian, where that server is MariaDB.
     wanted = [alternatives.split(" | ") for alternatives in packages.variables["packages"].split(", ")]
     names = {"mariadb-server" if "mariadb-server" in alternatives else alternatives[0] for alternatives in wanted}
     return {

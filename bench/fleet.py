@@ -29,13 +29,13 @@ HEADER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Cost(growth.Cost):
-    """What a fleet costs; ``steps`` over SSH are those of the first `up`, and of each further one."""
+    """A fleet's cost; ``steps`` over SSH are those of the first `up`, and of each further one."""
 
     shards: int
     steps: tuple[int, int]
 
     def row(self) -> list[str]:
-        """The line of the table."""
+        """Return the table row."""
         of_a_fleet = {"shards": str(self.shards), "steps over SSH": "{} + {}".format(*self.steps)}
         return [{**self.cells(), **of_a_fleet}[column] for column in HEADER]
 
@@ -56,7 +56,7 @@ def run(runs: int) -> Report:
 
 
 def measure(fleet: Fleet, runs: int) -> Cost:
-    """Bring up ``fleet``, and again ``runs`` times with nothing to change."""
+    """Bring up ``fleet``, then ``runs`` times more with nothing to change."""
     sandbox, bring_up = fleet.sandbox, partial(up, fleet)
     done = growth.ups(bring_up, bring_up, runs, fleet.hosts.steps.total, partial(growth.configuring, sandbox))
     states = [file for file in growth.state_folder(sandbox).glob("*.json*") if ".bak" not in file.suffixes]
@@ -88,7 +88,7 @@ def up(fleet: Fleet) -> None:
 
 @contextlib.contextmanager
 def of_simulated_hosts(count: int) -> Iterator[Fleet]:
-    """A fleet of ``count`` hosts, not yet brought up."""
+    """Prepare a fleet of ``count`` hosts, not yet brought up."""
     folder = paths.local() / "bench" / "fleet"
     with simulated_hosts() as hosts, Stack(folder=folder, hosts=()).afresh() as stack:
         fleet = Fleet(stack, hosts, f"file://{folder / 'state'}", "fleet", growth.names(count), ceil(count / SHARD))

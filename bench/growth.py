@@ -1,4 +1,4 @@
-"""How one stack scales with its hosts, and what one dead host does to the others."""
+"""Measures how a stack scales with its hosts, and the effect of one dead host on the others."""
 
 import gzip
 import json
@@ -22,10 +22,10 @@ from sandbox.testing.processes import free_port
 from sandbox.testing.stacks import up
 
 COUNTS = tuple(map(int, os.environ.get("WATCHPOST_HOSTS", "1 4 16").split()))
-"""The numbers of hosts to measure."""
+"""Numbers of hosts to measure."""
 
 MANY = 16
-"""The size of the stack that is also measured with a dead host."""
+"""Size of the stack also measured with a dead host."""
 
 HEADER = (
     "hosts", "resources", "in Datadog", "`up`", "`up` again", "calls of Datadog's API", "state", "on disk",
@@ -35,9 +35,9 @@ HEADER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What it costs to bring so many ``hosts`` up, and up again with nothing to change.
+    """The cost of bringing ``hosts`` up, and up again with nothing to change.
 
-    Times are in seconds, ``stored`` in kB on disk, ``engine`` and ``program`` in MB of memory of one process at most.
+    Times are in seconds, ``stored`` in kB on disk, ``engine`` and ``program`` the peak memory of one process in MB.
     ``calls`` of Datadog's API are those of the first `up`, and of each further one.
     """
 
@@ -50,7 +50,7 @@ class Cost:
     program: float
 
     def cells(self) -> dict[str, str]:
-        """The cells of a table, by the name of the column."""
+        """Return the table cells, by column."""
         return {
             "hosts": str(self.hosts),
             "`up`": f"{self.first:.1f} s",
@@ -66,14 +66,14 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Size(Cost):
-    """What one stack costs; its ``state`` is in kB."""
+    """One stack's cost; ``state`` is in kB."""
 
     resources: int
     objects: int
     state: float
 
     def row(self) -> list[str]:
-        """The line of the table."""
+        """Return the table row."""
         of_one_stack = {
             "resources": str(self.resources),
             "in Datadog": str(self.objects),
@@ -84,7 +84,7 @@ class Size(Cost):
 
 @dataclass(frozen=True, kw_only=True)
 class Ups:
-    """Some runs of `up`: how long they took, what was counted in the first and in each further one, peaks of memory."""
+    """Several runs of `up`: times, counts of the first and of each further one, peaks of memory."""
 
     first: float
     again: list[float]
@@ -93,7 +93,7 @@ class Ups:
 
 
 def ups(first: Callable[[], object], again: Callable[[], object], runs: int, *counts: Callable[[], int]) -> Ups:
-    """Run ``first`` once and ``again`` so many times; ``counts`` tell how much of something there has been so far."""
+    """Run ``first`` once and ``again`` ``runs`` times; ``counts`` are running totals."""
     with peaks(every=0.5) as peak:
         once = timed(first)
         before = [count() for count in counts]
@@ -103,12 +103,12 @@ def ups(first: Callable[[], object], again: Callable[[], object], runs: int, *co
 
 
 def names(count: int) -> list[str]:
-    """Host names, none a prefix of another."""
+    """Return host names, none a prefix of another."""
     return [f"vm{number:02}" for number in range(count)]
 
 
 def measure(stack: Stack, runs: int) -> Size:
-    """Bring ``stack`` up, and again ``runs`` times with nothing to change."""
+    """Bring ``stack`` up, then ``runs`` times more with nothing to change."""
     done = ups(
         partial(stage.up, stack), partial(stage.up, stack, "--expect-no-changes"), runs, partial(configuring, stack)
     )
@@ -130,18 +130,18 @@ def measure(stack: Stack, runs: int) -> Size:
 
 
 def configuring(stack: Stack) -> int:
-    """Calls of Datadog's API so far, without what Agents submit."""
+    """Count calls of Datadog's API so far, without Agents' submissions."""
     paths = ("/api/v1/validate", "/api/v1/monitor", "/api/v1/dashboard", "/api/v2/d")
     return sum(request["path"].startswith(paths) for request in stack.account.requests())
 
 
 def state_folder(stack: Stack) -> Path:
-    """The folder with the state files of ``stack`` and its siblings."""
+    """Return the folder with the state files of ``stack`` and its siblings."""
     return stack.folder / "state" / ".pulumi" / "stacks" / "watchpost"
 
 
 def state_file(stack: Stack) -> tuple[bytes, int]:
-    """The state, and the size of its file."""
+    """Return the state, and the size of its file."""
     folder = state_folder(stack)
     compressed = folder / f"{stack.name}.json.gz"
     file = compressed if compressed.exists() else folder / f"{stack.name}.json"
@@ -150,13 +150,13 @@ def state_file(stack: Stack) -> tuple[bytes, int]:
 
 
 def hosts(stack: Stack) -> dict[str, dict[str, Any]]:
-    """The stack's ``hosts`` setting."""
+    """Return the stack's ``hosts`` setting."""
     found: dict[str, dict[str, Any]] = stack.setting("hosts")
     return found
 
 
 def grown(title: str, sizes: Sequence[Size]) -> Report:
-    """The table, with what a host adds by linear regression; the first `up` is not linear."""
+    """Return the report, with the cost of each further host by linear regression; the first `up` is not linear."""
     report = Report(
         title=title,
         header=HEADER,
@@ -185,7 +185,7 @@ def grown(title: str, sizes: Sequence[Size]) -> Report:
 
 
 def with_a_dead_host(stack: Stack) -> list[str]:
-    """Bring ``stack`` up while one host refuses connections, and again once it is back; the findings.
+    """Bring ``stack`` up while one host refuses connections, and again once it is back; return the findings.
 
     Raises:
         SandboxError: another host was affected.
@@ -220,7 +220,7 @@ def _timed_up(stack: Stack, *words: str) -> tuple[Any, float]:
 
 
 def _steps(stack: Stack) -> Counter[str]:
-    """Steps per host, from the state."""
+    """Count steps per host, from the state."""
     resources = json.loads(state_file(stack)[0])["checkpoint"]["latest"]["resources"]
     return Counter(
         resource["urn"].rpartition("::")[2].partition("-")[0]

@@ -21,7 +21,7 @@ def in_turns(variants: Mapping[str, Callable[[], float]], runs: int) -> dict[str
 
 
 def timed(action: Callable[[], object]) -> float:
-    """The seconds that ``action`` takes."""
+    """Return the seconds that ``action`` takes."""
     started = time.monotonic()
     action()
     return time.monotonic() - started
@@ -49,7 +49,7 @@ class Peaks:
 
 @contextlib.contextmanager
 def peaks(every: float = 0.02) -> Iterator[Peaks]:
-    """Sample the processes started inside the block ``every`` so many seconds, which costs time itself."""
+    """Sample the processes started inside the block every ``every`` seconds, which itself costs time."""
     watched, ended = Peaks(), threading.Event()
 
     def watch() -> None:
@@ -72,12 +72,12 @@ def _own() -> int:
 def _parent(folder: Path) -> int:
     try:
         return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:  # it has ended
+    except OSError:  # the process has ended
         return 0
 
 
 def _role(words: list[str]) -> str:
-    """The role of a process, from its command line."""
+    """Return a process's role, from its command line."""
     line = " ".join(words)
     if "pulumi-language-python-exec" in line:
         return "program"

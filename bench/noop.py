@@ -1,4 +1,4 @@
-"""`pulumi up` with nothing to change: as quick as a preview, no SSH connection, no write to Datadog."""
+"""`pulumi up` with nothing to change: as fast as a preview, no SSH connection, no write to Datadog."""
 
 from bench import stage
 from bench.measure import in_turns, timed
@@ -7,7 +7,7 @@ from sandbox.stack import Stack
 from sandbox.testing.stacks import logins
 
 BOUND = 1.25
-"""It may take at most this many times as long as an empty program's."""
+"""Bound, as a multiple of an empty program's time."""
 
 
 def run(runs: int) -> Report:
@@ -27,7 +27,7 @@ def run(runs: int) -> Report:
             runs,
         )
         after = touched(stack)
-    connections, writes = after[0] - before[0] - 1, after[1] - before[1]  # the look itself is a connection
+    connections, writes = after[0] - before[0] - 1, after[1] - before[1]  # counting is itself a connection
     base = figures["an empty program"]
     report = Report(
         title="`up` with nothing to change",
@@ -43,5 +43,5 @@ def run(runs: int) -> Report:
 
 
 def touched(stack: Stack) -> tuple[int, int]:
-    """Logins on the first machine, this one included, and writes to Datadog."""
+    """Return logins on the first machine, this one included, and writes to Datadog."""
     return logins(next(iter(stack.machines.values()))), len(stack.account.writes())

@@ -8,13 +8,13 @@ from bench.measure import in_turns, peaks, timed
 from bench.report import Report, beside_empty, ratio, seconds, verdict
 
 BOUND = 1.25
-"""A preview may take at most this many times as long as an empty program's."""
+"""Bound on a preview, as a multiple of an empty program's time."""
 
 MEMORY = 80
 """Maximum memory of the program's process, in MB."""
 
 NO_CACHE = {"XDG_CACHE_HOME": "/dev/null/none"}
-"""Makes caching of slim SDKs fail, so that they are imported whole."""
+"""Disables the cache of slim SDKs, so that they are imported whole."""
 
 
 def run(runs: int) -> Report:
@@ -32,7 +32,7 @@ def run(runs: int) -> Report:
         }
         memory = {}
         for name, variant in variants.items():
-            variant()  # compiles what has not been yet
+            variant()  # compiles bytecode
             with peaks() as memory[name]:
                 variant()
         figures = in_turns({name: partial(timed, variant) for name, variant in variants.items()}, runs)

@@ -14,7 +14,7 @@ from sandbox import paths
 
 @dataclass(kw_only=True)
 class Report:
-    """The results of one part; ``figures`` holds the single measurements, by what was measured."""
+    """The results of one part; ``figures`` holds single measurements, by name."""
 
     title: str
     header: Sequence[str]
@@ -23,7 +23,7 @@ class Report:
     figures: dict[str, Any] = field(default_factory=dict)
 
     def markdown(self) -> str:
-        """The table, followed by the notes."""
+        """Return the table, followed by the notes."""
         lines = [list(self.header), ["---"] * len(self.header), *self.rows]
         table = "\n".join(f"| {' | '.join(row)} |" for row in lines)
         return "\n".join([f"### {self.title}", "", table, "", *(f"- {note}" for note in self.notes)]) + "\n"
@@ -36,7 +36,7 @@ class Report:
 
 
 def machine() -> dict[str, Any]:
-    """The machine and its load, as context for the figures."""
+    """Describe the machine and its load, as context for the figures."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "load": [round(load, 1) for load in os.getloadavg()],
@@ -46,22 +46,22 @@ def machine() -> dict[str, Any]:
 
 
 def seconds(values: Sequence[float]) -> str:
-    """The median with the range: ``3.21 s (3.02-3.60)``."""
+    """Format the median with the range: ``3.21 s (3.02-3.60)``."""
     return f"{median(values):.2f} s ({min(values):.2f}-{max(values):.2f})"
 
 
 def ratio(values: Sequence[float], base: Sequence[float]) -> float:
-    """The ratio of the medians of ``values`` and ``base``."""
+    """Return the ratio of the medians of ``values`` and ``base``."""
     return median(values) / median(base)
 
 
 def verdict(value: float, bound: float) -> str:
-    """A figure, its bound, and whether it was kept."""
+    """Format a figure, its bound, and whether it was kept."""
     return f"{value:.2f} (bound {bound:.2f}: {'kept' if value <= bound else 'NOT kept'})"
 
 
 def beside_empty(figures: Mapping[str, Sequence[float]], bound: float) -> list[str]:
-    """The ratios of Watchpost to an empty program, and to an empty one that starts the same plugins."""
+    """Format the ratios of Watchpost to an empty program, and to an empty one that starts the same plugins."""
     return [
         f"beside {name}: {verdict(ratio(figures['Watchpost'], figures[key]), bound)}"
         for key, name in (

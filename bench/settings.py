@@ -1,4 +1,4 @@
-"""One changed setting at a time: what it updates, connects to and restarts, and how long that takes."""
+"""Changes one setting at a time: what it updates, connects to and restarts, and how long that takes."""
 
 from collections.abc import Mapping
 from statistics import median
@@ -24,10 +24,10 @@ CHANGES: Mapping[str, object] = {
     "service": "other-app",
     "shareDashboards": False,
 }
-"""Settings with a new value; each is changed alone, and changed back."""
+"""New values of settings; each is changed alone, and changed back."""
 
 SHOWN = {"create": "+", "delete": "-", "replace": "±", "update": ""}
-"""How the table marks operations."""
+"""Marks of operations in the table."""
 
 
 def run(runs: int) -> Report:
@@ -57,7 +57,7 @@ def run(runs: int) -> Report:
 
 
 def _changed(stack: Stack) -> tuple[tuple[str, int, int, int], float]:
-    """Bring the stack up; the updates, connections, restarts and writes, and the seconds it took."""
+    """Bring the stack up; return the updates, connections, restarts and writes, and the seconds it took."""
     machine = stack.machines["vm"]
     before = (logins(machine), starts(machine, "datadog-agent"), len(stack.account.writes()))
     done: list[Update] = []
@@ -65,7 +65,7 @@ def _changed(stack: Stack) -> tuple[tuple[str, int, int, int], float]:
     if done[0].code:
         raise SandboxError(f"the stack could not be updated: {done[0].text}")
     after = (logins(machine), starts(machine, "datadog-agent"), len(stack.account.writes()))
-    looks = 2  # connections of the counting itself: starts() of before, logins() of after
+    looks = 2  # connections of counting itself:
     connections, restarts, writes = (new - old for old, new in zip(before, after, strict=True))
     names = {kind: sorted(set(changed)) for kind, changed in done[0].changed.items() if kind in SHOWN}
     shown = "; ".join(", ".join(f"{SHOWN[kind]}{name}" for name in found) for kind, found in sorted(names.items()))

@@ -1,4 +1,4 @@
-"""Growing numbers of simulated hosts in one stack: they answer at once, so this is Watchpost's own cost."""
+"""Growing numbers of simulated hosts in one stack; they answer at once, so this measures Watchpost's own cost."""
 
 import contextlib
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def run(runs: int) -> Report:
 
 @contextlib.contextmanager
 def stack(count: int) -> Iterator[Stack]:
-    """A stack of ``count`` hosts, not yet brought up."""
+    """Prepare a stack of ``count`` hosts, not yet brought up."""
     folder = paths.local() / "bench" / "simulated"
     with simulated_hosts() as hosts, Stack(folder=folder, hosts=()).afresh() as stack:
         stack.configure(hosts=hosts.entries(growth.names(count), stack.project), loadRequests=0)

@@ -1,4 +1,4 @@
-"""The stacks to measure, in folders of their own below the sandbox's; nothing of them remains."""
+"""The stacks to measure, in separate folders below the sandbox's; nothing of them remains."""
 
 import contextlib
 import subprocess
@@ -12,7 +12,7 @@ from sandbox import paths
 from sandbox.stack import Stack
 
 LOAD = {"loadRequests": 50, "loadConcurrency": 5}
-"""A small load, so that the time is Watchpost's and not the app's."""
+"""A small load, to time Watchpost and not the app."""
 
 NOTHING = "import pulumi\n"
 """An empty program."""
@@ -27,7 +27,7 @@ for name, settings in {"command": {}, "random": {}, "datadog": {"validate": "fal
 
 @contextlib.contextmanager
 def stack(name: str, *hosts: str) -> Iterator[Stack]:
-    """A stack with bare machines, not yet brought up; removed afterwards, even if a run was killed."""
+    """Prepare a stack with bare machines, not yet brought up; removed afterwards, even if a run was killed."""
     with Stack(folder=paths.local() / "bench" / name, hosts=hosts or ("vm",)).afresh() as stack:
         stack.configure(**LOAD)
         yield stack
@@ -40,7 +40,7 @@ def up(stack: Stack, *words: str) -> None:
 
 @dataclass(frozen=True)
 class Program:
-    """Another program, as a project and stack of its own, on the engine and plugins of ``stack``."""
+    """Another program, as a separate project and stack, on the engine and plugins of ``stack``."""
 
     stack: Stack
     name: str

@@ -1,4 +1,4 @@
-"""Reads the steps of a stack from its state, and runs the same steps by hand."""
+"""Reads a stack's steps from its state, and runs the same steps by hand."""
 
 import base64
 import json
@@ -22,12 +22,12 @@ class Step:
 
     @property
     def content(self) -> str:
-        """The script's own input: without the line with the owner."""
+        """The script's own input: without the owner line."""
         return self.stdin.partition("\n")[2]
 
     @property
     def script(self) -> str:
-        """The script of ``files/`` that it runs."""
+        """The script in ``files/`` that it runs."""
         return f"files/{StepCommand.parse(self.command).script}"
 
     @property
@@ -37,7 +37,7 @@ class Step:
 
 
 def steps(stack: Stack) -> list[Step]:
-    """The steps of ``stack``, in dependency order."""
+    """Return the steps of ``stack``, in dependency order."""
     exported = json.loads(stack.pulumi("stack", "export", "--show-secrets", "--stack", stack.name).stdout)
     return [
         Step(

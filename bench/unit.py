@@ -10,7 +10,7 @@ from sandbox import paths
 from sandbox.progress import SandboxError
 
 TESTS_BOUND, MAKE_BOUND = 10, 12
-"""Maximum seconds of the tests, as pytest counts them, and of the whole command."""
+"""Maximum seconds of the tests, by pytest's count, and of the whole command."""
 
 
 def run(runs: int) -> Report:
@@ -32,7 +32,7 @@ def run(runs: int) -> Report:
 
 
 def _make() -> float:
-    """Run it; the seconds that pytest reports.
+    """Run `make unit`; return the seconds that pytest reports.
 
     Raises:
         SandboxError: a test failed.

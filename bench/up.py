@@ -9,7 +9,7 @@ from bench.steps import by_hand, steps
 from sandbox.progress import say
 
 BOUND = 1.15
-"""An `up` may take at most this many times as long as its own scripts."""
+"""Bound on an `up`, as a multiple of its own scripts' time."""
 
 
 def run(runs: int) -> Report:

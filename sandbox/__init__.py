@@ -1,5 +1,5 @@
-"""The sandbox: a machine, a Datadog and a Pulumi for those who have none at hand.
+"""The sandbox: a machine, a Datadog account and a Pulumi engine, without having any of them.
 
-Every part here is a stand-in or starts a real thing locally; each says which. The program itself
-(``__main__.py``, ``components/``, ``files/``) never imports from here.
+Each part is a stand-in or runs the real program locally, and says which. The program itself (``__main__.py``,
+``components/``, ``files/``) never imports from here.
 """

@@ -1,8 +1,8 @@
-"""What the Makefile runs: the `dev` stack on the sandbox, from nothing to a table of links and proofs, and back."""
+"""The Makefile's commands: bring up the `dev` stack on the sandbox, inspect it, and tear it down."""
 
 import signal
 
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # until something is begun, Ctrl-C has nothing to tell
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up yet: Ctrl-C exits silently
 
 import contextlib
 import fcntl
@@ -21,7 +21,7 @@ from sandbox.stack import Stack
 
 @contextlib.contextmanager
 def alone() -> Iterator[Stack]:
-    """The stack of this clone, for one command at a time; a second one waits."""
+    """Lock this clone's stack for one command; a second one waits."""
     with (paths.local() / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,7 +76,7 @@ def demo() -> None:
 @commands.command()
 @click.option("--repair", is_flag=True, help="Have the next `up` put it right.")
 def drift(repair: bool) -> None:
-    """Show what was changed behind the stack's back, in Datadog and on the hosts; fails if there is anything."""
+    """Show drift in Datadog and on the hosts; fail if there is any."""
     with alone() as stack:
         stack.start()
         words = ["preview", "--refresh", "--diff", "--expect-no-changes", "--stack", stack.name]
@@ -99,7 +99,7 @@ def snapshot() -> None:
 
 @commands.command()
 def down() -> None:
-    """Destroy the stack, remove it, and end all that this clone ever began; say what that was."""
+    """Destroy and remove the stack, then end and list every process that this clone started."""
     with alone() as stack:
         failure = None
         if stack.stack_file.exists() and stack.has_state:
@@ -122,7 +122,7 @@ def down() -> None:
 
 
 def _remove_leftovers() -> None:
-    """Remove what tests and benchmarks leave in the sandbox's folder when they are killed, but not their results."""
+    """Remove leftovers of killed tests and benchmarks from the sandbox's folder, but not their results."""
     shutil.rmtree(paths.local() / "tests", ignore_errors=True)
     for folder in (paths.local() / "bench").glob("*/"):
         if not folder.name.startswith("image-") or folder.suffix == ".part":
@@ -130,8 +130,8 @@ def _remove_leftovers() -> None:
 
 
 def table(outputs: Mapping[str, Any]) -> str:
-    """The outputs of a stack for people: a line for each link, then the proofs of each host."""
-    hosts = outputs.get("hosts", {})  # which `part` may have left out
+    """Format a stack's outputs: one line per link, then each host's proofs."""
+    hosts = outputs.get("hosts", {})  # absent when `part` excludes hosts
     rows = [row for key, value in outputs.items() if key != "hosts" for row in _rows(key, value)]
     for name, host in hosts.items():
         rows += [("", ""), (f"host {name}", host["page"]), ("  ssh", host["ssh"])]
@@ -142,7 +142,7 @@ def table(outputs: Mapping[str, Any]) -> str:
 
 
 def _rows(label: str, value: object) -> Iterator[tuple[str, str]]:
-    """One line for a plain value; the entries of a map on one line if they are few and plain, else a line each."""
+    """Yield one line for a plain value or a map of plain entries, and one per entry for a map of links."""
     if not isinstance(value, Mapping):
         yield label, str(value)
     elif all(isinstance(entry, str) and "://" in entry for entry in value.values()):
@@ -160,9 +160,9 @@ def _loads(loads: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a command; what is wrong is said in a sentence, without a traceback. Returns the exit code.
+    """Run a command and return its exit code; errors are one sentence, without a traceback.
 
-    What a command has begun stays when it is done, and ends with it when it is interrupted or killed.
+    Whatever a command starts keeps running after it, but ends with it if the command is interrupted or killed.
     """
     run = runs.begin()
     if run is not None:

@@ -1,4 +1,4 @@
-"""The user's cache: what is expensive to make and the same for every clone is made once, whole, and under a lock."""
+"""The user's cache: expensive artifacts shared by all clones, each built once, atomically, under a lock."""
 
 import contextlib
 import fcntl
@@ -11,7 +11,7 @@ from sandbox.progress import say
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock on ``path`` in the cache; waits for another process that has it, and says so."""
+    """Lock ``path`` in the cache; while another process holds the lock, say so and wait."""
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -22,15 +22,15 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def once(path: Path, make: Callable[[Path], object], *, mode: int = 0o755) -> Path:
-    """Return the folder ``path``; if there is none, ``make`` fills one that becomes it.
+    """Return the folder ``path``; if it doesn't exist, ``make`` fills a partial folder, renamed when complete.
 
     Raises:
-        Exception: whatever ``make`` raises; nothing stays in the cache.
+        Exception: whatever ``make`` raises; nothing is left in the cache.
     """
     with locked(path):
         if not path.exists():
             partial = path.with_name(f"{path.name}.part")
-            shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+            shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
             partial.mkdir(mode=0o700)
             try:
                 make(partial)

@@ -1,4 +1,4 @@
-"""Installs Debian packages on this host, for the parts that need a program which isn't there."""
+"""Installs missing Debian packages on this host."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from sandbox.progress import SandboxError, run, step
 
 
 def install(what: str, programs: Mapping[str, str]) -> None:
-    """Install the packages of those ``programs`` (package by program) that aren't on PATH, for ``what`` needs them.
+    """Install the packages of ``programs`` (program to package) that aren't on PATH; ``what`` needs them.
 
     Raises:
         SandboxError: they can't be installed here; the message names them.
@@ -24,7 +24,7 @@ def install(what: str, programs: Mapping[str, str]) -> None:
     title = f"Installing {', '.join(missing)}"
     try:
         run(title, command, env=environment)
-    except SandboxError:  # mostly because the package lists are missing or old
+    except SandboxError:  # usually because the package lists
         with step("Reading the package lists"):
             subprocess.run(["apt-get", "update"], env=environment, capture_output=True, check=False)
         run(title, command, env=environment)

@@ -1,4 +1,4 @@
-"""Python environments for what can't be installed beside the program, since its pins clash with the program's own."""
+"""Separate Python environments for packages whose pins conflict with the program's."""
 
 import platform
 import shutil
@@ -9,21 +9,21 @@ from sandbox import cache, paths
 from sandbox.progress import SandboxError, run, say
 
 PINNED = ("--require-hashes", "--only-binary", ":all:")
-"""Nothing but the wheels that the file names by their hashes."""
+"""Install only wheels, pinned by hash."""
 
 
 def environment(name: str, requirements: Path) -> Path:
-    """Return the Python of a virtual environment that holds ``requirements``; made once, kept in the user's cache.
+    """Return the Python of a virtual environment with ``requirements``, created once in the user's cache.
 
-    Another content of the file, or another version of Python, is another environment.
+    Keyed by the file's content and the Python version.
 
     Raises:
-        SandboxError: the packages can't be installed; the message says where the log is.
+        SandboxError: the packages can't be installed; the message names the log.
     """
     folder = paths.keyed(f"environment-{name}", requirements, platform.python_version())
     python, complete = folder / "bin" / "python", folder / "complete"
     with cache.locked(folder):
-        # Scripts in an environment name its path, so it is made in place; the last file tells that it is whole.
+        # Scripts in an environment contain its path, so it is built in place; the last file marks it complete.
         if not (complete.exists() and python.exists()):
             _make(name, folder, requirements)
             complete.touch()
@@ -31,7 +31,7 @@ def environment(name: str, requirements: Path) -> Path:
 
 
 def _make(name: str, folder: Path, requirements: Path) -> None:
-    """Make the environment by uv, else by pip, which also knows a package index that stands in ``pip.conf``."""
+    """Create the environment with uv, else with pip, which also honours a package index in ``pip.conf``."""
     shutil.rmtree(folder, ignore_errors=True)
     python, title = folder / "bin" / "python", f"install the Python packages of {name}"
     uv: list[str | Path] = [sys.executable, "-m", "uv"]

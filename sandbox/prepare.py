@@ -1,6 +1,6 @@
-"""Makes what takes minutes and stays in the user's cache, side by side; ``python -m sandbox.prepare``.
+"""Builds the slow, cached parts in parallel; ``python -m sandbox.prepare``.
 
-It needs nothing but the standard library, so ``make up`` runs it while the virtual environment is installed.
+Uses only the standard library, so ``make up`` runs it while the virtual environment is installed.
 """
 
 import sys
@@ -13,10 +13,10 @@ from sandbox.pulumi import engine
 
 
 def ensure(*, trees: bool = True) -> Path:
-    """Return the engine's folder; where that has to be built, the machines' tree is made meanwhile, if ``trees``.
+    """Return the engine's folder; if it has to be built, build the machines' tree meanwhile (with ``trees``).
 
     Raises:
-        SandboxError: one of them can't be had here; the message says what to do.
+        SandboxError: one of them isn't available here; the message says what to do.
     """
     return engine.ensure(*([_tree] if trees else []))
 
@@ -27,7 +27,7 @@ def _tree() -> None:
 
 
 def main() -> None:
-    """Make all of it; a fault is one sentence, and an interruption leaves nothing running."""
+    """Build everything; errors are one sentence, and an interruption leaves nothing running."""
     run = runs.begin()
     try:
         ensure()

@@ -1,4 +1,4 @@
-"""Says what the sandbox is doing, with and without a terminal: one line when a long step starts, ticks, and ends."""
+"""Reports progress, with or without a terminal: one line when a long step starts, ticks, and ends."""
 
 import contextlib
 import os
@@ -12,22 +12,22 @@ from pathlib import Path
 from sandbox import paths, signals
 
 HEARTBEAT = 15.0
-"""Seconds between the lines that show that a long step is alive."""
+"""Seconds between the heartbeat lines of a long step."""
 
 
 class SandboxError(Exception):
-    """Something the sandbox can't do, in one sentence that names the cause and the way out."""
+    """A sandbox failure, in one sentence that names the cause and the way out."""
 
 
 def say(text: str) -> None:
-    """Print one line of progress on standard error, at once."""
-    with contextlib.suppress(OSError):  # a terminal that was closed
+    """Print a progress line to standard error, flushed."""
+    with contextlib.suppress(OSError):  # the terminal was closed
         print(f"▸ {text}\n", end="", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def step(title: str, *, log: Path | None = None) -> Iterator[None]:
-    """Show that ``title`` has begun, that it is alive (with the last line of ``log``), and the seconds it took."""
+    """Report the start, heartbeats (with the last line of ``log``), end and duration of a step."""
     say(f"{title} …")
     started, ended = time.monotonic(), threading.Event()
 
@@ -54,11 +54,11 @@ def step(title: str, *, log: Path | None = None) -> Iterator[None]:
 def run(
     title: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> None:
-    """Run ``command`` as the step ``title``, its output in ``.sandbox/log/``.
+    """Run ``command`` as the step ``title``, logging its output to ``.sandbox/log/``.
 
     Raises:
-        SandboxError: the command failed; the message holds the log's place and its last lines.
-        KeyboardInterrupt: this process was asked to end, and so the command was.
+        SandboxError: the command failed; the message has the log's path and its last lines.
+        KeyboardInterrupt: this process was asked to end, and ended the command.
     """
     log = paths.local() / "log" / f"{title.split(' (')[0].replace(' ', '-').replace('/', '-')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)

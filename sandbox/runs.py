@@ -1,9 +1,8 @@
-"""Runs: whatever a command, a process of tests or the benchmark begins ends with it, however it ends.
+"""Runs: everything started by a command, a test process or the benchmark ends with it, even if it is killed.
 
-A run is a control group with all that its process starts, also what that starts in turn or detaches. Its guard, a
-process outside of the group, learns from the kernel that the process is gone (the pipe between them ends), and then
-ends what is left in the group. Where there are no control groups, as without root, nothing is left only by a run that
-could end in order.
+A run is a control group holding all descendants of its process, detached ones included. Its guard, a process outside
+the group, sees the pipe between them close when the process dies, and then ends whatever is left in the group. Without
+control groups (for instance without root), only a run that exits in order cleans up.
 
 ``python -m sandbox.runs GROUP`` is the guard.
 """
@@ -28,37 +27,37 @@ from sandbox.machine import cgroup
 from sandbox.progress import SandboxError
 
 KEEP = b"keep"
-"""What the guard is told when the machines and servers of its run are to stay."""
+"""Tells the guard to leave the run's machines and servers running."""
 
 
 @dataclass
 class Run:
-    """This process as a run."""
+    """This process's run."""
 
     group: Path
     before: Path
-    """The control group from which it came."""
+    """The control group it was in before."""
     guard: "subprocess.Popen[bytes]"
 
     def keep_temporary_files(self) -> None:
-        """Have this process's temporary files in a folder that is removed with the run."""
+        """Move this process's temporary files to a folder that is removed with the run."""
         folder = _temporary(self.group)
-        folder.mkdir(mode=0o711)  # programs that give up root reach what is theirs in it
+        folder.mkdir(mode=0o711)  # programs that drop root still reach their own files in it
         tempfile.tempdir = str(folder)
 
     def end(self, *, keep: bool = False) -> None:
-        """End all that was begun and still runs, or with ``keep`` leave it; returns when that is done."""
+        """End everything started that still runs, or leave it with ``keep``; return when done."""
         if self.guard.returncode is not None:
             return
         with contextlib.suppress(OSError):
-            (self.before / "cgroup.procs").write_text("0")  # this process itself goes on
+            (self.before / "cgroup.procs").write_text("0")  # this process itself survives
         self.guard.communicate(KEEP if keep else b"")
 
 
 def begin() -> Run | None:
-    """Make this process a run until it is gone; `None` where there are no control groups.
+    """Make this process a run; return `None` where there are no control groups.
 
-    From now on a signal that asks it to end is a `KeyboardInterrupt`, and a second one ends it at once.
+    From now on a termination signal raises `KeyboardInterrupt`; a second one ends the process at once.
     """
     if threading.current_thread() is threading.main_thread():
         signals.heed()
@@ -86,7 +85,7 @@ def begin() -> Run | None:
 
 
 def _terminal() -> list[int]:
-    """The terminal of this process, opened, if it is to end with that."""
+    """Open this process's terminal, if the process should end when it closes."""
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         with contextlib.suppress(OSError):
             return [os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)]
@@ -94,25 +93,25 @@ def _terminal() -> list[int]:
 
 
 def nested() -> bool:
-    """Whether this process is a run that another run has begun."""
+    """Whether this run was started by another run."""
     with contextlib.suppress(SandboxError, OSError):
         return cgroup.own().parent.parent.is_relative_to(cgroup.of_clone())
     return False
 
 
 def _prefix() -> str:
-    """How the names of the groups of this sandbox's runs begin."""
+    """Return the name prefix of this sandbox's run groups."""
     return f"{cgroup.PREFIX}run-{hashlib.sha256(str(paths.local().resolve()).encode()).hexdigest()[:8]}-"
 
 
 def _temporary(group: Path) -> Path:
-    return Path(os.environ.get("TMPDIR") or "/tmp", group.name)  # noqa: S108 - a random name, and made by mkdir
+    return Path(os.environ.get("TMPDIR") or "/tmp", group.name)  # noqa: S108 - a random name, created by mkdir
 
 
 def end_all() -> list[str]:
-    """End all that this clone has ever begun, but what this process is part of; what it was, a line for each.
+    """End everything this clone started, except this process's own run; return one line for each.
 
-    Where ``WATCHPOST_SANDBOX`` names a sandbox, that one's alone.
+    With ``WATCHPOST_SANDBOX`` set, only that sandbox's.
     """
     ended = []
     for group in _outermost():
@@ -124,7 +123,7 @@ def end_all() -> list[str]:
 
 
 def _outermost() -> list[Path]:
-    """The groups to end, without those inside of another of them."""
+    """Return the outermost groups to end."""
     chosen: list[Path] = []
     with contextlib.suppress(SandboxError, OSError):
         own = cgroup.own()
@@ -136,7 +135,7 @@ def _outermost() -> list[Path]:
 
 
 def _begun(group: Path) -> list[int]:
-    """The processes of a group that no other of it has started."""
+    """Return the processes of a group whose parent is not in it."""
     processes, found = cgroup.processes(group), []
     for process in processes:
         with contextlib.suppress(OSError):
@@ -146,7 +145,7 @@ def _begun(group: Path) -> list[int]:
 
 
 def _name(process: int) -> str:
-    """What a process is, for people; empty for a guard, and for what has ended."""
+    """Describe a process; empty for a guard or a process that has ended."""
     with contextlib.suppress(OSError):
         words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
         if "sandbox.machine.supervisor" in words:
@@ -161,7 +160,7 @@ def _name(process: int) -> str:
 
 
 def _remove(group: Path) -> None:
-    """End a group with all that is in it, and remove its runs' temporary files."""
+    """End all processes in a group, and remove it and its runs' temporary files."""
     names = [inner for inner in cgroup.groups() if inner.is_relative_to(group)]
     cgroup.remove(group)
     for name in names:
@@ -169,17 +168,17 @@ def _remove(group: Path) -> None:
 
 
 def main(group: Path, terminal: int | None) -> None:
-    """Guard a run: end it when its process is gone.
+    """Guard a run: end it when its process dies.
 
-    When its terminal closes, it is told: the kernel tells the first process of the session alone, and where that is
-    ``make``, as with ``ssh -t HOST make test``, it passes nothing on and waits for what it has begun.
+    Forwards a terminal hangup to the run: the kernel signals only the session's first process, and where that is
+    ``make``, as with ``ssh -t HOST make test``, it passes nothing on and waits for its children.
     """
     for number in signals.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     watched = select.poll()
     watched.register(sys.stdin, select.POLLIN)
     if terminal is not None:
-        watched.register(terminal, 0)  # which leaves POLLHUP
+        watched.register(terminal, 0)  # only POLLHUP
     run = os.getppid()
     while terminal in [descriptor for descriptor, _ in watched.poll()]:
         assert terminal is not None

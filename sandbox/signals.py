@@ -1,4 +1,4 @@
-"""What asks a process to end (Ctrl-C, a cancelled job, a terminal that closes), and programs that then end in order."""
+"""Handles requests to end (Ctrl-C, a cancelled job, a closed terminal) and ends child programs in order."""
 
 import concurrent.futures
 import contextlib
@@ -15,17 +15,17 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ONE_REQUEST = 1.0
-"""Seconds within which further signals are the same request: a closing terminal and its shell both send one."""
+"""Seconds within which signals count as one request: a closing terminal and its shell both send one."""
 
 PATIENCE = 30.0
-"""Seconds after which a program that was asked to end is asked again."""
+"""Seconds before a program that was asked to end is asked again."""
 
 _asked: list[float] = []
 """When this process was asked to end."""
 
 
 def heed() -> None:
-    """Raise `KeyboardInterrupt` with the signal's name when asked to end; the second time, end at once."""
+    """On a termination signal raise `KeyboardInterrupt` with its name; on the second, exit at once."""
 
     def end(number: int, _: FrameType | None) -> None:
         if _new_request():
@@ -37,11 +37,11 @@ def heed() -> None:
 
 
 class _Programs:
-    """Programs that run, and the requests to end, which are handed on to them."""
+    """Running programs, to which requests to end are forwarded."""
 
     def __init__(self) -> None:
         self.running: dict[subprocess.Popen[str], int] = {}
-        """Each with the number of requests that it got."""
+        """Requests received so far, by program."""
         self.requests: list[str] = []
         self._lock = threading.RLock()
 
@@ -51,12 +51,12 @@ class _Programs:
             self.end(signal.Signals(number).name)
 
     def end(self, why: str) -> None:
-        """Ask all to end."""
+        """Ask all programs to end."""
         self.requests.append(why)
         self.hand_on()
 
     def hand_on(self, *, again: bool = False) -> None:
-        """Interrupt those that don't know of the last request yet, or all ``again``; the third request kills."""
+        """Interrupt programs that haven't had the last request, or all with ``again``; the third request kills."""
         with self._lock:
             for process, got in list(self.running.items()):
                 if got < len(self.requests) or (again and self.requests):
@@ -66,7 +66,7 @@ class _Programs:
 
 
 _thread = threading.local()
-"""In a thread of :func:`together`, ``programs`` are those of all its threads."""
+"""In a thread of :func:`together`, ``programs`` holds those of all its threads."""
 
 
 def call(
@@ -77,10 +77,10 @@ def call(
     stdout: int | None = None,
     stderr: int | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a program to its end; when this process is asked to end, the program is interrupted first, and waited for.
+    """Run a program to completion; when this process is asked to end, interrupt the program and wait for it.
 
-    It is in a session of its own, so that the request reaches it once and as SIGINT, which ``pulumi``, ``go`` and
-    ``apt-get`` end in order by. The second time most end at once; the third time the program is killed.
+    It gets its own session, so that the request reaches it once, as SIGINT, on which ``pulumi``, ``go`` and ``apt-get``
+    end in order. On the second most end at once; on the third the program is killed.
 
     Raises:
         KeyboardInterrupt: this process was asked to end.
@@ -99,7 +99,7 @@ def call(
         ) as process:  # fmt: skip
             programs.running[process] = 0
             programs.hand_on()
-            with contextlib.nullcontext() if shared else _asked_again(lambda: programs.hand_on(again=True)):
+            with contextlib.nullcontext() if shared else _repeating_requests(lambda: programs.hand_on(again=True)):
                 said, complained = process.communicate()
             del programs.running[process]
     if programs.requests:
@@ -108,11 +108,11 @@ def call(
 
 
 def together(*tasks: Callable[[], object]) -> None:
-    """Run ``tasks`` side by side; when one fails, the programs that the others :func:`call` are interrupted.
+    """Run ``tasks`` in parallel; when one fails, interrupt the programs that the others :func:`call`.
 
     Raises:
         KeyboardInterrupt: this process was asked to end.
-        Exception: what the first that failed has raised; the others have ended.
+        Exception: that of the first task to fail; the others have ended.
     """
     outer: _Programs | None = getattr(_thread, "programs", None)
     programs = outer or _Programs()
@@ -124,13 +124,13 @@ def together(*tasks: Callable[[], object]) -> None:
         if threading.current_thread() is threading.main_thread():
             handling.enter_context(_handling(programs.heard))
         if not outer:
-            handling.enter_context(_asked_again(lambda: programs.hand_on(again=True)))
+            handling.enter_context(_repeating_requests(lambda: programs.hand_on(again=True)))
         pool = handling.enter_context(ThreadPoolExecutor(len(tasks), initializer=share))
         futures = [pool.submit(task) for task in tasks]
         done, _ = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
         if any(future.exception() for future in done) and not programs.requests:
             programs.end("another part failed")
-    # Before the reason comes what ended because of it.
+    # Raise the cause before the interruptions that it led to.
     for error in sorted(
         filter(None, map(Future.exception, futures)), key=lambda error: isinstance(error, KeyboardInterrupt)
     ):
@@ -140,7 +140,7 @@ def together(*tasks: Callable[[], object]) -> None:
 
 
 def _new_request() -> bool:
-    """Note that this process is asked to end, unless that is another signal of the same request."""
+    """Record a request to end; return whether it is new, not another signal of the same request."""
     now = time.monotonic()
     new = not _asked or now - _asked[-1] > ONE_REQUEST
     _asked.extend([now] if new else [])
@@ -148,8 +148,8 @@ def _new_request() -> bool:
 
 
 @contextlib.contextmanager
-def _asked_again(hand_on: Callable[[], None]) -> Iterator[None]:
-    """Every so often hand on again what was not enough: nobody may be there to ask a second time."""
+def _repeating_requests(hand_on: Callable[[], None]) -> Iterator[None]:
+    """Repeat unheeded requests periodically: nobody may be there to ask a second time."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -176,6 +176,6 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
 
 def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
     for number in SIGNALS:
-        # SIGINT is ignored in a shell's background jobs, for no reason that counts here; SIGHUP under `nohup`, for one.
+        # A shell ignores SIGINT in background jobs, irrelevant here; `nohup` ignores SIGHUP on purpose.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""A stack of Watchpost on the sandbox: its account, its machines, its engine, and the ``pulumi`` that runs it."""
+"""A Watchpost stack on the sandbox: account, machines, engine, and the ``pulumi`` that runs it."""
 
 import contextlib
 import gzip
@@ -23,17 +23,17 @@ from sandbox.pulumi import engine, plugins
 from settings.project import PROJECT
 
 INSIDE = "10.0.2.2"
-"""Where a machine finds the loopback of its host."""
+"""The host's loopback, as seen from a machine."""
 
-PASSPHRASE = "the sandbox has no secrets"  # noqa: S105 - it guards fake keys and a database nobody reaches
+PASSPHRASE = "the sandbox has no secrets"  # noqa: S105 - protects fake keys and an unreachable database
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """The stack ``name`` with ``hosts`` as its machines, bare or from ``tree``; all of it lives in ``folder``.
+    """The stack ``name`` with ``hosts`` as its machines, bare or from ``tree``; everything lives in ``folder``.
 
-    The project there is this clone's: its ``Pulumi.yaml`` with ``main`` pointing here, and a copy of its stack file to
-    which the addresses of the sandbox are added, so that nothing is written to the clone.
+    The project there is this clone's ``Pulumi.yaml`` with ``main`` pointing here, and a copy of its stack file with the
+    sandbox's addresses added, so that nothing is written to the clone.
     """
 
     folder: Path = field(default_factory=paths.local)
@@ -52,10 +52,10 @@ class Stack:
         return {name: Machine(name, self.folder / "machines" / name, self.tree) for name in self.hosts}
 
     def start(self) -> None:
-        """Bring up what the stack needs, reusing what is there: the account, the machines, the engine, the project.
+        """Start or reuse what the stack needs: the account, the machines, the engine, the project.
 
         Raises:
-            SandboxError: something can't be had here; the message says what to do.
+            SandboxError: something isn't available here; the message says what to do.
         """
         engine_folder = prepare.ensure(trees=bool(self.hosts) and self.tree is None)
         for folder in ("state", "pulumi-home", "project"):
@@ -69,13 +69,13 @@ class Stack:
             self.pulumi("stack", "init", self.name)
         locked = any((self.folder / "state" / ".pulumi" / "locks").rglob("*.json"))
         if locked:
-            # One command at a time works on a sandbox, so this lock is one that a killed command left.
+            # A sandbox runs one command at a time, so a killed command left this lock.
             self.pulumi("cancel", "--yes", self.name)
         if locked or b'"pending_operations"' in self._state():
             self.pulumi("refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", self.name)
 
     def stop(self) -> None:
-        """End everything and remove it, whatever state it is in. Resources in a real Datadog are not touched."""
+        """End and remove everything, in any state. Resources in a real Datadog are not touched."""
         for machine in self.machines.values():
             machine.stop()
         self.account.stop()
@@ -85,7 +85,7 @@ class Stack:
 
     @contextlib.contextmanager
     def afresh(self) -> Iterator["Stack"]:
-        """Itself, started with nothing up, whatever an earlier run left; nothing of it is left at the end."""
+        """Start from scratch, whatever an earlier run left, and remove everything at the end."""
         self.stop()
         try:
             self.start()
@@ -94,7 +94,7 @@ class Stack:
             self.stop()
 
     def environment(self, engine_folder: Path | None = None) -> dict[str, str]:
-        """What ``pulumi`` runs with: the engine and this interpreter first on PATH, state and plugins in the folder."""
+        """Return the environment of ``pulumi``: engine and this interpreter first on PATH, state in the folder."""
         folders = [Path(sys.executable).parent, engine_folder or engine.ensure()]
         account = self.account
         return {
@@ -104,9 +104,9 @@ class Stack:
             "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
-            # The state holds each script several times, and is written whole before and after every step.
+            # The state contains each script several times, and is written whole before and after every step.
             "PULUMI_DIY_BACKEND_GZIP": os.environ.get("PULUMI_DIY_BACKEND_GZIP", "true"),
-            # Bytecode is kept, but not in the clone: the program and the stand-ins start faster with it.
+            # Cache bytecode outside the clone: the program and the stand-ins start faster.
             "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONPYCACHEPREFIX": str(paths.cache() / "bytecode"),
             "DD_API_KEY": account.api_key,
@@ -116,10 +116,10 @@ class Stack:
     def pulumi(
         self, *words: str, check: bool = True, show: bool = False, environment: Mapping[str, str] | None = None
     ) -> "subprocess.CompletedProcess[str]":
-        """Run ``pulumi`` on the project; with ``show`` its output goes to the terminal instead of into the result.
+        """Run ``pulumi`` on the project; ``show`` sends its output to the terminal instead of the result.
 
         Raises:
-            SandboxError: it failed (with ``check``); its output is in the message, unless it was shown.
+            SandboxError: it failed (with ``check``); the message has its output, unless shown.
             KeyboardInterrupt: this process was asked to end, and ``pulumi`` has ended in order.
         """
         command = ["pulumi", "--non-interactive", "-C", str(self.project), *words]
@@ -132,18 +132,18 @@ class Stack:
 
     @property
     def project(self) -> Path:
-        """The folder in which ``pulumi`` finds the project."""
+        """The project folder."""
         return self.folder / "project"
 
     def destroy(
         self, *words: str, check: bool = True, show: bool = False, environment: Mapping[str, str] | None = None
     ) -> "subprocess.CompletedProcess[str]":
-        """Run ``pulumi destroy`` as docs/operating.md says: refreshed first, so that what is gone stops nothing."""
+        """Run ``pulumi destroy`` with a refresh first, as in docs/operating.md, so missing objects are no errors."""
         command = ["destroy", "--yes", "--skip-preview", "--refresh", "--stack", self.name, *words]
         return self.pulumi(*command, check=check, show=show, environment=environment)
 
     def python(self, *words: str, check: bool = True, cwd: Path = paths.ROOT) -> int:
-        """Run this interpreter with the clone's modules and the account's keys, its output shown; its exit code.
+        """Run this interpreter with the clone's modules and the account's keys; return its exit code.
 
         Raises:
             SandboxError: it failed (with ``check``).
@@ -161,11 +161,11 @@ class Stack:
 
     @property
     def has_state(self) -> bool:
-        """Whether the engine holds a state of the stack, be it an empty one."""
+        """Whether the stack has a state, even an empty one."""
         return bool(self._state())
 
     def _state(self) -> bytes:
-        """The state as the engine wrote it last; nothing if there is none."""
+        """Return the last written state, or empty bytes."""
         file = self.folder / "state" / ".pulumi" / "stacks" / PROJECT / f"{self.name}.json"
         compressed = file.with_suffix(".json.gz")
         if compressed.exists():
@@ -173,12 +173,12 @@ class Stack:
         return file.read_bytes() if file.exists() else b""
 
     def outputs(self) -> dict[str, Any]:
-        """The outputs of the stack, secrets included: there are none of value here."""
+        """Return the stack's outputs, including secrets: none here has any value."""
         outputs: dict[str, Any] = json.loads(self.pulumi("stack", "output", "--json", "--show-secrets").stdout)
         return outputs
 
     def configure(self, **settings: object) -> None:
-        """Set settings of ``watchpost`` for the next run; ``None`` goes back to what the clone's files say."""
+        """Set ``watchpost`` settings for the next run; ``None`` restores the clone's value."""
         path = self.stack_file
         document = yaml.safe_load(path.read_text())
         written = _clone_stack_config(self.name)["config"]
@@ -192,7 +192,7 @@ class Stack:
         path.write_text(templates.yaml_text(document))
 
     def setting(self, name: str) -> Any:
-        """What the stack's file says of a setting of ``watchpost``; ``None`` where it leaves that to the default."""
+        """Return a ``watchpost`` setting from the stack's file; ``None`` if it has its default."""
         return yaml.safe_load(self.stack_file.read_text())["config"].get(f"{PROJECT}:{name}")
 
     @property
@@ -221,7 +221,7 @@ class Stack:
 
 
 def host_entry(machine: Machine) -> dict[str, object]:
-    """A machine as an entry of ``watchpost:hosts``."""
+    """Return a machine's entry for ``watchpost:hosts``."""
     return {
         "address": machine.address,
         "port": machine.port,
@@ -232,7 +232,7 @@ def host_entry(machine: Machine) -> dict[str, object]:
 
 
 def _clone_stack_config(name: str) -> dict[str, Any]:
-    """The clone's file of the stack; a key without a namespace there is one of this project."""
+    """Read the clone's stack file; keys without a namespace belong to this project."""
     path = paths.ROOT / f"Pulumi.{name}.yaml"
     if not path.exists():
         raise SandboxError(f"there is no {path.name} in this clone")

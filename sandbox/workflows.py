@@ -11,19 +11,19 @@ from sandbox.progress import SandboxError, run
 from sandbox.pulumi.engine import go
 
 ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
-"""What the workflows mean. Go compares it with its checksum database. Source: https://github.com/rhysd/actionlint"""
+"""Checks semantics. Go verifies it against its checksum database. Source: https://github.com/rhysd/actionlint"""
 
 ZIZMOR = ("--offline", "--no-progress", "--quiet", "--strict-collection", "--persona=auditor")
-"""What they give away. Source: https://docs.zizmor.sh/usage/"""
+"""Checks security. Source: https://docs.zizmor.sh/usage/"""
 
 GITHUB = paths.ROOT / ".github"
 
 
 def actionlint() -> Path:
-    """Return the linter, built once for each of its versions.
+    """Return actionlint, built once per version.
 
     Raises:
-        SandboxError: it can't be built here.
+        SandboxError: it can't be built.
     """
 
     def make(folder: Path) -> None:
@@ -34,7 +34,7 @@ def actionlint() -> Path:
 
 
 def zizmor() -> Path:
-    """Return the linter of the virtual environment.
+    """Return zizmor from the virtual environment.
 
     Raises:
         SandboxError: the environment is older than requirements-dev.txt.
@@ -46,10 +46,10 @@ def zizmor() -> Path:
 
 
 def findings(github: Path = GITHUB) -> str:
-    """Return what the linters say of the workflows and actions in ``github``; nothing if all is well.
+    """Return the linters' findings on the workflows and actions in ``github``; empty if there are none.
 
     Raises:
-        SandboxError: one of them can't be had here.
+        SandboxError: a linter isn't available here.
     """
     shellcheck = shutil.which("shellcheck", path=Path(sys.prefix) / "bin") or "shellcheck"
     commands: list[list[str | Path]] = [
@@ -65,7 +65,7 @@ def findings(github: Path = GITHUB) -> str:
 
 
 def main() -> None:
-    """Lint; a linter that can't be had is an error in CI, elsewhere a message."""
+    """Lint; a missing linter is an error in CI, elsewhere a message."""
     try:
         if said := findings():
             sys.exit(said)

@@ -1,4 +1,4 @@
-"""Machines for those who have none at hand: real systemd, apt and SSH in namespaces of this host."""
+"""Sandbox machines: real systemd, apt and SSH in namespaces of this host."""
 
 from sandbox.machine.host import packages, require
 from sandbox.machine.machine import Machine

@@ -1,4 +1,4 @@
-"""``python -m sandbox.machine start|stop|reset NAME FOLDER`` and ``run NAME FOLDER COMMAND``, by hand."""
+"""Manual control: ``python -m sandbox.machine start|stop|reset NAME FOLDER`` or ``run NAME FOLDER COMMAND``."""
 
 import argparse
 import shlex
@@ -10,7 +10,7 @@ from sandbox.progress import SandboxError
 
 
 def main() -> None:
-    """Start, stop, reset, or run a command as root."""
+    """Start, stop or reset a machine, or run a command on it as root."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.machine", description=__doc__)
     parser.add_argument("action", choices=("start", "stop", "reset", "run"))
     parser.add_argument("name")

@@ -1,6 +1,6 @@
-"""Control groups: hold processes so that they can be found and ended, whoever started them and whatever they detached.
+"""Control groups: track and end processes, whoever started them and whatever they detached.
 
-All that a clone begins is in groups below the clone's own, so that clones side by side never meet.
+Everything a clone starts is in groups below its own, so clones never interfere.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ from sandbox import paths
 from sandbox.progress import SandboxError
 
 PREFIX = "watchpost-"
-"""How the name of every group begins that is made here; a machine makes others below its own."""
+"""Name prefix of every group created here; a machine creates others below its own."""
 
 
 @cache
 def hierarchy() -> Path:
-    """Where cgroup v2 is mounted: ``/sys/fs/cgroup``, or ``unified`` below it beside v1.
+    """Return the cgroup v2 mount point: ``/sys/fs/cgroup``, or ``unified`` below it beside v1.
 
     Raises:
         SandboxError: it isn't mounted.
@@ -35,26 +35,26 @@ def hierarchy() -> Path:
 
 
 def own(process: int | str = "self") -> Path:
-    """The group of a process, this one unless told otherwise."""
+    """Return the group of a process, by default this one."""
     lines = Path(f"/proc/{process}/cgroup").read_text().splitlines()
     return hierarchy() / next(line[4:] for line in lines if line.startswith("0::/"))
 
 
 def of_clone() -> Path:
-    """The group of this clone; within a group of another clone, if that has begun this process: it ends with it."""
+    """Return this clone's group; nested in another clone's if that started this process, to end with it."""
     name = f"{PREFIX}clone-{hashlib.sha256(str(paths.ROOT).encode()).hexdigest()[:12]}"
     around = [group for group in (own(), *own().parents) if group.name.startswith(PREFIX)]
     return next((group for group in around if group.name == name), (around or [hierarchy()])[0] / name)
 
 
 def here() -> Path:
-    """The group in which this process makes others: its own if that is the clone's, else the clone's."""
+    """Return the parent for new groups: this process's own group if within the clone's, else the clone's."""
     group = own()
     return group if group.is_relative_to(of_clone()) else of_clone()
 
 
 def groups() -> Iterator[Path]:
-    """All groups of the clone, each after those above it, without those that a machine makes inside of its own."""
+    """Yield the clone's groups, parents first, without those that a machine creates inside its own."""
     waiting = [of_clone()] if of_clone().exists() else []
     while waiting:
         group = waiting.pop()
@@ -64,27 +64,27 @@ def groups() -> Iterator[Path]:
 
 
 def path(name: str) -> Path:
-    """The group ``name``, wherever in the clone's it is; where it would be made if there is none."""
+    """Return the clone's group ``name`` at any depth, or the path where it would be created."""
     return next((group for group in groups() if group.name == name), here() / name)
 
 
 def make(name: str) -> Path:
-    """Make the group ``name`` if need be.
+    """Create the group ``name`` if missing.
 
     Raises:
-        OSError: this user may not.
+        OSError: this user lacks the permission.
     """
     group = path(name)
     while True:
-        with contextlib.suppress(FileNotFoundError):  # an empty one above it was removed at this moment
+        with contextlib.suppress(FileNotFoundError):  # an empty parent was removed meanwhile
             group.mkdir(parents=True, exist_ok=True)
             return group
 
 
 def processes(group: str | Path) -> list[int]:
-    """The processes in a group, given by name or path, and in all groups below."""
+    """Return the processes in a group (name or path) and in all groups below."""
     found = []
-    for folder, _, _ in os.walk(_resolved(group)):  # which, unlike rglob, passes over groups that vanish meanwhile
+    for folder, _, _ in os.walk(_resolved(group)):  # unlike rglob, skips groups that vanish meanwhile
         try:
             found += [int(line) for line in Path(folder, "cgroup.procs").read_text().split()]
         except OSError:  # gone meanwhile, or a threaded group whose processes its parent lists
@@ -93,7 +93,7 @@ def processes(group: str | Path) -> list[int]:
 
 
 def remove(group: str | Path, *, seconds: float = 15.0) -> None:
-    """End all processes in a group at once and remove it; nothing to do if there is none.
+    """Kill all processes in a group and remove it; does nothing if there is none.
 
     Raises:
         SandboxError: a process did not end within ``seconds``.
@@ -118,7 +118,7 @@ def _kill(folder: Path) -> None:
 
 
 def prune(group: Path) -> None:
-    """Remove a group and those below it as far as they hold no process, not even a dying one."""
+    """Remove a group and its descendants where they are empty, even of dying processes."""
     for folder, _, _ in os.walk(group, topdown=False):
         with contextlib.suppress(OSError):
             Path(folder).rmdir()

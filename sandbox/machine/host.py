@@ -1,4 +1,4 @@
-"""What the host must have for a machine, and what a machine takes over to reach the same mirrors and registries."""
+"""Host requirements for a machine, and host settings it inherits to reach the same mirrors and registries."""
 
 import configparser
 import os
@@ -14,7 +14,7 @@ from sandbox import debian
 from sandbox.progress import SandboxError
 
 GATEWAY = "10.0.2.2"
-"""The host's loopback, as a machine sees it."""
+"""The host's loopback, as seen from a machine."""
 
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 PROGRAMS = {
@@ -30,12 +30,12 @@ OTHER_WAYS = (
 
 
 def packages() -> list[str]:
-    """The Debian packages that the host must have."""
+    """Return the Debian packages that the host needs."""
     return sorted(PROGRAMS.values())
 
 
 def require() -> None:
-    """See to it that a machine can run here; installs the Debian packages that are missing.
+    """Make sure that a machine can run here; install missing Debian packages.
 
     Raises:
         SandboxError: not Linux, not root, or packages are missing and can't be installed.
@@ -47,23 +47,23 @@ def require() -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """What of the host's settings goes into a machine."""
+    """Host settings that a machine inherits."""
 
     codename: str
     """The release, as in ``bookworm``."""
     sources: tuple[str, ...]
-    """The distribution's own archive, as the host reaches it: lines of ``sources.list``."""
+    """The distribution's own archive as the host reaches it, as lines of ``sources.list``."""
     apt: str
-    """How apt reaches it (proxies and the like): an ``apt.conf``, as it is on the host."""
+    """How apt reaches it (proxies and the like), as the host's ``apt.conf``."""
     pip: str
-    """The text of ``pip.conf``."""
+    """The content of ``pip.conf``."""
     environment: Mapping[str, str]
-    """Variables for every process: proxies, uv's index, the bundle of certificates if the host has its own."""
+    """Variables for every process: proxies, uv's index, the CA bundle if the host has its own."""
     certificates: tuple[str, ...]
-    """Certificate authorities that the host trusts and the distribution does not know, in PEM."""
+    """CA certificates that the host trusts and the distribution lacks, in PEM."""
 
     def files(self) -> dict[str, str]:
-        """The files of a machine that hold these settings: text by path below ``/``."""
+        """Return the machine's files with these settings: text by path below ``/``."""
         quoted = " ".join(f'"{name}={value.replace("%", "%%")}"' for name, value in self.environment.items())
         files = {
             "etc/apt/sources.list": _from_inside("".join(f"{line}\n" for line in self.sources)),
@@ -101,7 +101,7 @@ def settings() -> Settings:
 
 
 def _from_inside(text: str) -> str:
-    """``text`` with URLs of the host's loopback as a machine reaches them."""
+    """Rewrite URLs of the host's loopback in ``text`` for use inside a machine."""
     return re.sub(r"(?<=//)((?:[^/@\s]*@)?)(?:localhost|127\.0\.0\.1|\[::1\])(?=[:/\s\"]|$)", rf"\g<1>{GATEWAY}", text)
 
 
@@ -117,7 +117,7 @@ def _output(*command: str) -> str:
 
 
 def _sources(distribution: str, codename: str) -> tuple[str, ...]:
-    """The host's lines of the distribution's own archive, without others' repositories: those may be out of reach."""
+    """Return the distribution's own archive; third-party repositories may be unreachable."""
     query = [
         "apt-get",
         "indextargets",
@@ -125,7 +125,7 @@ def _sources(distribution: str, codename: str) -> tuple[str, ...]:
         "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)",
         "Created-By: Packages",
     ]
-    # Before the package lists have been read, apt tells no origin, and tells of its sources only when asked so.
+    # Before the first `apt-get update` apt knows no origins, and lists its sources only with this option.
     lines = _output(*query).splitlines() or _output(*query, "--no-release-info").splitlines()
     found: dict[tuple[str, str], list[str]] = {}
     for line in lines:
@@ -142,7 +142,7 @@ def _sources(distribution: str, codename: str) -> tuple[str, ...]:
 
 
 def _mirror(uri: str) -> str:
-    """``uri``, or where it names a list of mirrors in a file (``mirror+file:``), the first of them."""
+    """Return ``uri``, or the first mirror of a list in a file (``mirror+file:``)."""
     if not uri.startswith("mirror+file:"):
         return uri.rstrip("/")
     return Path(uri.removeprefix("mirror+file:").rstrip("/")).read_text().split()[0].rstrip("/")
@@ -154,7 +154,7 @@ def _apt() -> str:
 
 
 def _pip() -> dict[str, str]:
-    """What pip is told on the host, by its files and its variables, in pip's own order.
+    """Return the host's pip settings, from files and variables, in pip's own order.
 
     Source: https://pip.pypa.io/en/stable/topics/configuration/
     """
@@ -175,7 +175,7 @@ def _pip() -> dict[str, str]:
 
 
 def _pip_conf(pip: Mapping[str, str]) -> str:
-    """The part that holds inside as well: paths of the host (``find-links``, its own certificates) do not."""
+    """Return the settings valid inside a machine: not host paths (``find-links``, its own certificates)."""
     pip = {"timeout": pip["default-timeout"], **pip} if "default-timeout" in pip else pip
     wanted = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
     lines = [f"{key} = {_one_line(pip[key])}\n" for key in wanted if key in pip]
@@ -190,7 +190,7 @@ def _environment(index: str | None, *, own_certificates: bool) -> dict[str, str]
         environment |= dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(filter(None, direct)))
     if index and not any(name.startswith("UV_") for name in environment):
         environment["UV_DEFAULT_INDEX"] = _one_line(index)
-    if own_certificates:  # pip and uv bring their own list, which lacks the host's
+    if own_certificates:  # pip and uv ship their own CA list, without the host's
         environment |= {"SSL_CERT_FILE": str(BUNDLE), "REQUESTS_CA_BUNDLE": str(BUNDLE)}
     return environment
 

@@ -24,22 +24,21 @@ DETACH = """
 echo 0 >"$0/cgroup.procs"
 exec setsid --fork unshare --mount --pid --fork --kill-child --mount-proc "$@"
 """
-"""Runs a command in the control group ``$0``, detached, as the first process of its own namespaces."""
+"""Runs a command in the control group ``$0``, detached, as PID 1 of its own namespaces."""
 BOOT_SECONDS = 90.0
-"""How long a machine may take until SSH answers and systemd is up."""
+"""Time limit for SSH to answer and systemd to be up."""
 
 
 class Machine:
-    """The machine ``name``; all of it lives in ``folder``, from which a later process finds it again.
+    """The machine ``name``; it lives in ``folder``, where later processes find it.
 
-    From inside, the loopback of the host is 10.0.2.2. It keeps running until :meth:`stop`, and comes back by itself
-    when it reboots.
+    From inside, the host's loopback is 10.0.2.2. It runs until :meth:`stop`, and restarts after a reboot.
     """
 
     address = "127.0.0.1"
-    """Where its SSH answers."""
+    """Address of its SSH server."""
     user = tree.USER
-    """Who may log in; has sudo without a password."""
+    """The login; has passwordless sudo."""
 
     def __init__(self, name: str, folder: Path, start_from: Path | None = None) -> None:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
@@ -51,16 +50,16 @@ class Machine:
         self.id = f"watchpost-{hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:12]}"
         self.private_key_file = self.folder / "id_ed25519"
         self.start_from = start_from
-        """Another tree to start from than that of a bare machine."""
+        """The tree to start from instead of a bare machine's."""
 
     @property
     def port(self) -> int:
-        """The loopback port that leads to its SSH; the same again after a restart, unless it was taken meanwhile."""
+        """The loopback port of its SSH server; kept across restarts, unless taken meanwhile."""
         return int(self._read("port"))
 
     @property
     def host_key(self) -> str:
-        """Its public host key, ``ssh-ed25519 AAAA...``: made here before it boots, so it is certain."""
+        """Its public host key, ``ssh-ed25519 AAAA...``: generated here before it boots, so it is authentic."""
         return " ".join(self._read("ssh_host_ed25519_key.pub").split()[:2])
 
     def _read(self, file: str) -> str:
@@ -70,14 +69,14 @@ class Machine:
             raise SandboxError(f"The machine {self.name} has not been started") from error
 
     def running(self) -> bool:
-        """Whether it has processes; it may still be on its way up or down."""
+        """Whether it has processes; it may still be booting or shutting down."""
         return bool(cgroup.processes(self.id))
 
     def start(self) -> None:
-        """Start it, or start it again if it died; nothing to do if it runs and answers.
+        """Start it, or restart it if it died; does nothing if it runs and answers.
 
         Raises:
-            SandboxError: this host can't run one, or it did not come up.
+            SandboxError: this host can't run a machine, or it did not come up.
         """
         host.require()
         with self._locked():
@@ -98,9 +97,9 @@ class Machine:
                 raise
 
     def stop(self) -> None:
-        """End and remove it, whatever state it is in; nothing to do if there is none."""
+        """Stop and remove it, in any state; does nothing if there is none."""
         if sys.platform != "linux" or os.geteuid() != 0:
-            return  # it can't have been started
+            return  # it can't be running
         with self._locked():
             cgroup.remove(self.id)
             for path in self.folder.iterdir():
@@ -108,11 +107,11 @@ class Machine:
                     shutil.rmtree(path)
                 elif path.name != STATE:
                     path.unlink()
-            (self.folder / STATE).unlink()  # last: until then, the folder is known as a machine's
+            (self.folder / STATE).unlink()  # last, since it marks the folder as a machine's
             self.folder.rmdir()
 
     def reset(self) -> None:
-        """Back to a bare machine, with the same keys and port."""
+        """Reset to a bare machine, with the same keys and port."""
         with self._locked():
             cgroup.remove(self.id)
             self._discard()
@@ -127,7 +126,7 @@ class Machine:
         user: str = "root",
         timeout: float = 600,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a shell command inside as ``user``, over SSH.
+        """Run a shell command as ``user``, over SSH.
 
         Raises:
             SandboxError: it failed (with ``check``), or took longer than ``timeout`` seconds.
@@ -151,7 +150,7 @@ class Machine:
         return done
 
     def ssh(self) -> list[str]:
-        """The command that logs in; add a command to run."""
+        """Return the ``ssh`` command that logs in; append a command to run."""
         folder = str(self.folder).replace("%", "%%")  # ssh expands %
         options = {
             "BatchMode": "yes",
@@ -169,13 +168,13 @@ class Machine:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One process at a time works on this machine; the lock is the folder itself, so that nothing else is left."""
+        """Lock this machine; the lock is the folder itself, so that nothing else is left."""
         while True:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(self.folder, os.O_RDONLY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                # Another process may have removed it while this one waited.
+                # Another process may have removed it meanwhile.
                 if self.folder.exists() and os.path.samestat(self.folder.stat(), os.fstat(descriptor)):
                     state = self.folder / STATE
                     if not state.exists() and any(self.folder.iterdir()):
@@ -191,7 +190,7 @@ class Machine:
         return json.loads(text) if text else {}
 
     def _base(self) -> Path:
-        """The tree that it was made from; if that is gone from the cache, the machine starts anew from today's."""
+        """Return its base tree; if that is gone from the cache, discard the machine and use the current one."""
         used = self._state().get("tree")
         if used and Path(used).exists() and (self.folder / "upper").exists():
             return Path(used)
@@ -228,7 +227,7 @@ class Machine:
             )
 
     def _wait(self, seconds: float) -> None:
-        """Wait until SSH answers and systemd has started everything."""
+        """Wait until SSH answers and systemd is up."""
         deadline = time.monotonic() + seconds
         why = "its network did not come up"
         while time.monotonic() < deadline and self.running():

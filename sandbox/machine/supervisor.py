@@ -1,7 +1,7 @@
-"""Runs one machine, detached: mounts its tree, connects its network, and starts it again when it reboots.
+"""Supervises one detached machine: mounts its tree, connects its network, and restarts it on reboot.
 
-Runs as the first process of its own mount and PID namespaces: when it ends, however it ends, the kernel ends all of
-the machine's processes and undoes its mounts and its network. The working folder is the machine's.
+Runs as PID 1 of its own mount and PID namespaces: when it dies, the kernel ends all of the machine's processes, mounts
+and network. The working folder is the machine's.
 """
 
 import json
@@ -15,9 +15,9 @@ import uuid
 from pathlib import Path
 
 REBOOT = 133
-"""What systemd-nspawn exits with when the machine wants to be started again."""
+"""systemd-nspawn's exit code for a reboot."""
 ADDRESS = "10.0.2.100"
-"""A machine's own address, in its own network (slirp4netns' default)."""
+"""A machine's address in its own network (slirp4netns' default)."""
 NAMESERVER = "10.0.2.3"
 
 
@@ -34,13 +34,13 @@ def main() -> None:
 
 
 def mount(*arguments: str) -> bool:
-    """Mount, and tell whether it went well."""
+    """Mount, and return whether that succeeded."""
     return subprocess.run(["mount", *arguments], check=False).returncode == 0
 
 
 def mount_tree(tree: Path) -> None:
-    """Lay the machine's own files (``upper``) over the shared tree, at ``root``; where that can't be, copy the tree."""
-    # Every machine sees cgroup v2 alone, whatever the host has; nspawn's own bookkeeping stays in here as well.
+    """Overlay the machine's files (``upper``) on the shared tree, at ``root``; if unsupported, copy the tree."""
+    # Every machine sees only cgroup v2, whatever the host has; nspawn's bookkeeping stays in here as well.
     mount("-t", "cgroup2", "none", "/sys/fs/cgroup")
     Path("/run/systemd/nspawn").mkdir(parents=True, exist_ok=True)
     mount("-t", "tmpfs", "none", "/run/systemd/nspawn")
@@ -48,9 +48,9 @@ def mount_tree(tree: Path) -> None:
         Path(folder).mkdir(exist_ok=True)
     if Path("root/etc").exists():  # copied earlier
         return
-    # "volatile" never waits for the disk, and leaves a mark that would forbid to mount it again after a crash.
+    # "volatile" never syncs, and leaves a marker that forbids remounting after a crash.
     shutil.rmtree("work/work/incompat", ignore_errors=True)
-    # Relative paths: in overlay's options a colon or comma would need escapes.
+    # Relative paths: colons and commas in overlay options would need escaping.
     if not mount("--bind", str(tree), "base") or not mount(
         "-t", "overlay", "none", "-o", "lowerdir=base,upperdir=upper,workdir=work,volatile", "root"
     ):
@@ -60,7 +60,7 @@ def mount_tree(tree: Path) -> None:
 
 
 def furnish(root: Path, name: str, user: str) -> None:
-    """Write what is this machine's own: its name, its keys, where it finds its neighbours."""
+    """Write the machine's own settings: name, keys, hosts and resolver."""
     for file, mode in (("ssh_host_ed25519_key", 0o600), ("ssh_host_ed25519_key.pub", 0o644)):
         write(root / "etc/ssh" / file, Path(file).read_text(), mode)
     keys = root / "home" / user / ".ssh/authorized_keys"
@@ -84,14 +84,14 @@ def _lines(file: str) -> list[str]:
 
 
 def write(file: Path, text: str, mode: int = 0o644) -> None:
-    """Put a file in place of whatever is there (on some systems ``resolv.conf`` is a link)."""
+    """Write a file, replacing whatever is there (on some systems ``resolv.conf`` is a link)."""
     file.unlink(missing_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, mode), "w") as output:
         output.write(text)
 
 
 def connect() -> None:
-    """Make the machine's network, with a way out through this process' host."""
+    """Create the machine's network, routed through the host."""
     Path("network").touch()
     subprocess.run(["unshare", "--net=network", "true"], check=True)
     ready, write_end = os.pipe()
@@ -112,11 +112,11 @@ def connect() -> None:
     if not os.read(ready, 1):
         sys.exit("slirp4netns did not start")
     os.close(ready)
-    threading.Thread(target=lambda: os._exit(slirp.wait() or 1), daemon=True).start()  # no machine without a network
+    threading.Thread(target=lambda: os._exit(slirp.wait() or 1), daemon=True).start()  # a machine needs its network
 
 
 def forward(wanted: int) -> None:
-    """Forward a loopback port to the machine's SSH, ``wanted`` if it is free, and note it in ``port``."""
+    """Forward a loopback port to the machine's SSH, ``wanted`` if free, and record it in ``port``."""
     for port in (wanted, *(_free_port() for _ in range(10))):
         if port and _add_forward(port):
             Path("port.part").write_text(str(port))
@@ -142,14 +142,14 @@ def _add_forward(port: int) -> bool:
 
 
 def beside(name: str) -> Path:
-    """A control group beside this process's own, which is the supervisor's below the machine's."""
+    """Return a sibling of this process's control group, the supervisor's below the machine's."""
     own = next(line for line in _lines("/proc/self/cgroup") if line.startswith("0::"))
     return Path(f"/sys/fs/cgroup{own.removeprefix('0::')}").with_name(name)
 
 
 def boot(name: str, identifier: str) -> int:
-    """Boot the machine and wait for it to end; its exit code."""
-    # As a virtual machine would: its /tmp on disk, its network its own to change.
+    """Boot the machine, wait for it to end, and return the exit code."""
+    # As in a virtual machine: /tmp on disk, a network that it can configure.
     environment = {**os.environ, "SYSTEMD_NSPAWN_TMPFS_TMP": "0", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}
     join = 'echo 0 >"$0/cgroup.procs"; exec "$@"'
     group = beside("machine")

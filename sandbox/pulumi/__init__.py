@@ -1,1 +1,1 @@
-"""Pulumi where it can't be downloaded: the real engine, built from Go modules, and stand-ins for the plugins."""
+"""Pulumi without its downloads: the real engine, built from Go modules, and stand-ins for the plugins."""

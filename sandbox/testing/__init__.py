@@ -1,1 +1,1 @@
-"""What tests and benchmarks share: stacks and fleets to bring up and look at, simulated hosts, processes."""
+"""Shared by tests and benchmarks: stacks, fleets, simulated hosts, processes."""

@@ -1,4 +1,4 @@
-"""What an account holds, and changes made behind the stack's back."""
+"""Counts an account's objects, and changes them behind the stack's back."""
 
 import json
 import urllib.request
@@ -9,13 +9,13 @@ from sandbox.datadog import Account
 from sandbox.stack import Stack
 
 ONE_OF_EACH = {"monitors": 1, "dashboards": 2, "downtimes": 2, "embeds": 1}
-"""What a stack creates in Datadog."""
+"""The objects that a stack creates in Datadog."""
 
 NONE = dict.fromkeys(ONE_OF_EACH, 0)
 
 
 def content(account: Account) -> dict[str, int]:
-    """Number of objects of each kind in the account."""
+    """Count the account's objects by kind."""
     return {
         "monitors": len(account.monitors()),
         "dashboards": len(account.dashboards()),
@@ -25,7 +25,7 @@ def content(account: Account) -> dict[str, int]:
 
 
 def call(stack: Stack, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
-    """Call Datadog's API as somebody else."""
+    """Call Datadog's API as somebody else would."""
     account = stack.account
     headers = {"DD-API-KEY": account.api_key, "DD-APPLICATION-KEY": account.app_key, "Content-Type": "application/json"}
     data = json.dumps(body).encode() if body is not None else None

@@ -17,7 +17,7 @@ from sandbox.testing.simulated import Simulated
 
 @dataclass(frozen=True)
 class Fleet:
-    """A fleet with its inventory file, and the means to run ``python -m watchpost fleet`` on it."""
+    """A fleet with its inventory file; runs ``python -m watchpost fleet`` on it."""
 
     sandbox: Stack
     hosts: Simulated
@@ -32,7 +32,7 @@ class Fleet:
         return self.sandbox.folder / f"{self.prefix}.yaml"
 
     def write(self, **ports: int) -> None:
-        """Write the inventory; ``ports`` overrides the port of single hosts."""
+        """Write the inventory; ``ports`` overrides single hosts' ports."""
         document = {
             "stack": self.prefix,
             "shards": self.shards,
@@ -52,7 +52,7 @@ class Fleet:
         self.inventory.write_text(yaml.safe_dump(document))
 
     def environment(self) -> dict[str, str]:
-        """The environment of the commands."""
+        """Return the environment for the commands."""
         return {
             **self.sandbox.environment(),
             "PULUMI_BACKEND_URL": self.backend,
@@ -69,12 +69,12 @@ class Fleet:
         )  # fmt: skip
 
     def state(self, stack: str) -> dict[str, Any]:
-        """A stack's state."""
+        """Export a stack's state."""
         done = self.sandbox.pulumi("stack", "export", "--stack", stack, environment=self.environment())
         state: dict[str, Any] = json.loads(done.stdout)["deployment"]
         return state
 
     def stacks(self) -> set[str]:
-        """The names of all stacks."""
+        """List the names of all stacks."""
         done = self.sandbox.pulumi("stack", "ls", "--json", environment=self.environment())
         return {stack["name"] for stack in json.loads(done.stdout)}

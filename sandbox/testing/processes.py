@@ -1,4 +1,4 @@
-"""Starts programs for a test, waits until they answer, and ends them with everything they started."""
+"""Starts programs for a test, waits until they answer, and ends them with all their descendants."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def free_port() -> int:
-    """A free port on loopback."""
+    """Return a free loopback port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     return port
@@ -48,9 +48,9 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
 def running(
     command: Sequence[str | Path], log: Path, *, port: int, env: Mapping[str, str], cwd: Path | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """``command``, from when it listens at ``port``; with everything that it started, it is ended afterwards.
+    """Run ``command``, entered once it listens at ``port``; end it with all its descendants.
 
-    Its temporary files stay beside ``log``.
+    Its temporary files are kept beside ``log``.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(

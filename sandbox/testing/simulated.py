@@ -1,6 +1,6 @@
-"""Simulated hosts: an SSH server that answers every step as a host would, at once.
+"""Simulated hosts: an SSH server that answers every step at once, as a host would.
 
-Bringing them up takes only Watchpost's and the engine's own time, and there is no limit to their number.
+They cost only Watchpost's and the engine's own time, and any number can run.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ ANSWERS = {
     "files/traced_app/prove_traces.sh": '{"traces": 3, "tracer": "simulated"}',
     "files/load/run.sh": '{"/": {}, "/api/apm": {}, "/api/trace": {}}',
 }
-"""The reports of the steps whose result is read."""
+"""Reports of the steps whose results are used."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Simulated:
         process.exit(0)
 
     def entries(self, names: Iterable[str], folder: Path) -> dict[str, dict[str, object]]:
-        """Entries of ``watchpost:hosts`` for ``names``; their private key is written to a file in ``folder``."""
+        """Return entries of ``watchpost:hosts`` for ``names``; writes their private key to a file in ``folder``."""
         key = folder / f"{self.port}.key"
         key.touch(mode=0o600)
         key.write_text(self.private_key)
@@ -71,7 +71,7 @@ class Simulated:
 
 @contextlib.contextmanager
 def simulated_hosts() -> Iterator[Simulated]:
-    """Running simulated hosts."""
+    """Run simulated hosts."""
     hosts, started, ended = Simulated(), threading.Event(), threading.Event()
     thread = threading.Thread(target=hosts.serve, args=(started, ended), daemon=True)
     thread.start()

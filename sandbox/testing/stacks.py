@@ -1,4 +1,4 @@
-"""Brings stacks up, repairs them and looks for drift as a user does; shows what changed in the stack and on a host."""
+"""Brings stacks up, checks drift and recovers them as a user does; shows changes in the stack and on a host."""
 
 import json
 import os
@@ -34,7 +34,7 @@ find $places -xdev \( @EXCEPT@ \) -prune -o -printf 'file %y %m %u:%g %p %l\n'
 find $places -xdev \( -path /usr -o @EXCEPT@ \) -prune -o -type f -print0 | xargs -0 sha256sum --
 find /usr -xdev -type f -printf 'size %s %T@ %p\n'
 """
-"""Prints everything on a host that could show traces of Watchpost; files in /usr by size and time."""
+"""Prints everything on a host that could show traces of Watchpost; for /usr only sizes and times."""
 
 EXCEPT = {
     "no file on a disk": "/proc /sys /dev/pts /dev/mqueue /dev/hugepages",
@@ -55,11 +55,11 @@ EXCEPT = {
         "/run/user /run/user/* /run/systemd/* /run/log/* /run/utmp /run/sudo/* /run/udev/*"
     ),
 }
-"""Paths that may differ after Watchpost has undone everything, by reason."""
+"""Paths that may differ after a complete removal, by reason."""
 
 
 def host_state(machine: Machine) -> set[str]:
-    """Packages, apt marks, users, groups, units, processes, apt's health and all files, one per line."""
+    """Return packages, apt marks, users, groups, units, processes, apt's health and all files, one per line."""
     excepted = " -o ".join(f"-path '{path}'" for paths in EXCEPT.values() for path in paths.split())
     return set(machine.run(LOOK.replace("@EXCEPT@", excepted), check=False).stdout.splitlines())
 
@@ -73,12 +73,12 @@ class Update:
     code: int
 
     def names(self, *operations: str) -> set[str]:
-        """The logical names of the resources with one of ``operations``, such as ``update``."""
+        """Return the logical names of the resources with one of ``operations``, such as ``update``."""
         return {name for operation in operations for name in self.changed.get(operation, [])}
 
 
 def up(stack: Stack, *words: str, environment: dict[str, str] | None = None) -> Update:
-    """Run ``pulumi up``; the changes are read from the engine's event log."""
+    """Run ``pulumi up``; read the changes from the engine's event log."""
     events = stack.folder / "events.json"
     events.unlink(missing_ok=True)
     done = stack.pulumi(
@@ -94,9 +94,9 @@ def up(stack: Stack, *words: str, environment: dict[str, str] | None = None) -> 
 
 
 def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]], words: Sequence[str] = ()) -> Update:
-    """Run ``pulumi up`` and call each turn, in order, once a line contains its words; changes are not recorded.
+    """Run ``pulumi up`` and call each turn, in order, once a line contains its text; changes are not recorded.
 
-    A turn is called with the process group of ``pulumi``.
+    A turn gets the process group of ``pulumi``.
     """
     printed, left = [], list(turns)
     with begin(stack, "up", "--yes", "--skip-preview", *words, output=subprocess.PIPE) as process:
@@ -115,7 +115,7 @@ def steered(stack: Stack, *turns: tuple[str, Callable[[int], object]], words: Se
 
 
 def begin(stack: Stack, *words: str, output: int) -> "subprocess.Popen[str]":
-    """Start ``pulumi`` on the stack in a process group of its own; ``output`` as for :class:`subprocess.Popen`."""
+    """Start ``pulumi`` on the stack in its own process group; ``output`` as for :class:`subprocess.Popen`."""
     return subprocess.Popen(
         ["pulumi", "--non-interactive", "-C", str(stack.project), *words, "--stack", stack.name],
         env=stack.environment(),
@@ -155,16 +155,16 @@ def recover(stack: Stack, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def inode(machine: Machine, path: str) -> str:
-    """Inode and modification time of ``path``: different after every rewrite."""
+    """Return the inode and modification time of ``path``, which change with every rewrite."""
     return machine.run(f"stat -c '%i %y' {shlex.quote(path)}").stdout
 
 
 def starts(machine: Machine, unit: str) -> int:
-    """How often systemd has started ``unit``."""
+    """Return how often systemd has started ``unit``."""
     found = machine.run(f"journalctl -u {unit} -o cat --no-pager | grep -c '^Started' || true").stdout
     return int(found)
 
 
 def logins(machine: Machine) -> int:
-    """Number of SSH logins so far."""
+    """Return the number of SSH logins so far."""
     return int(machine.run("journalctl -t sshd -o cat --no-pager | grep -c '^Accepted' || true").stdout)

@@ -1,1 +1,1 @@
-"""Vagrant for the tests: a stand-in whose VMs are the sandbox's machines, and Debian's own with emulated VMs."""
+"""Vagrant for tests: a stand-in backed by the sandbox's machines, and Debian's own with emulated VMs."""

@@ -1,9 +1,8 @@
-"""Debian's Vagrant with vagrant-libvirt and emulated VMs, in namespaces of its own; nothing is installed on this host.
+"""Debian's Vagrant with vagrant-libvirt and emulated VMs, in its own namespaces; nothing is installed on this host.
 
-Vagrant, libvirt and QEMU are in a tree from Debian's packages, which the user's cache keeps. A box is made from
-packages as well: the machine's, those that Watchpost installs (under emulation that alone takes ten minutes), and a
-kernel. VMs are in a network of their own, from which the loopback of this host is 10.0.2.2; ``pulumi`` has to be in
-there too, to reach them.
+Vagrant, libvirt and QEMU are in a cached tree of Debian packages. The box is also built from packages: the machine's,
+those that Watchpost installs (under emulation that alone takes ten minutes), and a kernel. VMs have their own network,
+from which this host's loopback is 10.0.2.2; ``pulumi`` has to run in it too, to reach them.
 """
 
 import contextlib
@@ -53,7 +52,7 @@ remember_owner = 0
 stdio_handler = "file"
 """
 
-# What KVM would take from the host's processor and firmware is told outright, as emulation needs it.
+# Emulation needs the processor and firmware spelled out, which KVM takes from the host.
 BOX_VAGRANTFILE = """\
 Vagrant.configure("2") do |config|
   config.vm.provider "libvirt" do |libvirt|
@@ -89,11 +88,11 @@ cp /etc/resolv.conf root/etc/resolv.conf
 ip link set lo up
 exec chroot root libvirtd
 """
-"""Runs libvirtd on the tree ``$1`` with the folders ``$2...`` of this host, in the working folder."""
+"""Runs libvirtd in the tree ``$1`` with this host's folders ``$2...``, in the working folder."""
 
 
 def _debian(target: Path, packages: Sequence[str], *hook: str) -> None:
-    """Make a tree of ``packages``; ``hook`` is a script and its arguments, before which the tree's path is put."""
+    """Build a tree of ``packages``; ``hook`` is a script and its arguments, preceded by the tree's path."""
     settings = host.settings()
     with tempfile.TemporaryDirectory() as folder:
         apt = Path(folder, "apt.conf")
@@ -116,7 +115,7 @@ def _vagrant_tree() -> Path:
 
 
 def _box(vagrant: Path) -> Path:
-    """The box, a file for ``vagrant box add``."""
+    """Return the box, a file for ``vagrant box add``."""
     packages = sorted({*tree.PACKAGES, *BOX_PACKAGES, *WATCHPOSTS_PACKAGES})
     settings = host.settings()
     texts = [text for item in sorted(settings.files().items()) for text in item]
@@ -134,7 +133,7 @@ def _box(vagrant: Path) -> Path:
 
 
 def _pack(folder: Path, vagrant: Path) -> None:
-    """Turn the tree in ``folder`` into the box there."""
+    """Pack the tree in ``folder`` into a box there."""
     root, size = folder / "root", f"{BOX_GIGABYTES}G"
     for name, file in (("vmlinuz", "vmlinuz-*"), ("initrd", "initrd.img-*")):
         (kernel,) = (root / "boot").glob(file)
@@ -158,14 +157,14 @@ def _pack(folder: Path, vagrant: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Vagrant:
-    """A running libvirt; ``inside`` and ``network`` stand before a command that runs with it, or in its network."""
+    """A running libvirt; ``inside`` and ``network`` prefix commands that run with it, or only in its network."""
 
     folder: Path
     inside: Sequence[str]
     network: Sequence[str]
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
-        """``given`` for a process whose ``vagrant`` and ``pulumi`` are those that reach the VMs."""
+        """Return the environment ``given``, with ``vagrant`` and ``pulumi`` that reach the VMs."""
         return {
             **given,
             "PATH": os.pathsep.join([str(self.folder / "bin"), given["PATH"]]),
@@ -176,10 +175,10 @@ class Vagrant:
 
 @contextlib.contextmanager
 def running(folder: Path, boxes: Sequence[str]) -> Iterator[Vagrant]:
-    """libvirt with ``vagrant`` and ``pulumi`` that use it; all of it lives in ``folder`` and ends with this.
+    """Run libvirt, with ``vagrant`` and ``pulumi`` that use it, in ``folder``, until the block ends.
 
     Raises:
-        SandboxError: the packages can't be had, or libvirt does not start.
+        SandboxError: the packages aren't available, or libvirt does not start.
     """
     host.require()
     vagrant = _vagrant_tree()
@@ -190,7 +189,7 @@ def running(folder: Path, boxes: Sequence[str]) -> Iterator[Vagrant]:
     (folder / "qemu.conf").write_text(QEMU_CONF)
     shown = sorted({str(paths.ROOT), str(folder), str(box.parent)})
     namespaces = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc"]
-    # An end of this process, however it comes, ends the namespaces and all that runs in them.
+    # When this process dies, even killed, the namespaces and everything in them end.
     bound = ["setpriv", "--pdeathsig=KILL"]
     with contextlib.ExitStack() as ends:
         log = ends.enter_context((folder / "libvirtd.log").open("w"))
@@ -202,7 +201,7 @@ def running(folder: Path, boxes: Sequence[str]) -> Iterator[Vagrant]:
             ends.callback(process.kill)
             return process.pid
 
-        inside = _first(begin(*namespaces, "sh", "-c", KEEP, "sh", str(vagrant), *shown))
+        inside = _first_child(begin(*namespaces, "sh", "-c", KEEP, "sh", str(vagrant), *shown))
         enter = ["nsenter", "--target", str(inside), "--mount", "--net", "--pid", "--root", "--wdns=/", "--"]
         deadline = time.monotonic() + START_SECONDS
         while subprocess.run([*enter, "virsh", "list"], capture_output=True, check=False).returncode:
@@ -211,16 +210,16 @@ def running(folder: Path, boxes: Sequence[str]) -> Iterator[Vagrant]:
             time.sleep(0.5)
         begin("slirp4netns", "--configure", "--mtu=65520", str(inside), "tap0")
         made = Vagrant(folder=folder, inside=enter, network=["nsenter", f"--net=/proc/{inside}/ns/net"])
-        _program("vagrant", made, [*enter, "sh", "-c", 'cd "$0" && exec /usr/bin/vagrant "$@"'], '"$PWD"')
-        _program("pulumi", made, [*made.network, str(engine.ensure() / "pulumi")])
+        _write_program("vagrant", made, [*enter, "sh", "-c", 'cd "$0" && exec /usr/bin/vagrant "$@"'], '"$PWD"')
+        _write_program("pulumi", made, [*made.network, str(engine.ensure() / "pulumi")])
         for name in boxes:
             add = ["vagrant", "box", "add", "--name", name, str(box)]
             progress.run(f"Adding the box {name}", add, env=made.environment(os.environ), cwd=folder)
         yield made
 
 
-def _first(process: int) -> int:
-    """The first process in the namespaces that ``process`` made."""
+def _first_child(process: int) -> int:
+    """Return the first process in the namespaces of ``process``."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
@@ -230,8 +229,8 @@ def _first(process: int) -> int:
     raise SandboxError("the namespaces for libvirt do not come up")
 
 
-def _program(name: str, vagrant: Vagrant, words: Sequence[str], *more: str) -> None:
-    """A program that runs ``words``, then ``more`` as the shell reads it, then what it is given."""
+def _write_program(name: str, vagrant: Vagrant, words: Sequence[str], *more: str) -> None:
+    """Write a script that runs ``words``, ``more`` (expanded by the shell) and its own arguments."""
     file = vagrant.folder / "bin" / name
     file.write_text(f'#!/bin/sh\nexec {" ".join([shlex.join(words), *more])} "$@"\n')
     file.chmod(0o755)

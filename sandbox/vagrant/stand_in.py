@@ -1,9 +1,9 @@
-"""A stand-in for ``vagrant``: its VMs are the sandbox's machines, its words and exit codes those of the real one.
+"""A stand-in for ``vagrant``: its VMs are the sandbox's machines, its messages and exit codes the real one's.
 
-They were seen with Vagrant 2.3.4 and vagrant-libvirt 0.11.2, whose states (``shutoff``, ``not_created``) these are too.
-It knows the commands and options that ``files/vagrant/vm.sh`` uses and a person types, and refuses any other. In place
-of the Ruby in a Vagrantfile it reads the ``settings.json`` that ours reads. A box is a folder in ``$VAGRANT_HOME``, as
-in the real one, and may be empty. A VM has the memory and CPUs with which it was last started, as a real one has.
+Both were recorded with Vagrant 2.3.4 and vagrant-libvirt 0.11.2, whose states (``shutoff``, ``not_created``) it uses
+too. It knows the commands and options that ``files/vagrant/vm.sh`` uses and a person types, and refuses any other.
+Instead of a Vagrantfile's Ruby it reads the ``settings.json`` that ours reads. A box is a folder in ``$VAGRANT_HOME``,
+as in the real one, and may be empty. A VM has the memory and CPUs of its last start, as a real one has.
 """
 
 import fcntl
@@ -73,11 +73,11 @@ to start the virtual machine."""
 
 
 class VagrantError(Exception):
-    """What Vagrant says on standard error before it ends with exit code 1."""
+    """A Vagrant error: printed on standard error, with exit code 1."""
 
 
 class Vm:
-    """The VM of a folder with a Vagrantfile: settings, what Vagrant notes of it there, and the machine that it is."""
+    """The VM of a folder with a Vagrantfile: its settings, Vagrant's data on it there, and its machine."""
 
     def __init__(self, folder: Path, home: Path) -> None:
         if not (folder / "Vagrantfile").exists():
@@ -92,18 +92,18 @@ class Vm:
 
     @property
     def started_with(self) -> Path:
-        """The settings with which the machine was last started."""
+        """The settings of the machine's last start."""
         return self.home / "started" / f"{self.name}.json"
 
     def state(self) -> str:
-        """In Vagrant's word; a machine that somebody removed behind Vagrant's back is not created."""
+        """Return the state in Vagrant's terms; a machine removed behind Vagrant's back is not created."""
         if not self.id_file.exists() or not (self.machine.folder / "machine.json").exists():
             return "not_created"
         return "running" if self.machine.running() else "shutoff"
 
     @contextmanager
     def lock(self, action: str) -> Iterator[None]:
-        """One command at a time."""
+        """Lock the VM for one command at a time."""
         self.notes.mkdir(parents=True, exist_ok=True)
         with (self.notes.parent / "action.lock").open("w") as lock:
             try:
@@ -113,14 +113,14 @@ class Vm:
             yield
 
     def say(self, text: str) -> None:
-        """A line of progress."""
+        """Print a line of progress."""
         print(f"==> {self.name}: {text}", flush=True)
 
     def start(self) -> None:
-        """Boot it with the settings as they are now."""
+        """Boot it with the current settings."""
         self.machine.start()
         if not self.key_file.exists():
-            # As the real one, which inserts its key at the next start where the first one was cut off before that.
+            # As the real one, which inserts its key at the next start if the first was interrupted before that.
             shutil.copy(self.machine.private_key_file, self.key_file)
         self.started_with.parent.mkdir(exist_ok=True)
         self.started_with.write_text(json.dumps(self.settings))
@@ -128,7 +128,7 @@ class Vm:
 
 
 def up(vm: Vm) -> None:
-    """``vagrant up``: settings don't reach a VM that runs."""
+    """``vagrant up``: a running VM keeps its settings."""
     print(f"Bringing machine '{vm.name}' up with '{PROVIDER}' provider...", flush=True)
     with vm.lock("up"):
         state = vm.state()
@@ -141,7 +141,7 @@ def up(vm: Vm) -> None:
                 print(f"\r\x1b[KProgress: {done}%", end="", flush=True)
             print("\r\x1b[K", end="")
             vm.say("Creating image (snapshot of base box volume).")
-            vm.id_file.write_text("")  # there before the machine is, so that one that is killed now can be destroyed
+            vm.id_file.write_text("")  # written first, so that the machine can be destroyed if this is killed now
             vm.say("Starting domain.")
             vm.start()
             vm.id_file.write_text(vm.machine.id)
@@ -205,7 +205,7 @@ def status(vm: Vm) -> None:
 
 
 def machine_status(vm: Vm) -> None:
-    """``vagrant status --machine-readable``: time, machine, kind, values; their commas are written out."""
+    """``vagrant status --machine-readable``: time, machine, kind, values, with commas escaped."""
     state = vm.state()
     long = LONG_STATES[state].replace(",", "%!(VAGRANT_COMMA)").replace("\n", r"\n")
     lines = (
@@ -254,7 +254,7 @@ COMMANDS: dict[tuple[str, ...], Callable[[Vm], None]] = {
 
 
 def main(words: list[str]) -> None:
-    """Do what ``vagrant WORDS`` would."""
+    """Act as ``vagrant WORDS``."""
     vm = Vm(Path.cwd(), Path(os.environ["VAGRANT_HOME"]))
     if len(words) == 3 and words[:2] == ["ssh", "-c"]:
         ssh(vm, words[2])
@@ -265,7 +265,7 @@ def main(words: list[str]) -> None:
 
 
 def install(folder: Path, boxes: list[str]) -> dict[str, str]:
-    """A ``vagrant`` in ``folder`` that is this stand-in, with ``boxes``; what a process needs in its environment."""
+    """Install this stand-in as ``vagrant`` in ``folder``, with ``boxes``; return the environment to use it."""
     programs, home = folder / "bin", folder / "home"
     programs.mkdir(parents=True, exist_ok=True)
     for box in boxes:
@@ -278,7 +278,7 @@ def install(folder: Path, boxes: list[str]) -> dict[str, str]:
 
 
 def remove(folder: Path) -> None:
-    """End all VMs of the stand-in in ``folder``, and remove it."""
+    """Remove the stand-in in ``folder`` with all its VMs."""
     machines = folder / "home" / "machines"
     for machine in machines.iterdir() if machines.exists() else ():
         Machine("vm", machine).stop()

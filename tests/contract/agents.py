@@ -1,4 +1,4 @@
-"""Runs the stand-in Agent without a machine: in a temporary folder, on free ports, by the same commands."""
+"""Runs the stand-in Agent without a machine: in a temporary folder, on free ports, with the same commands."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ Answer = Callable[[str, str], int | None]
 
 
 class Intake:
-    """A server on loopback that answers as told and records the requests."""
+    """A loopback server that answers as configured and records requests."""
 
     def __init__(self, answer: Answer) -> None:
         self.requests: Counter[str] = Counter()
@@ -44,7 +44,7 @@ class Intake:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                path = self.requestline.split()[1].partition("?")[0]  # the library's own has fewer slashes
+                path = self.requestline.split()[1].partition("?")[0]  # the library's own collapses slashes
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 outer.requests[f"{self.command} {path}"] += 1
                 if body:
@@ -69,7 +69,7 @@ class Intake:
 
 @contextlib.contextmanager
 def intake(answer: Answer = lambda *_: 202) -> Iterator[Intake]:
-    """A server that answers ``answer``."""
+    """Run a server that answers ``answer``."""
     server = Intake(answer)
     thread = threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -83,13 +83,13 @@ def intake(answer: Answer = lambda *_: 202) -> Iterator[Intake]:
 
 
 def accepting(method: str, path: str) -> int:
-    """Datadog's answers to a valid key."""
+    """Answer as Datadog to a valid key."""
     return 200 if (method, path) == ("GET", "/api/v1/validate") else 202
 
 
 @dataclass
 class Agent:
-    """An Agent whose folders are below ``folder``; its ``datadog.yaml`` is written by :meth:`configure`."""
+    """An Agent in ``folder``; :meth:`configure` writes its ``datadog.yaml``."""
 
     folder: Path
     python: Path
@@ -99,7 +99,7 @@ class Agent:
 
     @classmethod
     def installed(cls, folder: Path, python: Path) -> "Agent":
-        """A new Agent, not configured."""
+        """Install a new Agent, unconfigured."""
         self = cls(folder, python)
         for name in ("etc/conf.d", "etc/checks.d", "log", "run", "lib/agent7"):
             (folder / name).mkdir(parents=True)
@@ -140,16 +140,16 @@ class Agent:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment: only PATH of the tests' own."""
+        """Return its environment: of the tests' own only PATH."""
         return {"PATH": os.environ["PATH"]}
 
     def status(self) -> dict[str, Any]:
-        """The output of ``status --json``."""
+        """Return the output of ``status --json``."""
         found: dict[str, Any] = json.loads(self("status", "--json").stdout)
         return found
 
     def log(self, name: str = "agent") -> str:
-        """Its log."""
+        """Return its log."""
         return (self.folder / "log" / f"{name}.log").read_text()
 
     @contextlib.contextmanager

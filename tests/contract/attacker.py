@@ -1,8 +1,8 @@
-"""What a user does who may change some folders, and who wants what is root's: every trick with names, again and again.
+"""A user who can write to some folders attacks root: tries every file name trick, again and again.
 
-Run as that user: ``python attacker.py SEED FOLDER CANARIES NAME...``. ``FOLDER`` is a folder of that user's with the
-folders and files that steps write to, each a path in it; ``CANARIES`` is a folder of root's on the same file system. It
-goes on until it is told to end, and prints how often it has tried something.
+Run as that user: ``python attacker.py SEED FOLDER CANARIES NAME...``. ``FOLDER`` is the user's, with the folders and
+files that steps write to, each ``NAME`` a path in it; ``CANARIES`` is a folder of root's on the same file system. Runs
+until told to end, and prints the number of attempts.
 """
 
 import contextlib
@@ -15,16 +15,16 @@ from pathlib import Path
 
 
 class OverError(Exception):
-    """The time to end has come."""
+    """Ends the attack."""
 
 
 def over(*_: object) -> None:
-    """End at the next step."""
+    """End at the next attempt."""
     raise OverError
 
 
 def away(path: Path) -> None:
-    """Put aside whatever is at ``path``, as the owner of its folder may."""
+    """Move ``path`` aside, as its folder's owner may."""
     with contextlib.suppress(OSError):
         path.rename(path.with_name(f".{path.name}.{random.randrange(3)}"))  # noqa: S311 - a game
     with contextlib.suppress(OSError):
@@ -34,7 +34,7 @@ def away(path: Path) -> None:
 
 
 def trick(dice: random.Random, path: Path, canaries: Path) -> None:
-    """One try: something else than a file of one's own where root is about to read or write."""
+    """Replace a file where root is about to read or write by something else than the user's own file."""
     goal = dice.choice([canaries / "secret", canaries / "public", canaries / "empty.d", canaries])
     kind = dice.choice(["link", "link", "hard", "pipe", "folder", "own", "nothing"])
     away(path)
@@ -52,7 +52,7 @@ def trick(dice: random.Random, path: Path, canaries: Path) -> None:
 
 
 def folder_trick(dice: random.Random, path: Path, canaries: Path) -> None:
-    """One try: a link to a folder of root's in the place of one on the way, and back."""
+    """Replace a parent folder by a link to a folder of root's, and restore it."""
     aside = path.with_name(f".{path.name}.aside")
     with contextlib.suppress(OSError):
         path.rename(aside)
@@ -65,7 +65,7 @@ def folder_trick(dice: random.Random, path: Path, canaries: Path) -> None:
 
 
 def main() -> None:
-    """Try until it is over."""
+    """Attack until told to end."""
     seed, folder, canaries, *names = sys.argv[1:]
     dice, tried = random.Random(seed), 0  # noqa: S311 - a game
     files = [Path(folder, name + end) for name in names for end in ("", "", ".watchpost", ".new")]
@@ -80,7 +80,7 @@ def main() -> None:
                 trick(dice, dice.choice(files), Path(canaries))
             tried += 1
             if dice.random() < 0.01:
-                # Root's steps get somewhere, too.
+                # Let root's steps succeed sometimes.
                 for path in files:
                     away(path)
     except OverError:

@@ -14,11 +14,11 @@ from . import program
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Import slim SDKs, and install what the tests run where possible; they skip what is missing."""
+    """Import slim SDKs, and install the programs that tests run, where possible; tests skip missing ones."""
     startup.prepare()
     with contextlib.suppress(SandboxError):
         debian.install("The contract tests", {"ab": "apache2-utils", "vagrant": "vagrant"})
-    # pulumi-command warns of a resource of its own that nothing here uses.
+    # pulumi-command warns about one of its own resources, unused here.
     config.addinivalue_line("filterwarnings", "ignore:This resource is deprecated:DeprecationWarning:pulumi_command")
 
 
@@ -36,11 +36,11 @@ def app_python() -> Path:
 
 @pytest.fixture(scope="session")
 def resources() -> dict[str, program.Inputs]:
-    """The inputs of the program's resources, by the name of the settings."""
+    """Return the inputs of the program's resources, by settings."""
     return program.inputs()
 
 
 @pytest.fixture(scope="session", params=program.SETTINGS)
 def files(request: pytest.FixtureRequest, resources: dict[str, program.Inputs]) -> dict[str, str]:
-    """The content of the files that the program puts on a host, by path."""
+    """The content of the program's files on a host, by path."""
     return program.files(resources[request.param])

@@ -1,6 +1,6 @@
-"""The inputs of the program's resources, by the mocks of the unit tests.
+"""The inputs of the program's resources, recorded with the unit tests' mocks.
 
-The program runs in a separate process, which imports slim forms of the providers' SDKs.
+The program runs in a separate process, which imports slim provider SDKs.
 """
 
 import json
@@ -32,14 +32,14 @@ SETTINGS: dict[str, dict[str, str]] = {
         "recipients": '["you@example.com","team+x@example.org"]',
     },
 }
-"""Settings to run the program with, by name; the others have their defaults."""
+"""Settings to run the program with, by name; others have their defaults."""
 
 Inputs = dict[str, list[dict[str, Any]]]
 """Inputs by resource type, such as ``datadog:index/monitor:Monitor``, under Pulumi's names."""
 
 
 def inputs() -> dict[str, Inputs]:
-    """The inputs of all resources, by the name of the settings."""
+    """Return the inputs of all resources, by settings."""
     printed = subprocess.run(
         [sys.executable, "-m", "tests.contract.program"],
         cwd=ROOT,
@@ -54,7 +54,7 @@ def inputs() -> dict[str, Inputs]:
 
 
 def files(resources: Inputs) -> dict[str, str]:
-    """The content of the files that the program puts on a host, by path."""
+    """Return the content of the program's files on a host, by path."""
     steps = [(StepCommand.parse(step["create"]), step["stdin"]) for step in resources["command:remote:Command"]]
     return {
         command.variables["path"]: stdin.partition("\n")[2]
@@ -71,7 +71,7 @@ def _inputs(settings: dict[str, Any]) -> Inputs:
 
 
 def _whole(value: Any) -> Any:
-    """Turn whole numbers back into integers: protobuf has only floats."""
+    """Convert whole numbers back to integers: protobuf has only floats."""
     match value:
         case dict():
             return {name: _whole(entry) for name, entry in value.items()}

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="import-not-found"
 """Runs an Agent check under Datadog's own ``datadog_checks.base``, as ``python run_check.py CODE CONFIG RUNS``.
 
-Prints what each run submitted, as JSON. For an environment that has that library; the tests start it there.
+Prints what each run submitted, as JSON. The tests run it in an environment with that library.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Runs scripts of ``files/`` as the program does, with stand-ins for the programs that they call."""
+"""Runs scripts of ``files/`` as the program does, with fake programs for them to call."""
 
 import os
 import subprocess
@@ -13,9 +13,9 @@ Done = subprocess.CompletedProcess[str]
 
 
 def command(script: str, verb: str, variables: Mapping[str, str | int]) -> list[str]:
-    """The command of a step on a host, as sshd hands it to root's shell, on a machine that is claimed for it.
+    """Return a step's command, as sshd passes it to root's shell, on a machine claimed for it.
 
-    Its report is printed bare, and its standard input has no line with the owner.
+    Its report is printed as is, and its standard input has no owner line.
     """
     bare = """[ "$result" = null ] || sed 's/^"\\(.*\\)"$/\\1/' <<<"$result\""""
     with mock.patch.object(step_command, "END", bare):  # instead of step.sh's finish
@@ -36,7 +36,7 @@ def run(
     programs: Path | None = None,
     inside: Sequence[str | Path] = (),
 ) -> Done:
-    """Run a step to its end; ``programs`` is a folder that comes first on PATH, ``inside`` a command to run it in."""
+    """Run a step to completion, with ``programs`` first on PATH, within the command ``inside``."""
     path = os.pathsep.join([*([str(programs)] if programs else []), os.environ["PATH"]])
     return subprocess.run(
         [*inside, *command(script, verb, variables)],

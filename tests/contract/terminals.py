@@ -1,4 +1,4 @@
-"""Runs programs in terminals of their own, and finds the processes that remain of them."""
+"""Runs programs in separate terminals, and finds their remaining processes."""
 
 import contextlib
 import os
@@ -12,14 +12,14 @@ from pathlib import Path
 
 @dataclass
 class Terminal:
-    """A program in its own terminal; ``process`` is its first process, and Ctrl-C reaches all."""
+    """A program in its own terminal; ``process`` is the first process, and Ctrl-C reaches all."""
 
     process: int
     side: int
     said: bytearray = field(default_factory=bytearray)
 
     def press(self, key: bytes) -> None:
-        """Type something."""
+        """Type ``key``."""
         os.write(self.side, key)
 
     def close(self) -> None:
@@ -29,12 +29,12 @@ class Terminal:
             self.side = -1
 
     def wait(self) -> int:
-        """Read the output until it has ended; its exit code, negative for a signal."""
+        """Read the output until it ends; return the exit code, negative for a signal."""
         while self.side >= 0 and (not ended(self.process) or select.select([self.side], [], [], 0)[0]):
             if select.select([self.side], [], [], 0.02)[0]:
                 try:
                     self.said += os.read(self.side, 4096)
-                except OSError:  # nobody is at the other side any more
+                except OSError:  # the other side is closed
                     break
         return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
 
@@ -47,13 +47,13 @@ def opened(command: Sequence[str | Path], cwd: Path, environment: Mapping[str, s
         os.environ.pop("WATCHPOST_SANDBOX", None)
         os.environ |= environment
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)  # which `nohup make test` has ignored, unlike a terminal's shell
+            signal.signal(number, signal.SIG_DFL)  # ignored under `nohup make test`, unlike in a terminal's shell
         os.execvp(str(command[0]), [str(word) for word in command])  # noqa: S606
     return Terminal(process, side)
 
 
 def processes(folder: Path) -> dict[int, str]:
-    """Processes with ``folder`` in their command line, environment or mounts, and their command lines."""
+    """Return the command lines of processes with ``folder`` in command line, environment or mounts."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -64,5 +64,5 @@ def processes(folder: Path) -> dict[int, str]:
 
 
 def ended(process: int) -> bool:
-    """Whether a child has ended; it is not reaped."""
+    """Whether a child has ended, without reaping it."""
     return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

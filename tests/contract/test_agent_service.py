@@ -1,6 +1,6 @@
-"""The step that restarts the Agent believes what the Agent says of itself, and names the setting that is wrong.
+"""The step that restarts the Agent trusts the Agent's own status, and names the wrong setting.
 
-The Agent is the stand-in, which says what the real one says: see test_stand_in_agent_faults.py.
+The Agent is the stand-in, which reports as the real one: see test_stand_in_agent_faults.py.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from .test_stand_in_agent_faults import GOOD
 
 @pytest.fixture
 def agent(agent_python: Path, tmp_path: Path) -> Agent:
-    """An Agent with one check, beside programs that do nothing where a host has systemd."""
+    """An Agent with one check, and no-op programs in place of systemd's."""
     agent = Agent.installed(tmp_path / "agent", agent_python)
     agent.check("good", GOOD)
     stand_in(agent.folder / "bin", "journalctl", "exit 0")
@@ -30,7 +30,7 @@ def agent(agent_python: Path, tmp_path: Path) -> Agent:
 
 
 def restart(agent: Agent, checks: str = "good", patience: str = "") -> Done:
-    """The step, with the Agent already restarted, and with less ``patience`` (its own text, changed) where that is."""
+    """Run the step, with the Agent already restarted, and less ``patience`` (patched into its text) if given."""
     words = command("agent/service.sh", "apply", {"checks": checks})
     text = words[2].replace("/etc/datadog-agent/datadog.yaml", f"{agent.folder}/etc/datadog.yaml")
     if patience:
@@ -42,14 +42,14 @@ def restart(agent: Agent, checks: str = "good", patience: str = "") -> Done:
 
 @contextlib.contextmanager
 def at_work(agent: Agent, url: str, rest: str = "") -> Iterator[None]:
-    """The service with its metrics going to ``url``; the site is one that it never reaches."""
+    """Run the service with its metrics going to ``url``; the site is unreachable."""
     agent.configure(f"api_key: {KEY}\nsite: datadoghq.eu\nhostname: vm\n{f'dd_url: {url}' if url else ''}\n{rest}")
     with agent.running():
         yield
 
 
 def sentence(done: Done) -> str:
-    """The only sentence that a failed step says."""
+    """Assert that the step failed with one sentence; return it."""
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("watchpost: ")]
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == line
@@ -107,7 +107,7 @@ def test_an_address_that_takes_requests_and_never_answers_is_one_where_nobody_an
 
 
 def test_an_agent_that_ends_as_soon_as_it_starts_is_said_with_its_own_reason(agent: Agent) -> None:
-    """systemd gives up on it after five attempts: ``StartLimitBurst`` in the package's unit."""
+    """systemd gives up after five attempts: ``StartLimitBurst`` in the package's unit."""
     stand_in(agent.folder / "bin", "systemctl", "exit 0")
     agent.configure("api_key: {\n")
     said = sentence(restart(agent))
@@ -156,7 +156,7 @@ def test_an_agent_with_several_keys_sends_if_one_is_valid(
 
 
 def receiver(traces: int = 3, **changes: Any) -> dict[str, Any]:
-    """``apmStats`` of an Agent that has received traces. Source: pkg/trace/info of github.com/DataDog/datadog-agent"""
+    """``apmStats`` of an Agent with traces. Source: pkg/trace/info of github.com/DataDog/datadog-agent"""
     writers = {"trace_writer": {"Payloads": 0, "Errors": 0, "Retries": 0}, "stats_writer": {"Payloads": 0}}
     received = [{"Lang": "python", "TracesReceived": traces, "TracerVersion": "4.13.2"}]
     config = {"Endpoints": [{"Host": "https://traces.example", "NoProxy": False}]}

@@ -1,4 +1,4 @@
-"""What is in the cache was made once and is whole, whoever asks at the same time and however a making ends."""
+"""Cache entries are built once and complete, despite concurrent requests and interrupted builds."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ print(cache.once(Path(sys.argv[1]), make, mode=0o700))
 
 
 def asked(path: Path, seconds: float = 0.0) -> "subprocess.Popen[str]":
-    """A process that asks for ``path``; where it has to be made, that takes ``seconds``."""
+    """Start a process that requests ``path``; building it takes ``seconds``."""
     command = [sys.executable, "-c", MAKES, str(path), str(seconds)]
     return subprocess.Popen(command, cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -64,6 +64,6 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
         (folder / "one").touch()
         raise ValueError
 
-    with pytest.raises(ValueError):  # noqa: PT011 - it is raised above
+    with pytest.raises(ValueError):  # noqa: PT011 - raised above
         cache.once(tmp_path / "thing", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["thing.lock"]

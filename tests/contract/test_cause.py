@@ -1,4 +1,4 @@
-"""A step that gives up says why in one sentence, in whatever words the program at fault had it."""
+"""A failing step says why in one sentence, however the failing program put it."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ HOST = os.uname().nodename
 
 
 def bash(text: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run ``text`` as a script that has the part in it."""
+    """Run ``text`` as a script that includes the part."""
     return subprocess.run(
         ["bash", "-c", f"set -eu\n. files/host/cause.sh\n{text}", "files/host/some.sh", *arguments],
         cwd=paths.ROOT,
@@ -28,7 +28,7 @@ def bash(text: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def given_up(said: str, place: str = "/") -> str:
-    """What a step says that gives up after a program has said so."""
+    """Return the error of a step whose program failed with ``said``."""
     done = bash('said=$1; give_up "some words" "$2"', said, place)
     assert (done.returncode, done.stdout) == (1, "")
     return done.stderr

@@ -1,4 +1,4 @@
-"""The custom check does what it should under Datadog's own check library, with the YAML that the program writes."""
+"""The custom check works under Datadog's own check library, with the program's YAML."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ CODE, CONFIG = AGENT + "checks.d/my_metric.py", AGENT + "conf.d/my_metric.d/conf
 
 
 def run(python: Path, folder: Path, code: str, config: str, runs: int = 1) -> list[dict[str, Any]]:
-    """What each run submitted."""
+    """Return what each run submitted."""
     (folder / "my_metric.py").write_text(code)
     (folder / "conf.yaml").write_text(config)
     command: list[str | Path] = [
@@ -45,7 +45,7 @@ def test_each_run_submits_one_gauge_of_a_new_whole_number(
         assert (name, kind, tags) == (MY_METRIC.name, submitted["gauge"], [MY_METRIC.tag])
         values.append(value)
     assert all(float(value).is_integer() and 0 <= value <= 1000 for value in values)
-    # Of 1001 equally likely values, 200 draws practically never give fewer different ones, or none in a tenth.
+    # With 1001 equally likely values, 200 draws practically never give fewer distinct ones, or none in a tenth.
     assert len(set(values)) > 150
     assert min(values) < 100
     assert max(values) > 900

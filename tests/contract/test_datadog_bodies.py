@@ -1,4 +1,4 @@
-"""Datadog's own models take every body that the program leads to, and its servers' known rules refuse none."""
+"""Datadog's own models accept every request body of the program, and its servers' known rules refuse none."""
 
 import copy
 import json
@@ -32,14 +32,14 @@ MODELS: dict[str, type[OpenApiModel]] = {
     "/api/v2/downtime": DowntimeCreateRequest,
     "secure-embed": SecureEmbedCreateRequest,
 }
-"""By path; the secure embed's is matched by its end."""
+"""Models by path; the secure embed's is matched by its suffix."""
 
 
 @pytest.fixture(scope="module", params=program.SETTINGS)
 def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Body]:
-    """The bodies sent for the program's resources, none refused by the stand-in's rules of Datadog's servers."""
+    """The bodies sent for the program's resources, none refused by the stand-in's server rules."""
     account = Account.start(tmp_path_factory.mktemp("datadog"))
-    # Of now: what another test's run of the program has as a start may have passed by then.
+    # Computed now: a start from another test's run of the program may have passed.
     inputs = program.inputs()[request.param]
     try:
         client = Client(url=account.url, api_key=account.api_key, app_key=account.app_key, retries=0)
@@ -63,13 +63,13 @@ def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def parsed(model: type[OpenApiModel], body: Any) -> Any:
-    """The body as Datadog's library reads it."""
+    """Parse the body as Datadog's library does."""
     settings = Configuration()
     return validate_and_convert_types(body, (model,), [], True, True, configuration=settings)
 
 
 def keys(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The place of every key in a document."""
+    """Yield the path of every key in a document."""
     match value:
         case dict():
             for name, entry in value.items():
@@ -81,7 +81,7 @@ def keys(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | i
 
 
 def misspelt(body: dict[str, Any], place: tuple[str | int, ...]) -> dict[str, Any]:
-    """The body with one key doubled in its last letter."""
+    """Return the body with the last letter of one key doubled."""
     changed = copy.deepcopy(body)
     holder: Any = changed
     for step in place[:-1]:
@@ -94,7 +94,7 @@ def misspelt(body: dict[str, Any], place: tuple[str | int, ...]) -> dict[str, An
 def test_every_kind_of_body_is_sent(sent: list[Body]) -> None:
     kinds = [model for model, _ in sent]
     assert kinds.count(Dashboard) == 2
-    assert kinds.count(Monitor) == 2  # one of them to be validated only
+    assert kinds.count(Monitor) == 2  # one of them only to validate
     assert DowntimeCreateRequest in kinds
 
 
@@ -109,7 +109,7 @@ def test_datadogs_models_lose_nothing_of_a_body(sent: list[Body]) -> None:
 
 
 def test_no_key_of_a_body_can_be_misspelt_unnoticed(sent: list[Body]) -> None:
-    # Once for each kind of place: the widgets of a dashboard are alike.
+    # Once per kind of path: a dashboard's widgets are alike.
     places = {
         (model, *(step for step in place if isinstance(step, str))): (model, body, place)
         for model, body in sent

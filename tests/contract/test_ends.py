@@ -1,4 +1,4 @@
-"""What a test run, the benchmark or a command begins ends with it, however it ends, and `make down` ends all else."""
+"""Everything started by tests, the benchmark or a command ends with it, and `make down` ends all else."""
 
 import contextlib
 import os
@@ -41,7 +41,7 @@ def begin():
     (folder / "begun").touch()
 
 """
-"""Begins what outlives its parent by itself: an account, a pool of plugins, and a program that is deaf to signals."""
+"""Starts programs that outlive their parent: an account, a pool of plugins, and one that ignores signals."""
 
 A_TEST = "def test_that_goes_on():\n    begin()\n    time.sleep(500)\n"
 A_COMMAND = """
@@ -61,7 +61,7 @@ run.end(keep=True)
 
 @dataclass
 class Begun:
-    """A sandbox's folder, where programs are begun that name it in their environment or command line."""
+    """A sandbox folder, named in the environment or command line of the programs started there."""
 
     folder: Path
     clone: Path = paths.ROOT
@@ -69,13 +69,13 @@ class Begun:
 
     @property
     def sandbox(self) -> Path:
-        """The folder that ``WATCHPOST_SANDBOX`` names."""
+        """The folder in ``WATCHPOST_SANDBOX``."""
         return self.folder / "sandbox"
 
     def start(self, *command: str | Path, ready: bool = True, everything: bool = False) -> Terminal:
-        """Start a program in a terminal; with ``ready`` it has begun all that it begins.
+        """Start a program in a terminal; ``ready`` waits until it has started all of its programs.
 
-        With ``everything`` no sandbox is named.
+        With ``everything``, ``WATCHPOST_SANDBOX`` is unset.
         """
         sandbox = {} if everything else {"WATCHPOST_SANDBOX": str(self.sandbox)}
         terminal = opened(command, self.clone, {**sandbox, "TMPDIR": str(self.folder), "PYTHONPATH": "."})
@@ -86,7 +86,7 @@ class Begun:
         return terminal
 
     def left(self) -> list[str]:
-        """The processes, mounts, control groups and temporary files that tell of the folder."""
+        """List processes, mounts, control groups and temporary files that belong to the folder."""
         inner = [group for group in cgroup.groups() if group != cgroup.own() and group.is_relative_to(cgroup.own())]
         return [*processes(self.folder).values(), *map(str, inner), *map(str, self.folder.glob("watchpost-*"))]
 
@@ -97,7 +97,7 @@ class Begun:
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Iterator[Begun]:
-    """A folder to begin things in; whatever the test finds, nothing of it stays."""
+    """A folder to start programs in; afterwards all of them are ended, even if the test fails."""
     (tmp_path / "begun").mkdir()
     begun = Begun(tmp_path / "begun")
     yield begun
@@ -116,7 +116,7 @@ def begun(tmp_path: Path) -> Iterator[Begun]:
 
 
 def by_make(begun: Begun, target: str, program: str, *words: str) -> Terminal:
-    """A target of the Makefile in a terminal, with a program of this test in the place of what it would run."""
+    """Run a Makefile target in a terminal, with a program of this test instead of the target's."""
     bin_folder = begun.folder / "bin"
     bin_folder.mkdir(parents=True)
     script = bin_folder / "python"
@@ -129,7 +129,7 @@ def by_make(begun: Begun, target: str, program: str, *words: str) -> Terminal:
 
 
 def descendant(process: int, *words: str) -> int:
-    """The first process below another, or itself, whose command line has these words."""
+    """Return the first process, at or below another, with these words in its command line."""
     waiting = [process]
     while waiting:
         found = waiting.pop(0)
@@ -194,7 +194,7 @@ def test_nothing_is_left_of_a_command(begun: Begun, way: str) -> None:
 
 
 def left_nothing(begun: Begun, terminal: Terminal, way: str) -> None:
-    """End it in a way: that is no success, it is told in a few lines, and nothing is left."""
+    """End it: assert failure, a few lines of output, and nothing left."""
     assert len(begun.left()) > 4
     WAYS[way](terminal)
     assert terminal.wait() != 0
@@ -216,7 +216,7 @@ def test_what_a_worker_began_ends_with_it_while_the_tests_go_on(begun: Begun) ->
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    """Another clone, for `make down` ends whatever its own ever began."""
+    """A second clone, since `make down` ends everything that its clone ever started."""
     clone = tmp_path / "clone"
     for part in (".ci", "components", "sandbox", "tests"):
         shutil.copytree(paths.ROOT / part, clone / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -228,7 +228,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def down(begun: Begun, *, everything: bool = False) -> str:
-    """What ``python -m sandbox down`` says; with ``everything`` it is not told of which sandbox."""
+    """Return the output of ``python -m sandbox down``; with ``everything`` for all sandboxes."""
     terminal = begun.start(sys.executable, "-m", "sandbox", "down", ready=False, everything=everything)
     assert terminal.wait() == 0, terminal.said
     return terminal.said.decode()
@@ -255,7 +255,7 @@ def test_make_down_ends_all_that_its_clone_began_and_tells_it(begun: Begun, copi
 
 
 def assert_told(said: str, begun: Begun) -> None:
-    """What was begun is ended, and ``make down`` said so."""
+    """Assert that everything started has ended, and that ``make down`` said so."""
     assert f"ended: the stand-in Datadog in {begun.sandbox / 'datadog'}" in said
     assert f"ended: the pool of stand-in plugins for {begun.sandbox / 'pulumi-home'}" in said
     assert said.endswith("▸ nothing is left running\r\n")

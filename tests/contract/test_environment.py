@@ -1,4 +1,4 @@
-"""The step that makes the app's environment: one at a time, whatever became of the connection of the one before."""
+"""The step that builds the app's environment: one at a time, even if the previous connection was lost."""
 
 import fcntl
 import os
@@ -27,11 +27,11 @@ case "$*" in
 *" list "*) echo "flask 3" ;;
 esac
 """
-"""A Python, pip and uv that only tell who is asked to install."""
+"""A fake Python, pip and uv that only print which one installs."""
 
 
 def new_host(folder: Path) -> Host:
-    """A host with nothing on it."""
+    """Create a bare host."""
     (folder / "kept").mkdir()
     return Host(files=folder, kept=folder / "kept")
 

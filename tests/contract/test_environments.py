@@ -1,4 +1,4 @@
-"""An environment is made once, whole or not at all, also when two ask for it at the same time."""
+"""An environment is built once, completely or not at all, even when requested twice at the same time."""
 
 import os
 import re
@@ -14,12 +14,12 @@ from sandbox.environments import environment
 from sandbox.progress import SandboxError
 
 PACKAGE = re.search(r"^iniconfig==(.*\\\n)+.*\n", (paths.ROOT / "requirements-dev.txt").read_text(), re.MULTILINE)[0]  # type: ignore[index]
-"""A small package that the tests themselves need, pinned."""
+"""A small package that the tests need anyway, pinned."""
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Caches and logs for this test alone; uv keeps its downloads."""
+    """Use separate caches and logs for this test; uv keeps its downloads."""
     uv_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "uv"
     monkeypatch.setenv("UV_CACHE_DIR", os.environ.get("UV_CACHE_DIR", str(uv_cache)))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""Queries are evaluated as Datadog documents it: each case with its source, and by properties against a plain form."""
+"""Queries evaluate as Datadog documents: cases with sources, and properties against a plain implementation."""
 
 import math
 import statistics
@@ -60,7 +60,7 @@ def of(store: Store, query: str, start: float = 0, end: float = 120, every: int 
 
 
 CASES = [
-    # query, what comes of it, source
+    # query, result, source
     ("avg:m{*}", {"*": [(0, 4.0), (60, 12.5)]}, ROLLUP),  # avg in time is the default, then avg in space
     ("sum:m{*}", {"*": [(0, 8.0), (60, 25.0)]}, QUERYING),
     ("min:m{*}", {"*": [(0, 2.0), (60, 5.0)]}, QUERYING),
@@ -105,8 +105,8 @@ def test_a_query_has_its_documented_result(store: Store, query: str, expected: L
 @pytest.mark.parametrize(
     ("at", "expected"),
     [
-        (20, [(0, 2.0), (20, 3.0), (40, 4.0)]),  # b's value in the middle is on the line between its neighbours
-        (400, [(0, 2.0), (20, 1.0), (400, 4.0)]),  # across more than five minutes there is no line
+        (20, [(0, 2.0), (20, 3.0), (40, 4.0)]),  # b's value in the middle is interpolated
+        (400, [(0, 2.0), (20, 1.0), (400, 4.0)]),  # no interpolation across more than five minutes
     ],
 )
 def test_sources_are_put_together_across_gaps_of_five_minutes(
@@ -129,7 +129,7 @@ def test_sources_are_put_together_across_gaps_of_five_minutes(
         (86400, False, 0, 300),
         (86400, True, 0, 1200),
         (86400, True, 3600, 3600),
-        (30 * 86400, False, 20, 1728),  # no more than 1500 points
+        (30 * 86400, False, 20, 1728),  # at most 1500 points
     ],
 )
 def test_the_interval_follows_the_time_frame(span: float, bars: bool, asked: int, expected: int) -> None:
@@ -204,7 +204,7 @@ def frame(values: Mapping[str, list[float | None]]) -> pl.DataFrame:
         ("a", [(0, 1.0), (20, 4.0)]),
         ("a + b", [(0, 3.0)]),
         ("100 * a / b", [(0, 50.0)]),
-        ("a / (b - 2)", []),  # divided by zero
+        ("a / (b - 2)", []),  # division by zero
         ("-a", [(0, -1.0), (20, -4.0)]),
     ],
 )

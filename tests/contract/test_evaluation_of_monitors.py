@@ -1,7 +1,7 @@
-"""Monitors have the states, and send the messages, that Datadog documents: minute by minute, each case with its source.
+"""Monitors have the documented states and messages: minute by minute, each case with its source.
 
-A group's values are written as one for each minute, ``.`` where it is silent; what becomes of it, as its states after
-each minute, and who is told of what. The first letters stand for OK, Warn, Alert and No Data.
+A group's values are written as one per minute, ``.`` if silent; the result as its states after each minute, and who is
+notified of what. The letters stand for OK, Warn, Alert and No Data.
 """
 
 import datetime
@@ -61,7 +61,7 @@ def put_monitor(store: Store, **options: Any) -> dict[str, Any]:
 
 
 def put_downtime(store: Store, monitor: int, minutes: tuple[int, int], **given: Any) -> str:
-    """A downtime from one minute to another; ``canceled`` is the minute in which somebody cancels it."""
+    """Create a downtime from one minute to another; ``canceled`` is the minute when somebody cancels it."""
     begin, end = (BEGIN + minute * MINUTE for minute in minutes)
     schedule = {"start": begin.isoformat(), "end": end.isoformat()}
     body = {"monitor_identifier": {"monitor_id": monitor}, "scope": "*", "schedule": schedule, **given}
@@ -72,7 +72,7 @@ def put_downtime(store: Store, monitor: int, minutes: tuple[int, int], **given: 
 
 
 def run(store: Store, canceled: tuple[str, int] | None = None, **hosts: str) -> str:
-    """Feed each host its values, one in the middle of each minute, and evaluate after each; the first host's states."""
+    """Feed each host one value per minute, evaluating after each minute; return the first host's states."""
     first, seen = next(iter(hosts)), ""
     for minute in range(max(len(values.split()) for values in hosts.values())):
         for host, values in hosts.items():
@@ -94,7 +94,7 @@ def run(store: Store, canceled: tuple[str, int] | None = None, **hosts: str) -> 
 
 
 def told(store: Store) -> list[str]:
-    """What monitors told, each as the minute and the state: ``2 A``."""
+    """Return the monitors' notifications, each as minute and state: ``2 A``."""
     return [
         f"{round((mail['at'] - BEGIN.timestamp()) / 60)} {LETTERS[mail['kind']]}"
         for mail in memory.mails(store)
@@ -103,22 +103,22 @@ def told(store: Store) -> list[str]:
 
 
 CASES = [
-    # values, options, states, who is told, source
+    # values, options, states, notifications, source
     ("1 1 1", {}, "OOO", [], METRIC),
-    ("900 900 900", {}, "AAA", ["1 A"], METRIC),  # once for each transition, not again while it lasts
+    ("900 900 900", {}, "AAA", ["1 A"], METRIC),  # once per transition, not again while it lasts
     ("800 801", {}, "WA", ["1 W", "2 A"], METRIC),  # above, not at the threshold
     ("600 600 900 600 1", {}, "WWAWO", ["1 W", "3 A", "4 W", "5 O"], CONFIGURATION),
     ("1 900 1 900", {}, "OAOA", ["2 A", "3 O", "4 A"], CONFIGURATION),
-    # A window that is empty is skipped: the state stays.
+    # An empty window is skipped: the state stays.
     ("900 . . .", {}, "AAAA", ["1 A"], ALERTS),
     (". . 900", {}, "--A", ["3 A"], CONFIGURATION),
-    # No data: only of what has had data, after as many minutes since its last point, and back.
+    # No data: only after data, as many minutes after its last point, and back.
     ("1 . . .", {"notify_no_data": True, "no_data_timeframe": 2}, "OONN", ["3 N"], CONFIGURATION),
     ("1 . . . 1", {"notify_no_data": True, "no_data_timeframe": 2}, "OONNO", ["3 N", "5 O"], CONFIGURATION),
     ("1 . . . 900", {"notify_no_data": True, "no_data_timeframe": 2}, "OONNA", ["3 N", "5 A"], CONFIGURATION),
     (". . . .", {"notify_no_data": True, "no_data_timeframe": 2}, "----", [], CONFIGURATION),
     ("1 . . . .", {"no_data_timeframe": 2}, "OOOOO", [], CONFIGURATION),
-    # A full window: nothing is evaluated before it is filled.
+    # A full window: no evaluation before it is filled.
     (
         "900 900 900",
         {"query": "avg(last_3m):avg:m{*} by {host} > 800", "require_full_window": True},
@@ -134,12 +134,12 @@ CASES = [
         CONFIGURATION,
     ),
     ("900 900", {"query": "avg(last_3m):avg:m{*} by {host} > 800"}, "AA", ["1 A"], CONFIGURATION),
-    # One value of the window: the average, the highest, the lowest, the sum.
+    # Aggregations of the window: average, maximum, minimum, sum.
     ("1 1700", {"query": "avg(last_2m):avg:m{*} by {host} > 800"}, "OA", ["2 A"], CONFIGURATION),
     ("900 1 1", {"query": "max(last_2m):avg:m{*} by {host} > 800"}, "AAO", ["1 A", "3 O"], CONFIGURATION),
     ("900 1 900", {"query": "min(last_2m):avg:m{*} by {host} > 800"}, "AOO", ["1 A", "2 O"], CONFIGURATION),
     ("401 401", {"query": "sum(last_2m):sum:m{*} by {host} > 800"}, "OA", ["2 A"], CONFIGURATION),
-    # Below, with the warning above the alert.
+    # Below a threshold, with the warning above the alert.
     (
         "30 15 5",
         {"query": "avg(last_1m):avg:m{*} by {host} < 10", "thresholds": {"critical": 10, "warning": 20}},
@@ -147,7 +147,7 @@ CASES = [
         ["2 W", "3 A"],
         METRIC,
     ),
-    # A recovery threshold keeps the state until it is passed.
+    # A recovery threshold holds the state until it is passed.
     (
         "900 790 690",
         {"thresholds": {"critical": 800, "critical_recovery": 700}},
@@ -156,7 +156,7 @@ CASES = [
         RECOVERY,
     ),
     ("790", {"thresholds": {"critical": 800, "critical_recovery": 700}}, "O", [], RECOVERY),
-    # A new group is only looked at for a minute, unless told otherwise.
+    # A new group is evaluated after a minute, unless configured otherwise.
     ("900 900 900", {"new_group_delay": 120}, "OOA", ["3 A"], CONFIGURATION),
 ]
 
@@ -171,19 +171,19 @@ def test_a_group_has_its_documented_states(
 
 
 MUTED = [
-    # values, the downtime's minutes, what it says, states, who is told, source
+    # values, the downtime's minutes, its options, states, notifications, source
     ("1 900 900 1", (0, 9), {}, "OAAO", [], DOWNTIMES),
-    # It ends, and what is still wrong is told then.
+    # When it ends, remaining alerts are sent.
     ("1 900 900 900 1", (0, 3), {}, "OAAAO", ["3 A", "5 O"], DOWNTIMES),
     ("900 900 900 900", (1, 3), {}, "AAAA", ["3 A"], DOWNTIMES),
     ("900 900 900 900", (2, 3), {}, "AAAA", ["1 A", "3 A"], DOWNTIMES),
     ("1 900 900 900 1", (0, 3), {"notify_end_types": []}, "OAAAO", ["5 O"], DOWNTIMES),
     ("1 900 900 900 1", (0, 3), {"notify_end_states": ["warn"]}, "OAAAO", ["5 O"], DOWNTIMES),
     ("1 600 600 600", (0, 3), {"notify_end_states": ["warn"]}, "OWWW", ["3 W"], DOWNTIMES),
-    # What triggered before recovers meanwhile: that is told, once; unless it is muted too.
+    # A recovery of an earlier alert is sent, once, unless that is muted too.
     ("900 1 900 1", (2, 9), {}, "AOAO", ["1 A", "2 O"], DOWNTIMES),
     ("900 1 900 1", (2, 9), {"mute_first_recovery_notification": True}, "AOAO", ["1 A"], DOWNTIMES),
-    # A scope mutes its groups and no others.
+    # A scope mutes only its groups.
     ("900 900", (0, 9), {"scope": "host:b"}, "AA", ["1 A"], DOWNTIMES),
     ("900 900", (0, 9), {"scope": "host:a"}, "AA", [], DOWNTIMES),
     ("900 900", (0, 9), {"monitor_identifier": {"monitor_tags": ["team:a"]}}, "AA", [], DOWNTIMES),
@@ -264,7 +264,7 @@ BLOCKS = [
     ("is_alert_to_warning", {"AW"}),
     ("is_renotify", set()),
 ]
-"""At which transitions each block is sent. ``is_alert_recovery`` is told in docs/sandbox.md."""
+"""The transitions that send each block. ``is_alert_recovery``: see docs/sandbox.md."""
 
 
 @pytest.mark.parametrize(("name", "transitions"), BLOCKS)
@@ -370,7 +370,7 @@ def test_a_running_account_evaluates_at_each_minute_of_its_clock(tmp_path: Path)
 def test_whoever_is_told_of_every_transition_knows_the_state(
     tmp_path_factory: pytest.TempPathFactory, values: list[str], mute: bool
 ) -> None:
-    """Unmuted, the last thing told is the state; muted from the beginning, nothing is told at all."""
+    """Unmuted, the last notification is the state; muted from the start, there is none."""
     with opened(tmp_path_factory.mktemp("store")) as store:
         monitor = put_monitor(store, notify_no_data=True, no_data_timeframe=2)
         if mute:

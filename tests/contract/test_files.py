@@ -1,4 +1,4 @@
-"""What stands in ``files/`` is taken by the tools of its kind, and says what it needs."""
+"""The tools for each kind of file in ``files/`` accept it, and scripts declare what they need."""
 
 import json
 import re
@@ -27,25 +27,25 @@ UNITS = ("/etc/systemd/system/watchpost-app.service",)
 
 
 def named(path: Path) -> str:
-    """A file's name in the name of a test."""
+    """Name a file for a test's id."""
     return str(path.relative_to(ROOT))
 
 
 def tool(*words: str | Path, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run a checker and let it speak for itself."""
+    """Run a checker."""
     command: Sequence[str | Path] = words
     return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
 
 
 def header(script: Path) -> str:
-    """The comment that a script begins with."""
+    """Return a script's header comment."""
     lines = script.read_text().splitlines()[1:]
     end = next(number for number, line in enumerate(lines) if not line.startswith("#"))
     return "\n".join(lines[:end])
 
 
 def demanded(script: Path) -> list[str]:
-    """The variables without which a script stops at once: ``: "${name:?}"``."""
+    """Return a script's required variables: ``: "${name:?}"``."""
     lines = [line for line in script.read_text().splitlines() if line.startswith(": ")]
     return re.findall(r"\$\{([a-z_]+):?\?\}", "\n".join(lines))
 
@@ -95,7 +95,7 @@ def test_scripts_get_the_variables_that_they_name(resources: dict[str, program.I
 
 @pytest.mark.parametrize("script", OURS, ids=named)
 def test_no_script_ends_early_where_it_is_to_apply(script: Path) -> None:
-    """It would end without its report, as one that was never run."""
+    """It would end without its report, as if never run."""
     _, _, branch = script.read_text().partition("\napply)\n")
     assert "exit 0" not in branch.partition("\n  ;;\n")[0]
 
@@ -139,7 +139,7 @@ def test_json_is_json_without_a_key_twice(file: Path) -> None:
 @pytest.mark.parametrize("path", UNITS)
 @pytest.mark.parametrize("fault", ["", "ProtectSystem=", "ExecStart="])
 def test_systemd_takes_the_unit_and_no_faulty_one(files: dict[str, str], tmp_path: Path, path: str, fault: str) -> None:
-    # The programs that a unit starts have to be there; these are.
+    # A unit's programs have to exist; these do.
     unit = re.sub(r"/opt/watchpost-app/venv/bin", str(tmp_path), files[path])
     for program_name in ("ddtrace-run", "python"):
         stand_in(tmp_path, program_name, "exit")

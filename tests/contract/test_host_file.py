@@ -1,6 +1,6 @@
-"""A file on a host: owner and mode before content, and afterwards everything as it was. For real, as root.
+"""A file on a host: owner and mode before content, and complete restoration. For real, as root.
 
-Each run sees a /var/lib of its own, where the script keeps what was there before, and a /run for its lock.
+Each run has its own /var/lib, where the script keeps originals, and /run for its lock.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ OWNER = f"nobody:{NOBODY.pw_gid}"
 
 
 def may_mount() -> bool:
-    """Whether a mount namespace can be made here."""
+    """Whether mount namespaces are available here."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         return False
     probe = ["unshare", "--mount", "mount", "--bind", "/var", "/var"]
@@ -40,35 +40,35 @@ pytestmark = pytest.mark.skipif(not may_mount(), reason="needs root and mount na
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """A folder for files, and the one that stands for /var/lib; the one for /run is beside that."""
+    """A folder for files, and those in place of /var/lib and, next to it, /run."""
 
     files: Path
     kept: Path
 
     @property
     def run(self) -> Path:
-        """What stands for /run."""
+        """The folder in place of /run."""
         return self.kept.with_name("run")
 
     def inside(self) -> list[str | Path]:
-        """What the script is run in: a process of its own with the folders in the place of /var/lib and /run."""
+        """Return the command to run the script in, with these folders in place of /var/lib and /run."""
         self.run.mkdir(exist_ok=True)
         bind = 'mount --bind "$0" /var/lib && mount --bind "$1" /run && shift && exec "$@"'
         return ["unshare", "--mount", "sh", "-c", bind, self.kept, self.run]
 
     def apply(self, path: Path, content: str, mode: str = "0640", python: str = "") -> Done:
-        """Put ``content`` at ``path``, or have ``python`` merge it into what is there."""
+        """Write ``content`` to ``path``, or merge it with ``python``."""
         variables = {"path": str(path), "owner": OWNER, "mode": mode, "python": python}
         return run(SCRIPT, variables=variables, stdin=content, inside=self.inside())
 
     def remove(self, path: Path) -> Done:
-        """Take it back."""
+        """Undo it."""
         variables = {"path": str(path), "owner": OWNER, "mode": "0640"}
         return run(SCRIPT, "remove", variables=variables, inside=self.inside())
 
     @contextlib.contextmanager
     def applying(self, path: Path) -> "Iterator[subprocess.Popen[bytes]]":
-        """A run of the script whose standard input is still open."""
+        """Run the script with its standard input still open."""
         variables = {"path": str(path), "owner": OWNER, "mode": "0640"}
         process = subprocess.Popen(
             [*self.inside(), *command(SCRIPT, "apply", variables)], stdin=subprocess.PIPE, start_new_session=True
@@ -84,27 +84,27 @@ class Host:
             process.wait(10)
 
     def unfinished(self, path: Path) -> Path | None:
-        """The file beside ``path`` that is to become it, if there is one."""
+        """Return the temporary file beside ``path``, if there is one."""
         others = [other for other in path.parent.glob(f"{path.name}.*") if other.is_file()]
         return others[0] if others else None
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    """A host with nothing on it."""
+    """A bare host."""
     (tmp_path / "files").mkdir()
     (tmp_path / "kept").mkdir()
     return Host(files=tmp_path / "files", kept=tmp_path / "kept")
 
 
 def look(path: Path) -> tuple[bytes, int, int, int, int]:
-    """Content, mode, owner, group, and time of change."""
+    """Return content, mode, owner, group, and modification time."""
     seen = path.lstat()
     return path.read_bytes(), stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid, seen.st_mtime_ns
 
 
 def ok(done: Done) -> None:
-    """Succeeded without a word."""
+    """Assert success without output."""
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -227,7 +227,7 @@ def test_a_run_that_is_killed_leaves_the_file_alone_and_the_next_one_works(
     ok(host.remove(path))
     assert path.exists() == existed
     assert not existed or path.read_text() == "original"
-    # Half a secret must not stay behind either.
+    # No partial secret may stay behind either.
     assert list(host.files.iterdir()) == ([path] if existed else [])
     assert list(host.kept.iterdir()) == []
 

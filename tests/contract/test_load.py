@@ -1,4 +1,4 @@
-"""The load generator's report counts what really happened, as the real ApacheBench sees it."""
+"""The load generator's report is correct, with the real ApacheBench."""
 
 import json
 import os
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.skipif(shutil.which("ab") is None, reason="ApacheBench 
 
 
 class Server(ThreadingHTTPServer):
-    """Answers at every path; of those after the 40th, every fourth at /bad with 500 and at /flaky not at all.
+    """Answers every path, but after the 40th request every fourth fails: at /bad with 500, at /flaky with no answer.
 
-    At /silent it never answers.
+    Never answers /silent.
     """
 
     request_queue_size = 200
@@ -36,7 +36,7 @@ class Server(ThreadingHTTPServer):
         self.lock = threading.Lock()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: the client's view is what counts."""
+        """Say nothing: only the client's view counts."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -87,7 +87,7 @@ def load(port: int, endpoints: str, requests: int, concurrency: int) -> Done:
 
 
 def report(done: Done) -> dict[str, Any]:
-    """What it printed."""
+    """Return its report."""
     assert done.returncode == 0, done.stderr
     printed: dict[str, Any] = json.loads(done.stdout)
     return printed

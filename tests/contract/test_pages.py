@@ -1,4 +1,4 @@
-"""The pages show what the account holds, as it is, to whoever asks at its own address, and to nobody else."""
+"""The pages show the account's current content to clients of its own address, and to nobody else."""
 
 import datetime
 import json
@@ -47,7 +47,7 @@ def get(account: Account, path: str, host: str = "") -> urllib3.BaseHTTPResponse
 
 
 class Links(HTMLParser):
-    """The addresses that a page leads to or loads."""
+    """The URLs that a page links to or loads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def test_every_link_of_every_page_opens(account: Account) -> None:
 
 
 def test_the_programs_links_open_at_the_same_paths(account: Account, store: Store) -> None:
-    """Whatever ``components/links.py`` makes has a page here, where the pages' address is this one."""
+    """Every link of ``components/links.py`` has a page here, under this address."""
     board, monitor = store.all("dashboard")[0], store.all("monitor")[0]
     event, downtime = store.all("event")[0], store.all("downtime")[0]
     here = links.Links(app_url=account.url)
@@ -228,7 +228,7 @@ def test_what_a_widget_does_not_know_it_names(store: Store, definition: dict[str
 
 
 def test_the_week_is_muted_as_the_recurrences_say_for_every_minute(account: Account, store: Store) -> None:
-    """Each week that the page shows, those of the clock changes too, against the program's own recurrences."""
+    """Each week on the page, clock changes included, against the program's own recurrences."""
     page = get(account, "/monitors/downtimes").data.decode()
     zone = ZoneInfo(made.HOURS.timezone)
     shown = [

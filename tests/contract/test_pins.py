@@ -1,4 +1,4 @@
-"""Everything that is installed is named by its hash: here, in CI, in the sandbox and on a host; and kept so."""
+"""Everything installed is pinned by hash: here, in CI, in the sandbox and on a host."""
 
 import base64
 import datetime
@@ -34,7 +34,7 @@ OF_THE_CARD = {"pulumi", "pulumi-datadog", "pulumi-command", "pulumi-random", "p
 
 
 def loaded(path: Path) -> ModuleType:
-    """A script as a module."""
+    """Load a script as a module."""
     spec = importlib.util.spec_from_file_location("update", path)
     assert spec is not None
     assert spec.loader is not None
@@ -48,13 +48,13 @@ update: Any = loaded(paths.ROOT / ".ci" / "update.py")
 
 
 def blocks(name: str) -> list[str]:
-    """The packages of a requirements.txt, each with what belongs to it."""
+    """Return the packages of a requirements.txt, each with its lines."""
     text = (paths.ROOT / name).read_text().replace("\\\n", " ")
     return [line for line in text.splitlines() if re.match(r"[A-Za-z]", line)]
 
 
 def wheel(folder: Path, text: str) -> str:
-    """A wheel of a package ``tiny`` in ``folder``, and its SHA-256."""
+    """Build a wheel of a package ``tiny`` in ``folder``; return its SHA-256."""
     folder.mkdir(exist_ok=True)
     path = folder / "tiny-1.0-py3-none-any.whl"
     files = {
@@ -102,7 +102,7 @@ def test_the_program_s_own_packages_stand_where_people_look_for_them() -> None:
 
 
 def found(pattern: str, *names: str) -> list[str]:
-    """What ``pattern``'s group matches in files of the clone."""
+    """Return the matches of ``pattern``'s group in files of the clone."""
     return [match for name in names for match in re.findall(pattern, (paths.ROOT / name).read_text(), re.MULTILINE)]
 
 
@@ -111,7 +111,7 @@ def test_pulumi_has_the_versions_that_one_file_names() -> None:
     module = r"^\s(?:require )?github\.com/pulumi/pulumi/(?:pkg|sdk)/v3 v(\S+)"
     assert found(module, cli) == [versions.ENGINE] * 2
     assert found(module, host) == [versions.LANGUAGE_HOST]
-    assert found(r"^pulumi==(\S+)", *REQUIREMENTS) == [versions.SDK] * 3  # the program, those who test it, the policy
+    assert found(r"^pulumi==(\S+)", *REQUIREMENTS) == [versions.SDK] * 3  # program, tests, policy
     workflows = [name for name in TRACKED if name.startswith(".github/") and name.endswith(".yml")]
     assert set(found(r"^\s*pulumi-version: (\S+)", *workflows)) == {versions.ENGINE}
     assert found(r'^requiredPulumiVersion: "(\S+)"', "Pulumi.yaml") == [f">={versions.LOWEST}"]
@@ -236,7 +236,7 @@ def test_what_an_update_changes_is_told_by_package_and_version() -> None:
 
 @pytest.fixture
 def own_var_lib() -> list[str]:
-    """A command that runs another one with a /var/lib of its own."""
+    """A command that runs another one with its own /var/lib."""
     mount = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /var/lib && exec "$@"', "sh"]
     if subprocess.run([*mount, "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs root and mount namespaces (unshare --mount)")
@@ -245,7 +245,7 @@ def own_var_lib() -> list[str]:
 
 @pytest.fixture
 def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which pip, and nobody else, looks for packages."""
+    """The only folder where pip looks for packages."""
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     return tmp_path / "links"
@@ -262,7 +262,7 @@ def test_the_app_s_environment_holds_what_is_named_by_its_hash_and_a_change_is_s
     assert run("traced_app/environment.sh", "check", variables=variables, inside=own_var_lib).returncode == 0
     subprocess.run([app / "venv/bin/python", "-m", "pip", "uninstall", "--quiet", "--yes", "tiny"], check=True)
     assert run("traced_app/environment.sh", "check", variables=variables, inside=own_var_lib).returncode == 1
-    # Looking installs nothing, also where it could.
+    # A check installs nothing, even if it could.
     assert not list((app / "venv").glob("lib/*/site-packages/tiny*"))
 
 

@@ -1,4 +1,4 @@
-"""The stand-in plugins as the engine starts and ends them, with and without their pool."""
+"""The stand-in plugins, started and ended as by the engine, with and without their pool."""
 
 import contextlib
 import importlib.metadata
@@ -19,12 +19,12 @@ from sandbox.pulumi import plugins
 from sandbox.testing.processes import listens, wait_until
 
 TALKATIVE = ("--logtostderr", "-v=9", "--logflow")
-"""What the engine puts before its address when it was asked for logs."""
+"""The engine's arguments before its address when logging is on."""
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """The home of an engine, with a pool."""
+    """An engine's home, with a pool."""
     plugins.start_pool(tmp_path)
     yield tmp_path
     plugins.stop_pool(tmp_path)
@@ -32,7 +32,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def started(home: Path, *words: str) -> Iterator["tuple[subprocess.Popen[str], int]"]:
-    """The plugin ``random``, started as by an engine, and the port that it says."""
+    """Start the plugin ``random`` as an engine does; yield it and its port."""
     command = [sys.executable, "-I", "-S", str(plugins.LAUNCH), plugins.address(home), "random", *words, "127.0.0.1:1"]
     environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
     with subprocess.Popen(command, env=environment, cwd=home, stdout=subprocess.PIPE, text=True) as process:
@@ -44,7 +44,7 @@ def started(home: Path, *words: str) -> Iterator["tuple[subprocess.Popen[str], i
 
 
 def version(port: int) -> str:
-    """The version that a plugin says of itself."""
+    """Ask a plugin for its version."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         return str(provider_pb2_grpc.ResourceProviderStub(channel).GetPluginInfo(empty_pb2.Empty(), timeout=10).version)
 

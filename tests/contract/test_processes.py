@@ -1,4 +1,4 @@
-"""Programs that a test starts are gone after it, also when it fails."""
+"""Programs started by a test end with it, even if it fails."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from sandbox.testing.processes import free_port, listens, running, wait_until
 
 def test_nothing_is_left_of_a_test_that_fails(tmp_path: Path) -> None:
     port = free_port()
-    # The shell ends when it is asked to; its child, which listens, would not.
+    # The shell ends on request; its child, which listens, would not.
     deaf = f"trap '' TERM; exec python3 -m http.server --bind 127.0.0.1 {port}"
     with (
         pytest.raises(ZeroDivisionError),

@@ -1,4 +1,4 @@
-"""The proof of a check believes what the Agent prints, and nothing else."""
+"""The proof of a check relies on the Agent's output alone."""
 
 import json
 from pathlib import Path
@@ -12,12 +12,12 @@ METRIC = {"metric": "my_metric", "type": "gauge", "host": "vm", "interval": 0, "
 
 
 def metric(value: float, **changes: Any) -> dict[str, Any]:
-    """A metric as ``datadog-agent check --json`` prints it."""
+    """Return a metric as printed by ``datadog-agent check --json``."""
     return METRIC | {"points": [[1700000000, value]], "tags": ["custom_check:my_metric"]} | changes
 
 
 def instance(*metrics: dict[str, Any], error: str = "") -> dict[str, Any]:
-    """One instance's run in that form; without metrics their key is not there.
+    """Return one instance's run in that form; without metrics their key is absent.
 
     Source: https://github.com/DataDog/datadog-agent/blob/main/pkg/cli/subcommands/check/command.go
     """
@@ -27,7 +27,7 @@ def instance(*metrics: dict[str, Any], error: str = "") -> dict[str, Any]:
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A folder with a ``sudo`` that changes nobody, and that tells whom it should have changed to."""
+    """A folder with a ``sudo`` that keeps the user, and prints the one requested."""
     folder = tmp_path / "bin"
     stand_in(
         folder, "sudo", f'echo "sudo $*" >{tmp_path}/called\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"'
@@ -36,7 +36,7 @@ def programs(tmp_path: Path) -> Path:
 
 
 def prove(programs: Path, printed: str, *, code: int = 0, twice: str = "no", wanted: str = "my_metric") -> Done:
-    """The proof, with an Agent that prints ``printed`` and ends with ``code``."""
+    """Run the proof, with an Agent that prints ``printed`` and ends with ``code``."""
     (programs.parent / "printed").write_text(printed)
     stand_in(programs, "datadog-agent", f"cat {programs.parent}/printed\nexit {code}")
     variables = {"check": "my_metric", "metric": wanted, "twice": twice}

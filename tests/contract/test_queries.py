@@ -1,6 +1,6 @@
-"""Every query of the dashboards, the monitor and the snapshot is one of which something can come.
+"""Every query of the dashboards, the monitor and the snapshot can return data.
 
-Held to what Datadog documents of each metric (``sandbox/datadog/metrics.py``): its tags, kind and unit.
+Checked against Datadog's documentation of each metric (``sandbox/datadog/metrics.py``): tags, kind and unit.
 """
 
 import json
@@ -28,7 +28,7 @@ AXES = {
     "core": ("CPU cores",),
     "request per second": ("requests per second",),
 }
-"""What an axis of each unit is called. A count, and a metric of one's own, need no name."""
+"""Axis labels by unit. A count, and a custom metric, need none."""
 
 
 def boards(inputs: program.Inputs) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ def boards(inputs: program.Inputs) -> list[dict[str, Any]]:
 
 
 def graphs(board: dict[str, Any]) -> Iterator[tuple[Widget, dict[str, Any], queries.Selector]]:
-    """Each metric of a dashboard with its widget and its request."""
+    """Yield each metric of a dashboard with its widget and request."""
     for widget in board["widgets"]:
         for request in widget["definition"]["requests"]:
             for query in request["queries"]:
@@ -45,7 +45,7 @@ def graphs(board: dict[str, Any]) -> Iterator[tuple[Widget, dict[str, Any], quer
 
 
 def unit(selector: queries.Selector) -> str:
-    """In what a graph of it counts."""
+    """Return the unit of its graph."""
     documented = DOCUMENTED[selector.metric].unit
     return f"{documented} per second" if "as_rate" in selector.functions else documented
 
@@ -113,7 +113,7 @@ def test_every_axis_has_one_unit_and_says_which(inputs: program.Inputs) -> None:
             axes.setdefault(place, set()).add(unit(selector))
             labels[place] = (widget.get(side) or {}).get("label", "")
         for place, units in axes.items():
-            if units == {"request", "error"}:  # the one beside the other, both counted
+            if units == {"request", "error"}:  # both counts, side by side
                 continue
             (only,) = units
             assert labels[place] in AXES.get(only, ("",)), place
@@ -154,7 +154,7 @@ def test_a_query_of_which_nothing_can_come_is_refused(query: str, sentence: str)
     "query",
     [
         "avg:system.cpu.user{env:dev,$host} by {host}.rollup(avg, 60)",
-        "avg:system.cpu.user{team:example}",  # a tag of datadog.yaml
+        "avg:system.cpu.user{team:example}",  # a tag from datadog.yaml
         "sum:trace.flask.request.hits{service:x AND !env:dev} by {resource_name,host}.as_count()",
         "avg:system.net.bytes_rcvd{device:lo}",
         "p99:trace.flask.request{$service,$env} by {resource_name}",

@@ -1,10 +1,10 @@
-"""Whoever may change the folders that root works in gets nothing of root's by it: tried in a loop, for real.
+"""Write access to folders that root works in gains nothing of root's: tried in a loop, for real.
 
-The steps run as root, on folders of another user, who tries every trick with names meanwhile; a second user holds every
-lock that can be had. With the kernel's protection of links and pipes (``fs.protected_*``) as it is; among the long
-tests, which change the whole machine for that, without and with it.
+The steps run as root, on folders of another user, who meanwhile tries every file name trick; a second user holds every
+available lock. Runs with the kernel's protection of links and pipes (``fs.protected_*``) as it is; the long tests,
+which change it for the whole machine, run without and with it.
 
-``WATCHPOST_RACES`` is for how many seconds each is tried, ``WATCHPOST_SEED`` repeats a run.
+``WATCHPOST_RACES`` sets the seconds per race, ``WATCHPOST_SEED`` repeats a run.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ OWNER = f"nobody:{NOBODY.pw_gid}"
 NAMES = ["datadog.yaml", "checks.d/mine.py", "conf.d/mine.d/conf.yaml"]
 AS_NOBODY = ["setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups"]
 PYTHON = ["env", "PATH=/usr/bin:/bin", "python3"]
-"""One that nobody may run, too."""
+"""An interpreter that ``nobody`` can run too."""
 ATTACKER = Path(__file__).with_name("attacker.py")
 
 Look = dict[str, tuple[object, ...]]
@@ -46,7 +46,7 @@ Look = dict[str, tuple[object, ...]]
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder that everybody can get to."""
+    """A folder that everybody can access."""
     folder = Path(tempfile.mkdtemp(prefix="watchpost-races-", dir="/tmp"))
     folder.chmod(0o755)
     yield folder
@@ -55,7 +55,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def host(place: Path) -> Host:
-    """A host with an Agent's folder, that is the Agent's user's, beside things of root's."""
+    """A host with an Agent's folder, owned by the Agent's user, beside root's."""
     for name in ("etc", "kept", "root"):
         (place / name).mkdir()
     agent = place / "etc" / "agent"
@@ -71,7 +71,7 @@ def host(place: Path) -> Host:
 
 
 def look(folder: Path) -> Look:
-    """All that is root's below a folder: what it is, whose, and what it holds."""
+    """Return type, owner and content of everything below a folder of root's."""
     found: Look = {}
     for path in sorted([folder, *folder.rglob("*")]):
         seen = path.lstat()
@@ -81,7 +81,7 @@ def look(folder: Path) -> Look:
 
 
 def leaks(place: Path) -> list[str]:
-    """Files with root's text that others can read, and with the key that are not for the Agent's user alone."""
+    """List files with root's text that others can read, and with the key that not only the Agent's user can."""
     found = []
     for folder, _, names in os.walk(place):
         for path in (Path(folder, name) for name in names):
@@ -98,7 +98,7 @@ def leaks(place: Path) -> list[str]:
 
 
 def step(host: Host, verb: str, name: str, content: str = "") -> Done:
-    """A step on one of the Agent's files, as Watchpost has it; it ends, well or with one sentence."""
+    """Run a step on one of the Agent's files; assert that it ends, with success or one sentence."""
     variables = {"path": str(host.files / name), "owner": OWNER, "mode": "0640"}
     if name == NAMES[0]:
         variables["python"] = sys.executable
@@ -112,7 +112,7 @@ def step(host: Host, verb: str, name: str, content: str = "") -> Done:
 
 @contextlib.contextmanager
 def switched(value: str) -> Iterator[None]:
-    """The kernel's protection off (0) or on (1), and afterwards as it was; or ``as it is``."""
+    """Switch the kernel's protection off (0) or on (1), then restore it; or leave it ``as it is``."""
     if value == "as it is":
         yield
         return
@@ -132,7 +132,7 @@ def switched(value: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def under_attack(host: Host, seed: int, counts: list[int]) -> Iterator["subprocess.Popen[str]"]:
-    """The Agent's user at work against root; ``counts`` gets how often it has tried."""
+    """Run the Agent's user's attack on root; append the number of attempts to ``counts``."""
     canaries = host.files.parents[1] / "root"
     words = [*AS_NOBODY, *PYTHON, "-I", "-", str(seed), str(host.files), str(canaries), *NAMES]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as attacker:
@@ -161,11 +161,11 @@ def test_nobody_wins_a_race_against_root(host: Host, protected: str, capsys: pyt
             name, verb = dice.choice(NAMES), dice.choice(["apply", "apply", "apply", "check", "remove"])
             well += step(host, verb, name, f"api_key: {KEY}\nround: {steps}\n").returncode == 0
             steps += 1
-            attacker.send_signal(signal.SIGSTOP)  # or it would fool this test
+            attacker.send_signal(signal.SIGSTOP)  # so that it can't race the test itself
             won += look(place / "root") != before
             won += len(leaks(place))
             attacker.send_signal(signal.SIGCONT)
-    # Once it is quiet, everything goes.
+    # Without an attacker, everything can be removed.
     for path in host.files.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -280,7 +280,7 @@ while True:
                         pass
     time.sleep(0.01)
 """
-"""Opens all that it can and holds the lock on it."""
+"""Opens every file that it can, and locks it."""
 
 
 def test_nobody_else_can_hold_a_lock_that_a_step_waits_for(host: Host, place: Path) -> None:
@@ -293,7 +293,7 @@ def test_nobody_else_can_hold_a_lock_that_a_step_waits_for(host: Host, place: Pa
         'case "$*" in *venv*) echo "the install began"; exit 1;; *) exec /usr/bin/python3 "$@";; esac',
     )
     within = [*host.inside()]
-    # In the step's own view of /var/lib, which is the host's.
+    # In the step's own view of the host's /var/lib.
     holder = [
         *within,
         *AS_NOBODY,
@@ -373,13 +373,13 @@ def test_what_a_damaged_note_tells_of_is_left_and_named(host: Host, existed: boo
     assert f"keeping {path}: what was there before " in done.stdout
     assert said in done.stdout
     assert path.read_text() == "ours\n"
-    # What was there before is never thrown away.
+    # The original is never discarded.
     assert (kept / "original").exists() == (existed and damage not in ("original", "all"))
     assert existed or list(host.kept.iterdir()) == []
 
 
 def test_what_an_older_version_has_kept_comes_back(host: Host) -> None:
-    """It kept no note of what was there."""
+    """It kept no record of what was there."""
     for name in NAMES[:2]:
         (host.files / name).write_text("a: 1\n")
         assert step(host, "apply", name, "b: 2\n").returncode == 0

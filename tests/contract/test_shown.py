@@ -1,4 +1,4 @@
-"""What a step and its programs print is shown without the secrets that they were given, whatever they do with them."""
+"""Output of a step and its programs is shown without their secrets, whatever they do with them."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not MASKED, reason="a host has Debian's own Pyth
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``files/`` with the real beginning of every step, and a script of the test's own; the claim is beside them."""
+    """``files/`` with the real preamble of every step, and a test script; the claim is beside them."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "host").mkdir()
     for name in ("masked.sh", "mask.py", "step.sh"):
@@ -36,14 +36,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def line(files: Path, script: str, verb: str = "apply") -> list[str]:
-    """The command of a step with this script, as a login shell gets it."""
+    """Return the command of a step with this script, as a login shell gets it."""
     (files / "own.sh").write_text(script)
     with mock.patch.object(templates, "FILES", files):
         return ["bash", "-c", StepCommand.of("own.sh", verb, {}, sudo=False, masked=True).render()]
 
 
 def run(files: Path, script: str, stdin: str, claimant: str = "stack/vm") -> "subprocess.CompletedProcess[str]":
-    """The step, run to its end."""
+    """Run the step to completion."""
     return subprocess.run(
         line(files, script), input=f"{claimant}\n{stdin}", capture_output=True, text=True, timeout=30, check=False
     )
@@ -90,7 +90,7 @@ def test_no_noise_of_a_step_that_fails_shows_a_secret(files: Path, noise: str, s
     search = Search({"it": secret})
     shown = done.stdout + done.stderr
     assert search.names(shown) == set(), shown
-    # Nor when what broke it in pieces is taken out.
+    # Nor with the separators removed.
     assert search.names("".join(shown.split())) == set(), shown
 
 

@@ -1,4 +1,4 @@
-"""Programs that run side by side end together: when one fails, and when their process is asked to end."""
+"""Programs run in parallel end together: when one fails, and when their process is asked to end."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from sandbox.progress import SandboxError
 from sandbox.testing.processes import wait_until
 
 PROGRAM = 'trap \'echo interrupted >>"$0"; kill $!; exit 3\' INT; echo started >>"$0"; sleep 60 >/dev/null & wait'
-"""Writes into a file that it has started, and that it was interrupted."""
+"""Records in a file that it has started, and that it was interrupted."""
 
 
 def program(file: Path) -> Callable[[], object]:
@@ -69,7 +69,7 @@ def test_a_program_that_would_begin_after_the_failure_does_not(tmp_path: Path) -
 
     def late() -> None:
         failed.wait(30)
-        signals.call(["sleep", "0.5"])  # by then the failure is known
+        signals.call(["sleep", "0.5"])  # long enough for the failure to be known
         program(tmp_path / "late")()
 
     with pytest.raises(SandboxError, match="no network"):

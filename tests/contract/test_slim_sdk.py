@@ -1,6 +1,6 @@
-"""The slim form of pulumi_datadog against the installed SDK: the same inputs, the same types, the same names.
+"""The slim pulumi_datadog against the installed SDK: the same inputs, types and names.
 
-Each is imported in a process of its own, both of which tell everything that could differ.
+Each is imported in its own process, which prints everything that could differ.
 """
 
 import json
@@ -25,14 +25,14 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "pulumi_datadog"
 
 NOW = datetime(2026, 6, 1, 22, 30, tzinfo=UTC)
-"""When both run: downtimes begin a little later, and a minute may pass between the two."""
+"""The time at which both run: downtimes begin soon after, and a minute may pass between the two."""
 
 Told = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
-    """What the process with the slim form says, and the one with the whole SDK."""
+    """The output of the process with the slim form, and of the one with the whole SDK."""
     cache = tmp_path_factory.mktemp("cache")
 
     def run(form: str) -> Told:
@@ -71,7 +71,7 @@ def test_the_same_inputs_reach_the_engine(told: dict[str, Told], preview: str) -
 def test_every_class_that_is_reached_has_the_same_types(told: dict[str, Told]) -> None:
     assert told["slim"]["types"] == told["whole"]["types"]
     assert len(told["slim"]["types"]) > 20
-    # Told by name, so that an empty comparison can't pass for an equal one.
+    # Compared by name, so that an empty comparison can't pass.
     assert "critical_recovery" in str(told["slim"]["types"]["pulumi_datadog._inputs.MonitorMonitorThresholdsArgs"])
 
 
@@ -89,9 +89,9 @@ def test_resources_that_the_engine_sends_back_become_the_same_classes(told: dict
 
 
 def _tell(form: str) -> Told:
-    """Everything that could differ, in this process."""
+    """Return everything that could differ, in this process."""
     if form == "whole":
-        import pulumi_datadog  # noqa: F401 - before the program puts its slim form in place
+        import pulumi_datadog  # noqa: F401 - before the program installs its slim form
     else:
         startup.prepare()
 
@@ -117,17 +117,17 @@ def _tell(form: str) -> Told:
 
 
 def _resource(created: Created) -> list[str]:
-    """A resource as it was registered."""
+    """Return a resource as registered."""
     return [created.type, created.name, created.parent, _text(created.inputs)]
 
 
 def _text(value: Any) -> str:
-    """A value with its keys in order, and what is secret in it marked."""
+    """Format a value with sorted keys and marked secrets."""
     return json.dumps(value, sort_keys=True, default=lambda secret: {"secret": secret.value})
 
 
 def _nested(datadog: Any) -> None:
-    """A monitor from plain dictionaries in Python's names."""
+    """Create a monitor from plain dictionaries with Python's names."""
     datadog.Monitor(
         "nested",
         name="nested",
@@ -150,9 +150,9 @@ def _nested(datadog: Any) -> None:
 
 
 def _types(todo: list[Any]) -> dict[str, Any]:
-    """By class: the types of its properties, the names that the engine knows them by, and what it is called with.
+    """Return by class: property types, the engine's names for them, and its arguments.
 
-    Classes that a type mentions are looked at too.
+    Includes classes referenced by types.
     """
     found: dict[str, Any] = {}
     while todo:
@@ -169,7 +169,7 @@ def _types(todo: list[Any]) -> dict[str, Any]:
 
 
 def _properties(cls: type) -> tuple[dict[str, Any], dict[str, str]]:
-    """The types of a class's properties, and their names for the engine where Pulumi looks these up by the class."""
+    """Return a class's property types, and the engine's names where Pulumi looks these up by the class."""
     from pulumi import _types as types
 
     if types.is_input_type(cls):
@@ -182,7 +182,7 @@ def _properties(cls: type) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _hints(thing: Any) -> dict[str, Any]:
-    # `pulumi.Input` names these as text, which only Pulumi's own modules can resolve.
+    # `pulumi.Input` refers to these as text, which only Pulumi's own modules can resolve.
     return typing.get_type_hints(thing, localns={"Output": pulumi.Output, "T": Any})
 
 

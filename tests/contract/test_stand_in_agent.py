@@ -1,4 +1,4 @@
-"""The stand-in Agent says what the real one says: what can be seen of that without a machine."""
+"""The stand-in Agent reports as the real one: the parts testable without a machine."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""The stand-in Agent fails where the real one fails: each test names the file of its source that says so.
+"""The stand-in Agent fails where the real one fails: each test names the source file that shows it.
 
 The files are those of https://github.com/DataDog/datadog-agent.
 """
@@ -26,18 +26,18 @@ GOOD = (
 
 @pytest.fixture
 def agent(agent_python: Path, tmp_path: Path) -> Agent:
-    """An Agent that isn't configured yet."""
+    """An unconfigured Agent."""
     return Agent.installed(tmp_path / "agent", agent_python)
 
 
 def written(folder: Path, text: str) -> Path:
-    """A ``datadog.yaml``."""
+    """Write a ``datadog.yaml``."""
     file = folder / "datadog.yaml"
     file.write_text(text)
     return file
 
 
-# Where things go: pkg/config/utils/endpoints.go, comp/trace/config/setup.go
+# Destinations: pkg/config/utils/endpoints.go, comp/trace/config/setup.go
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_path_is_put_behind_the_address_as_it_is() -> None:
     assert at_work.status()["Transactions"]["Success"] == 0
 
 
-# What it reads: comp/core/config/setup.go
+# Configuration: comp/core/config/setup.go
 
 
 @pytest.mark.parametrize("text", ["a: {", "- a", "just a text", "apm_config: 5"])
@@ -126,7 +126,7 @@ def test_tags_in_one_text_are_several(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_not_taken_is_the_trace_agent_s_all_the_same(tmp_path: Path) -> None:
-    """comp/trace/config/setup.go takes what is configured as it is."""
+    """comp/trace/config/setup.go uses the configured value as is."""
     read = settings.load(written(tmp_path, "hostname: localhost"), {})
     assert (read.hostname, read.apm_hostname) == (socket.gethostname(), "localhost")
 
@@ -172,11 +172,11 @@ def test_the_interval_is_the_instance_s_own_number(instance: dict[str, Any], sec
         assert config.interval == seconds
 
 
-# What becomes of a payload: transaction.go, forwarder_health.go below comp/forwarder/defaultforwarder
+# Payloads: transaction.go, forwarder_health.go below comp/forwarder/defaultforwarder
 
 
 def sent(status: int | None) -> tuple[Forwarder, dict[str, Any]]:
-    """A forwarder that was asked to send one service check, and its statistics."""
+    """Have a forwarder send one service check; return it and its statistics."""
     with intake(lambda *_: status) as server:
         at_work = Forwarder(server.url, KEY, "vm")
         at_work.service_checks([{"check": "up", "status": 0, "message": "", "tags": []}])
@@ -352,7 +352,7 @@ def test_without_a_key_the_agent_runs_unhealthy_and_the_trace_agent_not_at_all(a
 
 @contextlib.contextmanager
 def traced(agent: Agent, server: Intake, apm: str) -> Iterator[None]:
-    """Both Agents at work, the metrics going to ``server``, and one trace received."""
+    """Run both Agents, with metrics going to ``server``, and one trace received."""
     agent.configure(
         f"api_key: {KEY}\nhostname: vm\ndd_url: {server.url}\napm_config:\n  receiver_port: {agent.apm_port}\n{apm}"
     )

@@ -1,4 +1,4 @@
-"""The app sends the traces that the dashboards ask for: under the real tracer, to Datadog's own test agent."""
+"""The app sends the traces that the dashboards query: under the real tracer, to Datadog's own test agent."""
 
 import json
 import re
@@ -23,7 +23,7 @@ ANSWERS = {"/": "Entrypoint to the Application", "/api/apm": "Getting APM Starte
 
 @dataclass(frozen=True, kw_only=True)
 class App:
-    """The running app: its process, its port, what systemd tells it, and the port of the agent that it reports to."""
+    """The running app: its process, port, environment from systemd, and its agent's port."""
 
     process: "subprocess.Popen[bytes]"
     port: int
@@ -32,11 +32,11 @@ class App:
     log: Path
 
     def get(self, path: str, **options: Any) -> tuple[int, str]:
-        """Status and text of the answer at ``path``."""
+        """Return status and text of the answer at ``path``."""
         return get(f"http://127.0.0.1:{self.port}{path}", **options)
 
     def spans(self, count: int) -> list[dict[str, Any]]:
-        """The root spans of the traces received so far, of which there will be ``count``."""
+        """Wait for ``count`` root spans of received traces, and return them."""
         traces: list[list[dict[str, Any]]] = []
 
         def received() -> bool:
@@ -49,7 +49,7 @@ class App:
 
 
 def get(url: str, **options: Any) -> tuple[int, str]:
-    """Status and text of the answer at a local address."""
+    """Return status and text of the answer at a local address."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=10) as answer:  # noqa: S310
             return answer.status, answer.read().decode()
@@ -59,14 +59,14 @@ def get(url: str, **options: Any) -> tuple[int, str]:
 
 
 def unit_environment(unit: str) -> dict[str, str]:
-    """The variables that a unit sets."""
+    """Return the variables that a unit sets."""
     lines = re.findall(r"^Environment=(.*)$", unit, re.MULTILINE)
     return dict(pair.split("=", 1) for line in lines for pair in shlex.split(line))
 
 
 @pytest.fixture
 def app(files: dict[str, str], app_python: Path, agent_python: Path, tmp_path: Path) -> Iterator[App]:
-    """The app as its unit starts it, but for its ports and the folder that it is in."""
+    """The app as started by its unit, except for its ports and folder."""
     (tmp_path / "app.py").write_text(files["/opt/watchpost-app/app.py"])
     start = re.findall(r"^ExecStart=(.*)$", files[UNIT], re.MULTILINE)[0]
     command = shlex.split(start.replace("/opt/watchpost-app/venv/bin", str(app_python.parent)))
@@ -110,7 +110,7 @@ def test_other_paths_are_not_found_and_are_no_errors_of_the_service(app: App) ->
 def test_the_app_ends_when_systemd_asks_it_to(app: App) -> None:
     app.get("/")
     app.process.send_signal(signal.SIGTERM)
-    # What systemd takes for a clean end, https://www.freedesktop.org/software/systemd/man/latest/systemd.service.html
+    # Exit codes that systemd calls clean, https://www.freedesktop.org/software/systemd/man/latest/systemd.service.html
     assert app.process.wait(10) in (0, -signal.SIGTERM)
     assert not listens(app.port)
     assert "Traceback" not in app.log.read_text()

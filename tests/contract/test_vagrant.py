@@ -1,4 +1,4 @@
-"""Vagrant takes the Vagrantfile; the script around it says how to reach the VM, and says clearly what is wrong."""
+"""Vagrant accepts the Vagrantfile; its script reports how to reach the VM, and clear errors."""
 
 import json
 import os
@@ -41,7 +41,7 @@ Host default
   IdentitiesOnly yes
   LogLevel FATAL
 """
-"""As ``vagrant ssh-config`` prints it: a path with a blank stands in quotes. Nothing answers at port 2."""
+"""Output of ``vagrant ssh-config``: a path with a blank is quoted. Nothing answers at port 2."""
 
 VAGRANT = """\
 echo "$*" >>{folder}/calls
@@ -60,7 +60,7 @@ esac"""
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A folder with a ``vagrant`` that notes each call and what it was told, and answers as a running VM would."""
+    """A folder with a ``vagrant`` that records calls and their environment, and answers as a running VM."""
     folder = tmp_path / "bin"
     (tmp_path / "my projects").mkdir()
     (tmp_path / "my projects" / "private_key").write_text("fake-key")
@@ -72,7 +72,7 @@ def programs(tmp_path: Path) -> Path:
 
 
 def script(programs: Path, verb: str, *, path: str | None = None, **variables: str) -> Done:
-    """The script as the program runs it, in a clone of its own; a variable that is empty is not set."""
+    """Run the script as the program does, in a separate clone; an empty variable is unset."""
     variables = {name: value for name, value in {**VARIABLES, **variables}.items() if value}
     return subprocess.run(
         ["bash", "-c", remote.local_command_line("vagrant/vm.sh", verb)],
@@ -94,7 +94,7 @@ def applied(programs: Path, **variables: str) -> dict[str, Any]:
 
 
 def calls(programs: Path) -> list[str]:
-    """The commands that were called since the last look."""
+    """Return the commands called since the last check."""
     file = programs.parent / "calls"
     found = file.read_text().splitlines() if file.exists() else []
     file.unlink(missing_ok=True)
@@ -159,7 +159,7 @@ def test_what_never_came_up_is_removed_without_vagrant(programs: Path) -> None:
 
 
 def without_vagrant(programs: Path) -> str:
-    """A PATH on which all else is that the script calls."""
+    """Return a PATH with everything else that the script calls."""
     tools = programs.parent / "tools"
     tools.mkdir(exist_ok=True)
     for name in ("bash", "sed", "tail", "tr", "uname", "rm", "rmdir", "mkdir"):
@@ -182,7 +182,7 @@ def test_a_vagrant_that_fails_gives_no_address_and_removal_finds_its_vm(programs
     late = original.replace("esac", f'esac\n[ "$1" != {broken} ] || {{ echo "it broke" >&2; exit 1; }}')
     stand_in(programs, "vagrant", late.replace("cat " + str(programs.parent / "host-keys"), ":"))
     done = script(programs, "apply")
-    # Without a host key any machine that answers would be taken for the VM.
+    # Without a host key any machine that answers would pass for the VM.
     assert done.returncode != 0, done.stdout
     assert done.stdout == ""
     assert "it broke" in done.stderr
@@ -329,7 +329,7 @@ def test_two_vms_are_not_made_at_once(programs: Path) -> None:
     text = VAGRANT.format(folder=programs.parent)
     stand_in(programs, "vagrant", f'[ "$1" != up ] || {{ mkdir {mine} && sleep 1 && rmdir {mine}; }} || exit 1\n{text}')
     (programs.parent / ".vagrant" / "vms").mkdir(parents=True)
-    # One that was killed in its turn holds up nobody.
+    # A killed one holds up nobody.
     (programs.parent / ".vagrant" / "vms" / ".turn").symlink_to("999999999")
     with ThreadPoolExecutor() as pool:
         done = list(pool.map(lambda vm: script(programs, "apply", vm=vm), ("one", "two", "three")))
@@ -360,7 +360,7 @@ def test_a_vm_of_a_stack_with_another_name_is_taken_along(programs: Path) -> Non
     assert not vm_folder(programs).exists()
     found = applied(programs, vm="watchpost-renamed-vm-1", PULUMI_COMMAND_STDOUT=before)
     assert found["folder"] == str(vm_folder(programs, "watchpost-renamed-vm-1"))
-    # The same VM, by the name that it was made with, and not restarted.
+    # The same VM under its original name, not restarted.
     assert json.loads((Path(found["folder"]) / "settings.json").read_text())["vm"] == VM
     assert calls(programs) == ["up", "ssh-config", "ssh"]
 
@@ -371,7 +371,7 @@ OLD_OUTPUT = json.dumps(
 
 
 def old_layout(programs: Path) -> Path:
-    """A VM as it was kept before VMs had folders of their own."""
+    """A VM in the layout from before VMs had their own folders."""
     old = programs.parent / ".vagrant" / "vm-1"
     (old / "machines" / "default" / "virtualbox").mkdir(parents=True)
     (old / "machines" / "default" / "virtualbox" / "id").write_text("uuid-of-old")
@@ -440,7 +440,7 @@ def test_vagrant_itself_takes_the_vagrantfile_and_no_faulty_one(tmp_path: Path, 
     text = (FOLDER / "Vagrantfile").read_text()
     (tmp_path / "Vagrantfile").write_text(text.replace(fault, f"{fault}s") if fault else text)
     done = subprocess.run(
-        # VirtualBox need not be here: what stands in its block is Ruby that Vagrant reads, but does not check.
+        # VirtualBox need not be installed: its block is Ruby that Vagrant reads, but does not check.
         ["vagrant", "validate", "--ignore-provider"],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "VAGRANT_HOME": str(tmp_path / "home")},

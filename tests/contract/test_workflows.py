@@ -1,6 +1,6 @@
-"""The workflows of ``.github/``: what they run is pinned, what they may do is little, and no text becomes a command.
+"""The workflows in ``.github/``: everything pinned, least privilege, and no text becomes a command.
 
-Whoever may push a branch writes its workflows: what guards a secret is the environment that it is in, not this text.
+Anyone who can push a branch can change its workflows: a secret is guarded by its environment, not by this text.
 """
 
 import os
@@ -27,13 +27,13 @@ FILES = [*WORKFLOWS, *sorted(GITHUB.glob("actions/*/action.yml"))]
 
 
 def jobs(path: Path) -> dict[str, dict[str, Any]]:
-    """The jobs of a workflow, by name."""
+    """Return a workflow's jobs, by name."""
     found: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())["jobs"]
     return found
 
 
 def steps(path: Path) -> list[dict[str, Any]]:
-    """All steps of a workflow or of an action."""
+    """Return all steps of a workflow or an action."""
     document = yaml.safe_load(path.read_text())
     holders = document["jobs"].values() if "jobs" in document else [document["runs"]]
     return [step for holder in holders for step in holder["steps"]]
@@ -103,7 +103,7 @@ def test_no_expression_stands_in_a_script(path: Path) -> None:
 
 
 def ran(step: dict[str, Any], folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run a step's script as GitHub's runner does, with the programs in ``folder`` first."""
+    """Run a step's script as GitHub's runner does, with the programs in ``folder`` first on PATH."""
     options = ["-o", "pipefail"] if step.get("shell") == "bash" else []
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-e", *options, "-c", step["run"]],
@@ -118,7 +118,7 @@ def ran(step: dict[str, Any], folder: Path, **variables: str) -> "subprocess.Com
 
 
 def secrets(job: dict[str, Any]) -> set[str]:
-    """The secrets that a job has, but the token of the workflow itself."""
+    """Return a job's secrets, except the workflow's own token."""
     return set(re.findall(r"\bsecrets\.(\w+)", yaml.safe_dump(job)))
 
 
@@ -160,7 +160,7 @@ def test_every_secret_is_in_an_environment_and_those_that_change_things_are_main
             assert (path.stem, name) == ("preview", "preview")
             continue
         assert job["environment"] in ("production", "drift"), name
-        # The environment is bound to main; this tells a reader, and saves a run that would get nothing.
+        # The environment is bound to main; this informs the reader, and saves a run that would get nothing.
         assert "github.ref == 'refs/heads/main'" in job["if"], name
 
 
@@ -171,7 +171,7 @@ def test_code_that_nobody_has_merged_meets_no_key_that_changes_or_logs_in(path: 
     assert not of_branches & {"pull_request_target", "workflow_run", "issue_comment"}
     for job in jobs(path).values() if "pull_request" in of_branches else ():
         assert secrets(job) <= {"PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG_PASSPHRASE", "DD_API_KEY", "DD_APP_KEY"}
-        assert job["runs-on"] == "ubuntu-24.04"  # never the runner that reaches the hosts
+        assert job["runs-on"] == "ubuntu-24.04"  # never the runner with access to the hosts
         if secrets(job):
             assert job["environment"] == "preview"
             assert job["permissions"] == {"contents": "read"}
@@ -183,7 +183,7 @@ def test_a_fork_gets_no_preview_and_asks_nobody_for_one() -> None:
     made = jobs(GITHUB / "workflows" / "preview.yml")
     assert "github.event.pull_request.head.repo.full_name == github.repository" in made["look"]["if"]
     assert made["preview"]["needs"] == "look"
-    assert "if" not in made["preview"]  # skipped with the one before
+    assert "if" not in made["preview"]  # skipped with its predecessor
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_there_is_no_preview_of_a_stack_whose_state_holds_a_host_s_key(tmp_path:
     (tmp_path / "Pulumi.prod.yaml").write_text(f"config:\n{line}\n")
     look = jobs(GITHUB / "workflows" / "preview.yml")["look"]
     checkout, script = look["steps"]
-    assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"  # what the state is made from
+    assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"  # the state's source
     for stack in ("prod", "organization/watchpost/prod"):
         done = ran(script, tmp_path, STACK=stack)
         assert done.returncode == code

@@ -14,7 +14,7 @@ from tests.engine import lives
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let pulumi-command warn of a resource of its own that nothing here uses."""
+    """Allow pulumi-command's warning about one of its own resources, unused here."""
     config.addinivalue_line("filterwarnings", "ignore:This resource is deprecated:DeprecationWarning:pulumi_command")
 
 
@@ -33,14 +33,14 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest modules: else one worker is left with one of them while the others have nothing to do."""
+    """Run the longest modules first, so that no worker ends up alone with one."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(autouse=True)
 def _real_where_there_is_one(request: pytest.FixtureRequest) -> None:
-    """Skip a test that only a stand-in can pass, where the engine would run the real plugin."""
+    """Skip a test for the stand-in only, where the engine would run the real plugin."""
     for marker in request.node.iter_markers("stand_in"):
         (name,) = marker.args
         if shutil.which(f"pulumi-resource-{name}"):
@@ -83,12 +83,12 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 @pytest.fixture
 def life(record_property: Callable[[str, object], None]) -> Callable[..., lives.Life]:
-    """Records how a host with some traits fares: ``life("login shell fish", "umask 077")``."""
+    """Record how a host with some traits fares: ``life("login shell fish", "umask 077")``."""
     return lambda *traits: lives.Life(record_property, traits)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how hosts with each trait fared in each part of a stack's life."""
+    """Print how hosts with each trait fared in each phase of a stack's life."""
     reports = [report for found in terminalreporter.stats.values() for report in found]
     noted = [
         value

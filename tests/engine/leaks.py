@@ -1,6 +1,6 @@
-"""Finds secrets where they don't belong: in files, in what was printed, in processes, in every encoding that occurs.
+"""Finds leaked secrets: in files, printed text and processes, in every encoding that occurs.
 
-A secret is looked for by pieces of each of its forms, so that one that was cut off or wrapped is found as well.
+Searches for pieces of each of a secret's forms, so that truncated or wrapped ones are found too.
 """
 
 import base64
@@ -22,7 +22,7 @@ from sandbox.machine import Machine
 from sandbox.stack import Stack
 
 PIECE = 16
-"""Characters of a secret that can't match by chance."""
+"""Characters of a secret, enough not to match by chance."""
 
 STEP = 0.005
 """Seconds between two samples of all processes."""
@@ -38,30 +38,30 @@ done
 find / -xdev -name '*.gz' -not -path '/usr/share/*' -exec zcat -qf {} + | search -H --label=compressed
 journalctl --all --output=export | search -H --label=journal
 """
-"""Prints ``FILE NUL PIECE`` for every piece, given on standard input, in every file, compressed ones and journals."""
+"""Prints ``FILE NUL PIECE`` for every piece (standard input) found in any file, compressed file or journal."""
 
 
 def fake_key(length: int) -> str:
-    """A unique fake key of hexadecimal digits: whatever is found comes from this test."""
+    """Generate a unique fake key of hexadecimal digits: any match comes from this test."""
     return "fa4e" + secrets.token_hex(length)[4:length]
 
 
 def forms(text: str) -> set[str]:
-    """All encodings in which a line may occur, also inside something longer."""
+    """Return all encodings in which a line may occur, also within a longer text."""
     raw = text.encode()
     inside = json.dumps(text)[1:-1]
     found = {text, quote(text), quote(text, safe=""), inside, inside.replace("/", "\\/"), json.dumps(inside)[1:-1]}
     found |= {json.dumps(text, ensure_ascii=False)[1:-1], shlex.quote(text).strip("'"), raw.hex(), raw.hex().upper()}
     for before in range(3):
-        # Where it begins within a group of three bytes decides how base64 shows it; the edges depend on its neighbours.
+        # Base64 depends on the offset within three bytes; the edges also depend on the neighbours.
         whole = base64.b64encode(b"\0" * before + raw)[-(-before * 8 // 6) :]
         inner = whole[: len(whole) - len(whole) % 4 - 4].decode()
         found |= {inner, inner.replace("+", "-").replace("/", "_")}
     return found
 
 
-def told(secret: str) -> str:
-    """The secret part of ``secret``: of an ed25519 key written by ``ssh-keygen``, what isn't public."""
+def _secret_part(secret: str) -> str:
+    """Return the secret part of ``secret``: the non-public part of an ed25519 key written by ``ssh-keygen``."""
     return secret.splitlines()[4][8:40] if secret.startswith("-----BEGIN OPENSSH PRIVATE KEY-----\n") else secret
 
 
@@ -71,16 +71,16 @@ class Search:
     def __init__(self, wanted: Mapping[str, str]) -> None:
         self.pieces: dict[bytes, str] = {}
         for name, secret in wanted.items():
-            for form in forms(told(secret)):
+            for form in forms(_secret_part(secret)):
                 self.pieces |= dict.fromkeys([form[:PIECE].encode(), form[-PIECE:].encode()], name)
 
     def names(self, content: bytes | str) -> set[str]:
-        """The secrets that occur in ``content``, even in part."""
+        """Return the secrets that occur in ``content``, even partly."""
         content = content.encode() if isinstance(content, str) else content
         return {name for piece, name in self.pieces.items() if piece in content}
 
     def in_files(self, *places: Path, but: Iterable[Path] = (), since: float = 0) -> dict[str, set[str]]:
-        """The secrets by the file that holds them, below ``places``, of those written ``since`` then (Unix seconds)."""
+        """Return secrets by file, below ``places``, in files written ``since`` then (Unix seconds)."""
         found = {}
         for path in _files(places, but, since):
             try:
@@ -92,7 +92,7 @@ class Search:
         return found
 
     def on_machine(self, machine: Machine) -> dict[str, set[str]]:
-        """The secrets by the file of the machine that holds them; ``journal`` and ``compressed`` are all of these."""
+        """Return secrets by file on the machine; ``journal`` and ``compressed`` stand for all of these."""
         patterns = "".join(f"{piece.decode()}\n" for piece in self.pieces)
         found: dict[str, set[str]] = {}
         for line in machine.run(ON_MACHINE, input=patterns).stdout.splitlines():
@@ -102,11 +102,11 @@ class Search:
 
 
 def _decompressed(content: bytes) -> bytes:
-    """The content of a gzip file, as far as it can be read; empty for others. Told by its first bytes: see .gz.bak."""
+    """Decompress a gzip file as far as possible; empty for others. Detected by its first bytes: see .gz.bak."""
     if not content.startswith(b"\x1f\x8b"):
         return b""
     whole = b""
-    # A file may hold several, one after the other, and end in the middle of one that is being written.
+    # A file may contain several streams, and end within one that is being written.
     while content.startswith(b"\x1f\x8b"):
         reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
         try:
@@ -118,7 +118,7 @@ def _decompressed(content: bytes) -> bytes:
 
 
 def _files(places: Iterable[Path], but: Iterable[Path], since: float) -> list[Path]:
-    """List files with ``find``, which is many times as fast; unreadable and vanished ones are skipped."""
+    """List files with ``find``, which is many times faster; skips unreadable and vanished ones."""
     pruned = [word for path in but for word in ("-path", str(path), "-prune", "-o")]
     command = ["find", *map(str, places), *pruned, "-type", "f", "-newermt", f"@{since}", "-print0"]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -139,9 +139,9 @@ class Exposed:
 
 @dataclass
 class Processes:
-    """Samples the command line and environment of every process on this computer, machines included.
+    """Samples the command line and environment of every process on this host, machines included.
 
-    Processes that live for a few milliseconds may be missed.
+    May miss processes that live only a few milliseconds.
     """
 
     machine: Machine
@@ -171,7 +171,7 @@ class Processes:
                     self._seen.setdefault((kind, content), set()).add(int(pid))
 
     def exposed(self, search: Search) -> set[Exposed]:
-        """The secrets that ``search`` finds in the samples."""
+        """Return the secrets that ``search`` finds in the samples."""
         programs = {pid: line for (kind, line), pids in self._seen.items() if kind == "cmdline" for pid in pids}
         found = set()
         for (kind, content), pids in self._seen.items():
@@ -186,7 +186,7 @@ class Processes:
 
 
 def set_secret(stack: Stack, key: str, value: str) -> None:
-    """Set a secret in the stack's configuration by standard input, as an operator would."""
+    """Set a secret in the stack's configuration via standard input, as an operator would."""
     words = ["config", "set", "--secret", key, "--stack", stack.name]
     subprocess.run(
         ["pulumi", "--non-interactive", "-C", str(stack.folder / "project"), *words],
@@ -199,7 +199,7 @@ def set_secret(stack: Stack, key: str, value: str) -> None:
 
 
 def database_password(stack: Stack, name: str = "vm-mysql-password") -> str:
-    """The database password in the state."""
+    """Return the database password from the state."""
     state: Mapping[str, list[dict[str, object]]] = json.loads(
         stack.pulumi("stack", "export", "--show-secrets", "--stack", stack.name).stdout
     )["deployment"]

@@ -1,7 +1,7 @@
-"""A table of how hosts with each trait fared in each part of a stack's life, printed after the tests.
+"""A table of how hosts with each trait fared in each phase of a stack's life, printed after the tests.
 
-A test says which traits its host has, and does each part within :meth:`Life.part`; what is printed is what the reports
-of the tests hold, also of those that ran in other processes.
+A test names its host's traits and wraps each phase in :meth:`Life.part`; the table is built from the test reports,
+which also come from other processes.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ from sandbox.stack import Stack
 from sandbox.testing.stacks import drift, host_state, up
 
 PARTS = ("first step", "up", "nothing to change", "a change", "drift", "destroy")
-"""The parts of a life, in their order."""
+"""The phases of a life, in order."""
 
 PROPERTY = "life"
-"""The property of a test report that holds the parts."""
+"""The property of a test report with the phases."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Life:
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Record how this part ends."""
+        """Record the outcome of this phase."""
         assert name in PARTS
         ended = "FAILED"
         try:
@@ -41,7 +41,7 @@ class Life:
 
 
 def table(noted: Iterable[tuple[str, str, str]]) -> list[str]:
-    """The lines of the table: successes per trait and part, or FAILED.
+    """Format the table: successes per trait and phase, or FAILED.
 
     >>> print(*table([("fish", "up", "ok"), ("fish", "up", "ok"), ("fish", "drift", "FAILED")]), sep="\\n")
     trait  first step  up    nothing to change  a change  drift   destroy
@@ -73,10 +73,10 @@ def live(
     also_changed: tuple[str, ...] = (),
     **changed: Any,
 ) -> None:
-    """Take a stack through its whole life on one host: it is up, up again, changed, drifted and repaired, and gone.
+    """Take a stack through its whole life on one host: up, up again, changed, drifted, repaired, destroyed.
 
-    ``once_up`` is called between the first two, ``changed`` are the settings of the change; what the logins of the
-    tests themselves leave is ``also_changed``.
+    ``once_up`` is called between the first two, ``changed`` are the changed settings, ``also_changed`` what the tests'
+    own logins leave behind.
     """
     before = host_state(machine)
     with life.part("up"):

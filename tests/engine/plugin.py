@@ -23,7 +23,7 @@ UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 
 def secret(value: Any) -> dict[str, Any]:
-    """A value as the engine sends a secret."""
+    """Wrap a value as the engine sends a secret."""
     return {**SECRET, "value": value}
 
 
@@ -55,7 +55,7 @@ class Plugin:
     real: bool
 
     def log(self, severity: int = 3) -> list[str]:
-        """Messages of ``severity`` (3 is an error) since the last call, without ephemeral ones."""
+        """Return messages of ``severity`` (3 is an error) since the last call, without ephemeral ones."""
         lines = []
         while not self.engine.said.empty():
             level, text, ephemeral = self.engine.said.get()
@@ -71,7 +71,7 @@ class Plugin:
         self._call("Configure", request)
 
     def check(self, kind: str, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """The checked inputs, and the failures by property."""
+        """Return the checked inputs, and the failures by property."""
         request = provider_pb2.CheckRequest(urn=urn(kind), news=struct(inputs), olds=struct({}))
         answer = self._call("Check", request)
         return plain(answer.inputs), {failure.property: failure.reason for failure in answer.failures}
@@ -79,14 +79,14 @@ class Plugin:
     def diff(
         self, kind: str, name: str, old: Mapping[str, Any], inputs: Mapping[str, Any], old_inputs: Mapping[str, Any]
     ) -> Any:
-        """The diff of ``old`` outputs and new ``inputs``."""
+        """Return the diff of ``old`` outputs and new ``inputs``."""
         request = provider_pb2.DiffRequest(
             urn=urn(kind), id=name, olds=struct(old), news=struct(inputs), old_inputs=struct(old_inputs)
         )
         return self._call("Diff", request)
 
     def create(self, kind: str, inputs: Mapping[str, Any], *, preview: bool = False) -> tuple[str, dict[str, Any]]:
-        """Check the inputs and create the resource; its id and outputs."""
+        """Check the inputs and create the resource; return its id and outputs."""
         checked, failures = self.check(kind, inputs)
         assert not failures, failures
         request = provider_pb2.CreateRequest(urn=urn(kind), properties=struct(checked), preview=preview)
@@ -96,7 +96,7 @@ class Plugin:
     def update(
         self, kind: str, name: str, old: Mapping[str, Any], inputs: Mapping[str, Any], old_inputs: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The outputs after an update."""
+        """Return the outputs after an update."""
         checked, failures = self.check(kind, inputs)
         assert not failures, failures
         request = provider_pb2.UpdateRequest(
@@ -107,7 +107,7 @@ class Plugin:
     def read(
         self, kind: str, name: str, state: Mapping[str, Any], inputs: Mapping[str, Any]
     ) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """Id, outputs and inputs as read; an empty id if it is gone."""
+        """Return id, outputs and inputs as read; an empty id if it is gone."""
         request = provider_pb2.ReadRequest(urn=urn(kind), id=name, properties=struct(state), inputs=struct(inputs))
         answer = self._call("Read", request)
         return answer.id, plain(answer.properties), plain(answer.inputs)
@@ -137,17 +137,17 @@ def _failure(error: Any) -> PluginFailedError:
 
 
 def urn(kind: str) -> str:
-    """The URN of the tested resource."""
+    """Return the URN of the tested resource."""
     return f"urn:pulumi:dev::watchpost::{kind}::thing"
 
 
 def struct(values: Mapping[str, Any]) -> Any:
-    """Properties as protobuf."""
+    """Convert properties to protobuf."""
     return json_format.ParseDict(dict(values), struct_pb2.Struct())
 
 
 def plain(values: Any) -> dict[str, Any]:
-    """Properties from protobuf."""
+    """Convert properties from protobuf."""
     found: dict[str, Any] = json_format.MessageToDict(values)
     return found
 

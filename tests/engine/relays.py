@@ -1,4 +1,4 @@
-"""Relays IPv6 into and out of a machine's network namespace, which itself has only IPv4 to this computer."""
+"""Relays IPv6 into and out of a machine's network namespace, which has only IPv4 to the host."""
 
 import contextlib
 import ctypes
@@ -19,7 +19,7 @@ MACHINE = "fd00:5::2"
 
 
 class ByIPv6(Machine):
-    """A machine that is reached by IPv6 only."""
+    """A machine reachable by IPv6 only."""
 
     address = "::1"
 
@@ -29,15 +29,15 @@ class ByIPv6(Machine):
 
     @property
     def port(self) -> int:
-        """The port on ``::1`` that is relayed to its SSH."""
+        """The port on ``::1`` relayed to its SSH."""
         return self.way_in
 
 
 def _network(machine: Machine) -> int:
-    """Open the machine's network namespace; its supervisor runs outside of it."""
+    """Open the machine's network namespace; its supervisor runs outside."""
     own = Path("/proc/self/ns/net").stat().st_ino
     for pid in cgroup.processes(machine.id):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
+        with contextlib.suppress(OSError):  # ended meanwhile
             network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
             if os.fstat(network).st_ino != own:
                 return network
@@ -46,7 +46,7 @@ def _network(machine: Machine) -> int:
 
 
 def _in_network(network: int, work: Callable[[], socket.socket]) -> socket.socket:
-    """A socket in that namespace, created by a thread that enters it."""
+    """Create a socket in that namespace, in a thread that enters it."""
 
     def enter() -> socket.socket:
         if ctypes.CDLL(None, use_errno=True).setns(network, NEWNET):
@@ -66,7 +66,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 def _relay(listener: socket.socket, connect: Callable[[], socket.socket]) -> None:
-    """Connect each client to a new connection of ``connect``, until the listener is shut down."""
+    """Relay each client to a new connection from ``connect``, until the listener is shut down."""
 
     def join(client: socket.socket) -> None:
         with client, connect() as server:
@@ -82,8 +82,8 @@ def _relay(listener: socket.socket, connect: Callable[[], socket.socket]) -> Non
 
 @contextlib.contextmanager
 def by_ipv6(machine: Machine, outside: int) -> Iterator[int]:
-    """The port at ``::1`` that leads to the machine's SSH at :data:`MACHINE`; the machine finds the port ``outside`` of
-    this computer's loopback interface at its own, so that it needs no IPv4 beyond that."""
+    """Relay a port at ``::1``, which it yields, to the machine's SSH at :data:`MACHINE`, and the machine's loopback
+    port ``outside`` to the same port of the host, so that it needs no IPv4 beyond that."""
     machine.run(f"ip -6 address replace {MACHINE}/128 dev lo")
     network = _network(machine)
     way_in = socket.create_server(("::1", 0), family=socket.AF_INET6)

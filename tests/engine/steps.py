@@ -1,4 +1,4 @@
-"""Runs single steps of ``files/`` on a machine as the program does, without the engine."""
+"""Runs single steps of ``files/`` on a machine, as the program does, without the engine."""
 
 import shlex
 import subprocess
@@ -11,30 +11,30 @@ Done = subprocess.CompletedProcess[str]
 
 
 OWNER = "tests/host"
-"""Who has claimed the machine."""
+"""The machine's owner."""
 
 
 def claimed(command: str) -> str:
-    """A step's command on a machine that is claimed by :data:`OWNER`, without a trace of that where Watchpost's is."""
+    """Wrap a step's command to claim the machine for :data:`OWNER`, out of sight of Watchpost's own claims."""
     return f"echo {OWNER} | sudo -n tee /run/systemd/tests-owner >/dev/null\n" + command.replace(
         "claim=/var/lib/watchpost/owner", "claim=/run/systemd/tests-owner", 1
     )
 
 
 def step(machine: Machine, script: str, verb: str, variables: Mapping[str, str | int], stdin: str = "") -> Done:
-    """Run a step and return its result, good or bad."""
+    """Run a step and return its result, success or failure."""
     command = claimed(StepCommand.of(script, verb, variables, sudo=False).render())
     return machine.run(command, check=False, input=f"{OWNER}\n{stdin}")
 
 
 def went_well(done: Done) -> str:
-    """Assert that the step succeeded; its output."""
+    """Assert that the step succeeded; return its output."""
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def sentence(done: Done) -> str:
-    """Assert that the step failed with one sentence; that sentence."""
+    """Assert that the step failed with one sentence; return it."""
     assert done.returncode == 1, done.stdout + done.stderr
     found = [line for line in done.stderr.splitlines() if line.startswith("watchpost: ")]
     assert len(found) == 1, done.stderr
@@ -47,7 +47,7 @@ def in_background(machine: Machine, unit: str, command: str) -> None:
 
 
 def hold_lock(machine: Machine, path: str, seconds: float) -> None:
-    """Hold a lock as another apt would, for some seconds; held once this returns."""
+    """Hold a lock as another apt would, for some seconds; returns once it is held."""
     program = (
         "import fcntl, sys, time; lock = open(sys.argv[1], 'w'); fcntl.lockf(lock, fcntl.LOCK_EX);"
         " open('/run/held', 'w').close(); time.sleep(float(sys.argv[2]))"

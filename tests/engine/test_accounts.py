@@ -1,4 +1,4 @@
-"""Accounts as administrators make them: what sudo and PAM let a login do, and what the first step says of it.
+"""Accounts as administrators set them up: what sudo and PAM allow, and what the first step reports.
 
 Sources: https://www.sudo.ws/docs/man/sudoers.man/#SUDOERS_OPTIONS; pam_unix(8), shadow(5)
 """
@@ -20,7 +20,7 @@ ALLOWED = f"{USER} ALL=(ALL) NOPASSWD: ALL\n"
 
 @pytest.fixture(scope="module")
 def machine(machine: Machine) -> Machine:
-    """The machine, with another user who may log in."""
+    """The machine, with a second login."""
     machine.run(
         f"""
         useradd --create-home --shell /bin/bash {USER} && install -d -o {USER} -m 700 ~{USER}/.ssh
@@ -31,7 +31,7 @@ def machine(machine: Machine) -> Machine:
 
 
 def steps(machine: Machine) -> tuple[int, str, str]:
-    """How the first step ends, and if it goes well one that needs root; what that reports, and what both say."""
+    """Run the first step, and on success one that needs root; return its exit code, report, and both outputs."""
 
     def run(line: str, stdin: str) -> "subprocess.CompletedProcess[str]":
         *words, _ = machine.ssh()

@@ -1,4 +1,4 @@
-"""An ``up`` whose Agent's data doesn't arrive says so, on the real engine: the account is asked, and the Agent itself.
+"""An ``up`` reports when the Agent's data doesn't arrive: it asks the account and the Agent itself.
 
 The tests build on each other in their order.
 """
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.long
 
 
 class Swallowing(BaseHTTPRequestHandler):
-    """Accepts everything that an Agent sends, like somebody else's server, and drops it."""
+    """Accepts and drops everything that an Agent sends, like an unrelated server."""
 
     paths: ClassVar[set[str]] = set()
 
     def do_GET(self) -> None:
-        """Answer as Datadog does to a valid key."""
+        """Answer as Datadog to a valid key."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.paths.add(self.path.partition("?")[0])
         self.send_response(200 if self.command == "GET" else 202)
@@ -41,7 +41,7 @@ class Swallowing(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def swallowing() -> Iterator[str]:
-    """Such a server's address, as seen from a machine."""
+    """The address of such a server, as seen from a machine."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Swallowing)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -54,7 +54,7 @@ def swallowing() -> Iterator[str]:
 
 
 def nobody() -> str:
-    """An address that nobody listens on, as seen from a machine."""
+    """An address where nothing listens, as seen from a machine."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"http://{INSIDE}:{server.getsockname()[1]}"
 

@@ -1,6 +1,6 @@
-"""The host is as it was before, all of it: after a first ``up`` that failed, or was killed, and a destroy.
+"""A host is fully restored by a destroy after a first ``up`` that failed or was killed.
 
-Of the steps of such a run the stack knows nothing, or not all. After a whole life, :mod:`tests.engine.test_life` looks.
+The stack's state lacks some or all of such a run's steps. After a whole life, :mod:`tests.engine.test_life` checks.
 """
 
 import os
@@ -23,7 +23,7 @@ def _bare(stack: Stack) -> None:
 
 
 def destroyed(stack: Stack) -> None:
-    """Destroy the stack; its machine is as before, and apt can read its sources."""
+    """Destroy the stack; assert that its machine is as before, and that apt can read its sources."""
     recover(stack, "--yes")
     stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
     machine = stack.machines["vm"]
@@ -46,5 +46,5 @@ def test_after_a_first_up_that_failed(stack: Stack) -> None:
 def test_after_an_up_that_was_killed(stack: Stack, moment: str) -> None:
     done = steered(stack, (moment, lambda group: os.killpg(group, signal.SIGKILL)))
     assert done.code != 0
-    stack.start()  # which lets go of the killed run's lock
+    stack.start()  # releases the killed run's lock
     destroyed(stack)

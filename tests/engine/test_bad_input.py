@@ -1,6 +1,6 @@
-"""Bad input and broken-off updates on the real engine: each ends with its reason, a later ``up`` goes on from there.
+"""Bad input and aborted updates on the real engine: each ends with its reason, and a later ``up`` continues.
 
-The tests build on each other in their order: the state and the machine are those that the test before left.
+The tests run in order, each on the state and machine that the last one left.
 """
 
 import os
@@ -31,14 +31,14 @@ with open("/var/lib/dpkg/lock-frontend", "w") as lock:
     fcntl.lockf(lock, fcntl.LOCK_EX)
     time.sleep(60)
 """
-"""Holds the lock like another apt."""
+"""Holds apt's lock like another apt."""
 
 before: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Refusing:
-    """A running update of a stack whose hosts all refuse it; they are users on another stack's machine."""
+    """A running update of a stack whose hosts all refuse it: users on another stack's machine."""
 
     stack: Stack
     done: Future[Update]
@@ -46,7 +46,7 @@ class Refusing:
 
 @pytest.fixture(scope="module")
 def refusing(stack: Stack) -> Iterator[Refusing]:
-    """Start updating a closed port, a wrong host key and a user without sudo; dialing takes a minute."""
+    """Start an update with a closed port, a wrong host key and a user without sudo; dialing takes a minute."""
     machine, host = stack.machines["vm"], host_entry(stack)
     machine.run("useradd -m -s /bin/bash guest && cp -r ~watchpost/.ssh ~guest && chown -R guest: ~guest/.ssh")
     hosts = {
@@ -60,7 +60,7 @@ def refusing(stack: Stack) -> Iterator[Refusing]:
     def begin() -> Update:
         other.start()
         other.configure(loadRequests=0, hosts=hosts)
-        # Else those that haven't begun to dial when the first one fails would not be tried at all.
+        # Otherwise hosts not yet dialed when the first one fails would never be tried.
         return up(other, "--continue-on-error")
 
     try:
@@ -96,13 +96,13 @@ def test_faults_of_the_settings_and_missing_keys_are_told_together_before_anythi
     )
     assert done.names("create") == {"watchpost-dev"}
     assert stack.account.requests() == []
-    assert logins(stack.machines["vm"]) == seen + 1  # the look itself
+    assert logins(stack.machines["vm"]) == seen + 1  # from counting
 
 
 def test_a_broken_dashboard_is_named_before_anything_is_created(
     stack: Stack,
     tmp_path: Path,
-    refusing: Refusing,  # noqa: ARG001 - begins here, to be through when its own test comes
+    refusing: Refusing,  # noqa: ARG001 - starts here, to be done when its own test comes
 ) -> None:
     for folder in ("components", "files", "settings", "startup"):
         shutil.copytree(paths.ROOT / folder, tmp_path / folder)
@@ -146,7 +146,7 @@ def test_an_update_killed_while_dpkg_unpacks_leaves_a_lock_and_a_pending_operati
 
     def kill(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
-        machine.run("pkill -KILL '^(apt-get|dpkg)$'")  # by itself, the install would go on to its end
+        machine.run("pkill -KILL '^(apt-get|dpkg)$'")  # otherwise the install would run to completion
 
     done = steered(stack, ("Unpacking mariadb-server", kill))
     assert "mariadb-server" in machine.run("dpkg --audit", check=False).stdout
@@ -157,7 +157,7 @@ def test_an_update_killed_while_dpkg_unpacks_leaves_a_lock_and_a_pending_operati
 
 def test_the_next_one_waits_for_another_apt_and_ends_in_order_on_ctrl_c(stack: Stack) -> None:
     machine = stack.machines["vm"]
-    # From now on, MySQL's port is taken, by what also serves an install script that installs nothing.
+    # From now on MySQL's port is taken, by a server of an install script that installs nothing.
     machine.run("mkdir /srv/other && echo true >/srv/other/install.sh")
     service(machine, "other", "python3 -m http.server --bind 127.0.0.1 --directory /srv/other 3306")
     service(machine, "other-apt", f"python3 -c '{HOLD_APT}'")
@@ -226,7 +226,7 @@ def test_the_command_that_was_told_gives_sudo_and_the_update_goes_on(refusing: R
 
 
 def host_entry(stack: Stack) -> dict[str, Any]:
-    """The machine's entry in ``watchpost:hosts``."""
+    """Return the machine's entry in ``watchpost:hosts``."""
     entry: dict[str, Any] = yaml.safe_load(stack.stack_file.read_text())["config"]["watchpost:hosts"]["vm"]
     return entry
 
@@ -237,13 +237,13 @@ def service(machine: Machine, name: str, command: str) -> None:
 
 
 def exported(stack: Stack) -> dict[str, Any]:
-    """The stack's state."""
+    """Return the stack's state."""
     deployment: dict[str, Any] = yaml.safe_load(stack.pulumi("stack", "export", "--stack", stack.name).stdout)
     return dict(deployment["deployment"])
 
 
 def reason(done: Update, name: str) -> str:
-    """The diagnostics of the resource ``name``."""
+    """Return the diagnostics of the resource ``name``."""
     found = re.search(rf"^  \S+ \({name}\):\n    (.*)$", done.text, re.MULTILINE)
     assert found, done.text
     return found[1]

@@ -1,6 +1,6 @@
 """The step that creates the Agent's database user, on real servers: MySQL 8 and 9, MariaDB 10.5, 10.11 and 11.8.
 
-``make test`` runs it on one of them, MySQL 9; the others take a minute each for their trees.
+``make test`` runs it on MySQL 9 only; each of the others takes a minute for its tree.
 """
 
 import contextlib
@@ -78,11 +78,11 @@ CHANGES = [
     "ALTER USER 'datadog'@'127.0.0.1' REQUIRE SSL",
     "DROP USER 'datadog'@'127.0.0.1'",
 ]
-"""What others may have done to the Agent's user."""
+"""Changes that others may have made to the Agent's user."""
 
 
 def new_password() -> str:
-    """A password as Pulumi generates it for the program."""
+    """Generate a password as Pulumi does for the program."""
     (inputs,) = PROGRAM["random:index/randomPassword:RandomPassword"]
     return random.make_password({**random.DEFAULTS, **inputs})
 
@@ -107,7 +107,7 @@ class Server:
     unit: str
 
     def removed(self) -> Done:
-        """Undo the step; the program sends the password then, too."""
+        """Undo the step, with the password, as the program does."""
         done = self.step("remove", new_password())
         assert done.code == 0, done.said
         return done
@@ -115,7 +115,7 @@ class Server:
     def step(self, verb: str, password: str, *, faulty: bool = False) -> Done:
         """Run ``files/mysql/user.sh`` as the program does, or with a ``faulty`` statement in user.sql.
 
-        Nothing of the password is ever shown.
+        Asserts that no part of the password is ever shown.
         """
         (create,) = [
             step["create"]
@@ -127,13 +127,13 @@ class Server:
             command = command.replace("GRANT SELECT ON", "GRANTS SELECT ON")
         command = command.replace("lock_wait_timeout = 60", "lock_wait_timeout = 2")
         done = self.machine.run(command, input=f"{OWNER}\n{password}\n", user=self.machine.user, check=False)
-        # What the step reports is shown bare.
+        # The step's report is printed as is.
         said = REPORT.sub(lambda line: json.loads(line[1]) or "", done.stdout).replace("\n\n", "\n") + done.stderr
         assert Search({"password": password}).names(said) == set(), "the password is shown"
         return Done(done.returncode, said)
 
     def applied(self, password: str | None = None) -> str:
-        """Create the user; its password."""
+        """Create the user; return its password."""
         password = password or new_password()
         done = self.step("apply", password)
         assert done.code == 0, done.said
@@ -141,7 +141,7 @@ class Server:
         return password
 
     def refused(self, password: str, *sentences: str, faulty: bool = False) -> None:
-        """The step fails with one sentence that has all of these in it, and no other."""
+        """Assert that the step fails with a single sentence containing all of ``sentences``."""
         done = self.step("apply", password, faulty=faulty)
         assert done.code == 1, done.said
         assert done.said.count("watchpost: ") == 1, done.said
@@ -155,7 +155,7 @@ class Server:
         return self.machine.run(f"{client} --batch --raw --skip-column-names", input=statements).stdout
 
     def users(self) -> str:
-        """Every user with its password's hash, its limits and its privileges."""
+        """List every user with password hash, limits and privileges."""
         names = self.sql("SELECT CONCAT(QUOTE(User), '@', QUOTE(Host)) FROM mysql.user ORDER BY User, Host").split()
         shown = (f"SHOW CREATE USER {name}; SHOW GRANTS FOR {name};" for name in names if "mariadb.sys" not in name)
         hexadecimal = "SET print_identified_with_as_hex = ON;" if self.flavor == "MySQL" else ""
@@ -163,7 +163,7 @@ class Server:
 
     @contextlib.contextmanager
     def client_before(self, words: str) -> Iterator[None]:
-        """Have these words of a shell stand before the client's command."""
+        """Prefix the client's command with these shell words."""
         client = self.machine.run("command -v mariadb || command -v mysql").stdout.strip()
         text = f'#!/bin/sh\n{words} exec {client}.real "$@"\n'
         self.machine.run(f"mv {client} {client}.real && install -m 0755 /dev/stdin {client}", input=text)
@@ -173,7 +173,7 @@ class Server:
             self.machine.run(f"mv {client}.real {client}")
 
     def configured(self, lines: str) -> None:
-        """Restart the server with these lines of configuration; with none, as it was."""
+        """Restart the server with these configuration lines; without any, as it was."""
         folder = "/etc/mysql/mysql.conf.d" if self.flavor == "MySQL" else "/etc/mysql/mariadb.conf.d"
         self.machine.run(f"cat >{folder}/zz-test.cnf", input=f"[mysqld]\n{lines}\n")
         self.machine.run(f"systemctl restart {self.unit}")
@@ -207,7 +207,7 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def server(installed: Server) -> Iterator[Server]:
-    """The server; a test that takes its own users away again leaves it as it was."""
+    """The server; unchanged by a test that removes its own users."""
     before = installed.users()
     yield installed
     installed.removed()
@@ -235,7 +235,7 @@ def test_another_password_is_set_and_the_old_one_refused(server: Server) -> None
     assert server.step("check", old).code == 1
 
 
-@pytest.mark.long  # it waits for a minute
+@pytest.mark.long  # waits for a minute
 def test_a_lock_of_another_session_is_told_and_not_waited_for_for_good(server: Server) -> None:
     client = server.machine.run("command -v mariadb || command -v mysql").stdout.strip()
     hold = shlex.join([client, "--execute", "FLUSH TABLES WITH READ LOCK; SELECT SLEEP(600)"])
@@ -247,7 +247,7 @@ def test_a_lock_of_another_session_is_told_and_not_waited_for_for_good(server: S
     try:
         server.refused(new_password(), *told)
     finally:
-        # A server of MySQL's goes on with it after its client has ended.
+        # MySQL's server continues after its client has ended.
         server.machine.run(
             f"systemctl stop db-lock; {client} -BNe 'SHOW PROCESSLIST' | awk '/SLEEP/ {{ print $1 }}'"
             f" | xargs -r -I @ {client} -e 'KILL @'"
@@ -256,7 +256,7 @@ def test_a_lock_of_another_session_is_told_and_not_waited_for_for_good(server: S
 
 
 def test_the_agent_logs_in_after_a_restart_of_the_server_too(server: Server) -> None:
-    # MySQL forgets by then who has logged in over TLS; the first login without it is another one.
+    # The restart empties MySQL's cache of logins over TLS; the next one without TLS authenticates differently.
     password = server.applied()
     server.machine.run(f"systemctl restart {server.unit}")
     assert server.step("check", password) == Done(0, "")
@@ -293,7 +293,7 @@ def test_the_usual_rules_for_passwords_take_the_one_that_is_made(server: Server)
     users = server.users()
     for _ in range(5):
         server.applied()
-    # The hash of the one of before comes back although it is none that the rules could look at.
+    # The previous hash is restored although the rules can't check a hash.
     server.removed()
     assert server.users() == users
     if server.flavor == "MariaDB":
@@ -314,7 +314,7 @@ def test_rules_that_refuse_it_are_told_without_it_and_the_user_stays_as_it_was(s
     server.refused(new_password(), "rules for passwords")
     assert server.users() == with_one
     assert server.step("check", password) == Done(0, "")
-    # The one that is there is left as it is, though it would be refused today.
+    # The existing password is kept, though it would be refused today.
     server.applied(password)
     server.sql(LAXER[server.flavor])
 
@@ -332,7 +332,7 @@ def test_a_history_of_passwords_refuses_none_that_the_user_has(server: Server) -
     if server.flavor == "MySQL":
         server.sql("SET GLOBAL password_history = 0")
         return
-    # MySQL forgets them with the user, MariaDB never.
+    # MySQL drops the history with the user, MariaDB never does.
     server.refused(password, "rules for passwords", "1819")
     assert server.step("check", another) == Done(0, "")
     server.sql("UNINSTALL SONAME 'password_reuse_check'; DROP TABLE mysql.password_reuse_check_history")
@@ -340,7 +340,7 @@ def test_a_history_of_passwords_refuses_none_that_the_user_has(server: Server) -
 
 def test_a_statement_that_the_server_can_not_read_is_told_by_its_number(server: Server) -> None:
     before = server.users()
-    # What the server doesn't know: it quotes the rest of the statement, with the password.
+    # Unknown syntax: the server quotes the rest of the statement, with the password.
     with server.client_before("sed 's/^CREATE USER/CREATE USRE/' |"):
         server.refused(new_password(), "error 1064 (42000)")
     assert server.users() == before
@@ -384,9 +384,9 @@ def test_root_with_a_password_needs_root_s_option_file(server: Server) -> None:
         "install -m 0600 /dev/stdin /root/.my.cnf", input="[client]\nuser=root\npassword=fake-Password-1\n"
     )
     server.applied(password)
-    # The proof is the Agent's login and not root's, whose options the client would take.
+    # The proof uses the Agent's login, not root's, whose options the client would read.
     assert server.step("check", new_password()).code == 1
-    # A wrong line of it is repeated by the client, with what it holds.
+    # The client prints a bad line of it in full.
     server.machine.run("install -m 0600 /dev/stdin /root/.my.cnf", input="[client]\npasswort=fake-Password-1\n")
     for verb in ("apply", "check"):
         done = server.step(verb, password)
@@ -470,7 +470,7 @@ def test_a_unit_that_was_stopped_and_disabled_is_so_again(server: Server) -> Non
     assert state() == "enabled\nactive\n"
     server.removed()
     assert state() == "disabled\ninactive\n"
-    # A first run that fails isn't in the stack's state, and no destroy would undo it.
+    # A failed first run isn't in the stack's state, and no destroy would undo it.
     server.refused(new_password(), "error 1064", faulty=True)
     assert state() == "disabled\ninactive\n"
     server.machine.run(f"systemctl enable --now --quiet {server.unit}")
@@ -500,7 +500,7 @@ def test_the_note_of_an_older_version_counts(server: Server) -> None:
 
 @pytest.mark.long
 def test_a_server_that_was_taken_away_took_its_user_along(installed: Server) -> None:
-    """The last test: the server is gone after it."""
+    """Must be last: it removes the server."""
     installed.applied()
     installed.machine.run("DEBIAN_FRONTEND=noninteractive apt-get purge -qq -y 'mysql-server*' 'mariadb-server*'")
     assert "is gone from db" in installed.removed().said

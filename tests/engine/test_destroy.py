@@ -1,6 +1,6 @@
-"""``destroy`` when things have changed: it succeeds, or says why not, and removes nothing that isn't ours.
+"""``destroy`` after outside changes: it succeeds, or says why not, and removes nothing that isn't ours.
 
-The tests build on each other in their order; the machine holds an Agent and a database of another's from the start.
+The tests run in order; the machine has somebody else's Agent and database from the start.
 """
 
 import subprocess
@@ -53,12 +53,12 @@ mariadb -BN -e "SELECT * FROM mysql.db ORDER BY Host, Db, User"
 
 
 def contents_of_the_database(machine: Machine) -> list[str]:
-    """A line for every statement and user."""
+    """Dump the database, one line per statement and user."""
     return machine.run(DATABASE).stdout.splitlines()
 
 
 def files(machine: Machine) -> set[str]:
-    """What is on the machine, but for the database's own files, which are compared by content, and the Agent's logs."""
+    """List the machine's files, without the database's, which are compared by content, and the Agent's logs."""
     own = ("/var/lib/mysql", "/var/log/datadog/")
     return {line for line in host_state(machine) if not any(place in line for place in own)}
 
@@ -94,7 +94,7 @@ def ended(stack: Stack, done: "subprocess.CompletedProcess[str]") -> None:
 
 def test_after_a_half_finished_up(stack: Stack) -> None:
     stack.account.fault("POST", "/api/v2/downtime", 403, times=2)
-    stack.configure(agentVersion="7.78.5")  # which the install script doesn't give
+    stack.configure(agentVersion="7.78.5")  # unknown to the install script
     done = up(stack)
     stack.configure(agentVersion=None)
     stack.account.clear_faults()
@@ -148,7 +148,7 @@ def test_with_the_machine_gone_the_stack_lets_go_of_it(stack: Stack) -> None:
     assert up(stack).code == 0
     cgroup.remove(stack.machines["vm"].id)
     stack.configure(onDestroy="leave")
-    let_go = up(stack)  # needs no machine
+    let_go = up(stack)  # works without the machine
     assert let_go.code == 0, let_go.text
     done = destroy(stack)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -21,7 +21,7 @@ MOVED_CLOCK = str(Path(__file__).with_name("moved_clock"))
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """A stack with the Datadog side only."""
+    """A stack without hosts."""
     with Stack(folder=paths.local() / "tests" / "test_downtimes", hosts=()).afresh() as stack:
         stack.configure(part="datadog", hosts={})
         yield stack
@@ -29,20 +29,20 @@ def stack() -> Iterator[Stack]:
 
 @dataclass
 class Clock:
-    """The time, for the account and the program alike."""
+    """The clock of both the account and the program."""
 
     stack: Stack
     environment: dict[str, str] = field(default_factory=dict)
 
     def go_to(self, weekday: int, hour: int) -> None:
-        """Go to an hour of next week; Monday is day 0."""
+        """Set the clock to an hour of next week; Monday is day 0."""
         today = datetime.datetime.now(PARIS)
         at = (today + (7 + weekday - today.weekday()) * DAY).replace(hour=hour, minute=30)
         self.stack.account.travel(at)
         self.environment = {"PYTHONPATH": MOVED_CLOCK, "MOVED_BY": str((at - today).total_seconds())}
 
     def up(self, *words: str) -> Update:
-        """``pulumi up`` at that time."""
+        """Run ``pulumi up`` at that time."""
         return up(self.stack, *words, environment=self.environment)
 
 
@@ -52,7 +52,7 @@ def clock(stack: Stack) -> Clock:
 
 
 def of_downtimes(stack: Stack, since: int = 0) -> list[dict[str, Any]]:
-    """What was asked of the API about downtimes, but for reading, after the first ``since`` requests."""
+    """Return the write requests about downtimes after the first ``since`` requests."""
     return [
         request
         for request in stack.account.requests()[since:]
@@ -61,7 +61,7 @@ def of_downtimes(stack: Stack, since: int = 0) -> list[dict[str, Any]]:
 
 
 def made_and_cancelled(stack: Stack, since: int) -> list[str]:
-    """The methods of what was asked, all of which was done."""
+    """Return the methods of those requests, and assert that all succeeded."""
     asked = of_downtimes(stack, since)
     assert all(request["status"] in (200, 204) for request in asked), asked
     return [request["method"] for request in asked]
@@ -93,7 +93,7 @@ def test_other_recipients_are_told_by_a_new_downtime_before_the_old_one_goes(
     assert len(downtimes) == 2
     assert before.isdisjoint(downtime["id"] for downtime in downtimes)
     assert all(f"@{weekday}@example.com" in downtime["attributes"]["message"] for downtime in downtimes)
-    # The status of each is that of the moment at which it was made.
+    # Each has the status of the moment when it was created.
     muted = "active" in {downtime["attributes"]["status"] for downtime in downtimes}
     assert muted == (hour != 11)
     assert clock.up("--expect-no-changes").code == 0
@@ -107,7 +107,7 @@ def test_recipients_that_change_twice_before_a_night_make_no_duplicate(stack: St
         done = clock.up()
         assert done.code == 0, done.text
     refused = [request for request in of_downtimes(stack, since) if request["status"] == 400]
-    assert [request["method"] for request in refused] == ["POST", "POST"]  # of which the program knows what to do
+    assert [request["method"] for request in refused] == ["POST", "POST"]  # which the program handles
     downtimes = stack.account.downtimes()
     assert len(downtimes) == 2
     assert all("@twice@example.com" in downtime["attributes"]["message"] for downtime in downtimes)

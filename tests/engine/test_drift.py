@@ -1,4 +1,4 @@
-"""Changes behind the stack's back, in Datadog or on the host, are reported, and ``up`` repairs them."""
+"""Drift, in Datadog or on the host, is reported, and ``up`` repairs it."""
 
 import pytest
 
@@ -102,7 +102,7 @@ def test_changes_in_datadog_are_reported_and_repaired(stack: Stack) -> None:
     call(stack, "DELETE", f"/api/v2/downtime/{account.downtimes()[0]['id']}")
     shown = stack.pulumi("preview", "--refresh", "--expect-no-changes", "--stack", stack.name, check=False)
     assert shown.returncode != 0
-    looked = drift(stack, "--repair", "--only", "datadog")  # what a refresh takes for a downtime that is there
+    looked = drift(stack, "--repair", "--only", "datadog")  # a refresh takes a cancelled downtime for an existing one
     assert "the downtime was cancelled in Datadog and mutes nothing any more" in looked.stdout
     done = up(stack, "--refresh")
     assert done.code == 0, done.text

@@ -21,7 +21,7 @@ NAME = "shop"
 
 
 def clone(folder: Path) -> Path:
-    """A copy of what git holds of this clone, as it stands in the working tree."""
+    """Copy this clone's tracked files, as in the working tree."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=paths.ROOT,
@@ -37,7 +37,7 @@ def clone(folder: Path) -> Path:
 
 
 def follow(guide: str, folder: Path) -> None:
-    """Do what the guide says: its new files, and the changes of its diffs."""
+    """Follow the guide: write its new files, and apply its diffs."""
     for name, text in FILE.findall(guide):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -67,11 +67,11 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def shop(stack: Stack) -> Path:
-    """A project that `pulumi new` made of a clone, under a name of its own."""
+    """A project that `pulumi new` created from a clone, with its own name."""
     folder = stack.folder / NAME
     folder.mkdir()
     template = clone(stack.folder / "clone")
-    # `pulumi install`, which it would do next, fetches packages for minutes: test_a_new_project_installs does.
+    # `pulumi install`, its next step, fetches packages for minutes: see test_a_new_project_installs.
     words = ["new", str(template), "--generate-only", "--yes", "--force", "--name", NAME, "--dir", str(folder)]
     stack.pulumi(*words)
     return folder

@@ -1,6 +1,6 @@
-"""A failing Datadog: retried where that is right, else told in one sentence, and nothing is created twice.
+"""A failing Datadog: retried if that is right, else reported in one sentence; nothing is created twice.
 
-Only the Datadog side of a stack is created here, which takes seconds.
+Creates only the Datadog side of a stack, which takes seconds.
 """
 
 import datetime
@@ -36,13 +36,13 @@ def datadog_side(folder: Path) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """The stack that the tests share; its state knows what each leaves."""
+    """The stack that the tests share; its state records what each leaves."""
     yield from datadog_side(paths.local() / "tests" / "test_faults")
 
 
 @pytest.fixture
 def empty(stack: Stack) -> Stack:
-    """The stack, destroyed, with no fault ordered."""
+    """The stack, destroyed, with no fault injected."""
     stack.account.clear_faults()
     destroy(stack)
     assert content(stack.account) == NONE
@@ -212,7 +212,7 @@ def test_a_schedule_that_somebody_changed_is_named_and_made_anew(stack: Stack) -
     finally:
         stack.account.travel(None)
     assert changed == 200
-    assert up(stack, "--refresh").code == 0  # which takes it for what it was
+    assert up(stack, "--refresh").code == 0  # the refresh reads the changed one as unchanged
     looked = drift(stack, "--repair", "--only", "datadog")
     assert "the downtime's schedule was changed in Datadog: it is we-" in looked.stdout, looked.stdout + looked.stderr
     assert up(stack).code == 0
@@ -277,7 +277,7 @@ def test_two_stacks_of_one_name_on_one_account_leave_each_other_alone(stack: Sta
 
 
 def _whole(stack: Stack) -> None:
-    """Bring the stack up if something is missing, with no fault ordered."""
+    """Bring the stack up if anything is missing, with no fault injected."""
     stack.account.clear_faults()
     if content(stack.account) != ONE_OF_EACH:
         done = up(stack)
@@ -286,12 +286,12 @@ def _whole(stack: Stack) -> None:
 
 
 def destroy(stack: Stack) -> None:
-    """Destroy the stack, which has to succeed."""
+    """Destroy the stack; assert success."""
     stack.destroy()
 
 
 def things(account: Account, kind: str) -> list[str]:
-    """The API paths of all objects of a kind."""
+    """Return the API paths of all objects of a kind."""
     embeds = [
         f"/api/v2/dashboard/{each['dashboard_id']}/shared/secure-embed/{each['token']}" for each in account.embeds()
     ]
@@ -304,7 +304,7 @@ def things(account: Account, kind: str) -> list[str]:
 
 
 def call(account: Account, method: str, path: str, body: object = None) -> int:
-    """Call Datadog's API as somebody else; the status."""
+    """Call Datadog's API as somebody else would; return the status."""
     headers = {"DD-API-KEY": account.api_key, "DD-APPLICATION-KEY": account.app_key}
     return urllib3.request(method, f"{account.url}{path}", headers=headers, json=body).status
 

@@ -1,4 +1,4 @@
-"""A fleet on the real engine: shards in PostgreSQL and in files, hosts that fail alone, and many hosts.
+"""A fleet on the real engine: shards in PostgreSQL and in files, hosts that fail alone, many hosts.
 
 The hosts are simulated: an SSH server that answers every step as a host would. For a long run over many of them:
 ``FLEET_HOSTS=256 FLEET_SHARDS=16 python -m pytest tests/engine/test_fleet.py``.
@@ -28,7 +28,7 @@ HOSTS = int(os.environ.get("FLEET_HOSTS", "6"))
 SHARDS = int(os.environ.get("FLEET_SHARDS", "3"))
 NAMES = [f"host-{number}" for number in range(HOSTS)]
 DEAD = max(NAMES, key=lambda name: sum(shard_of(name, SHARDS) == shard_of(other, SHARDS) for other in NAMES))
-"""The dead host: one that shares its stack with others."""
+"""The dead host; it shares its stack with others."""
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,13 @@ def simulated() -> Iterator[Simulated]:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """A PostgreSQL server for the tests; its URL as a Pulumi backend."""
+    """Run a PostgreSQL server for the tests; yield its URL as a Pulumi backend."""
     debian.install("the test of the PostgreSQL backend", {"pg_lsclusters": "postgresql"})
     tools = max(Path("/usr/lib/postgresql").glob("*/bin"))
     folder = paths.local() / "tests" / "test_fleet_postgres"
     port = free_port()
     stop = as_postgres(tools / "pg_ctl", "-D", folder, "-m", "immediate", "-w", "stop")
-    subprocess.run(stop, capture_output=True, check=False, timeout=60)  # what a test run before left
+    subprocess.run(stop, capture_output=True, check=False, timeout=60)  # left by an earlier test run
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.chown(folder, "postgres", "postgres")
@@ -64,7 +64,7 @@ def postgres() -> Iterator[str]:
 
 
 def as_postgres(*words: str | Path) -> list[str]:
-    """A command as the user under which PostgreSQL runs: it refuses root."""
+    """Wrap a command to run as PostgreSQL's user: it refuses root."""
     return ["runuser", "-u", "postgres", "--", *map(str, words)]
 
 
@@ -83,7 +83,7 @@ def in_postgres(sandbox: Stack, simulated: Simulated, postgres: str) -> Fleet:
 
 @pytest.fixture(scope="module")
 def with_a_dead_host(in_postgres: Fleet) -> "Iterator[Future[subprocess.CompletedProcess[str]]]":
-    """Start an update in which one host doesn't answer; dialing takes a minute."""
+    """Start an update with one host that doesn't answer; dialing takes a minute."""
     in_postgres.write(**{DEAD: free_port()})
     with ThreadPoolExecutor() as pool:
         yield pool.submit(in_postgres.run, "up")
@@ -92,7 +92,7 @@ def with_a_dead_host(in_postgres: Fleet) -> "Iterator[Future[subprocess.Complete
 def test_a_new_fleet_can_be_previewed_and_leaves_nothing_in_datadog(
     sandbox: Stack,
     simulated: Simulated,
-    with_a_dead_host: "Future[subprocess.CompletedProcess[str]]",  # noqa: ARG001 - begins here
+    with_a_dead_host: "Future[subprocess.CompletedProcess[str]]",  # noqa: ARG001 - starts here
 ) -> None:
     fleet = Fleet(sandbox, simulated, f"file://{sandbox.folder / 'state'}", "new", NAMES, SHARDS)
     fleet.write()

@@ -1,7 +1,7 @@
 """Hosts that fail under ``up``: full, without names, cut off, rebooting.
 
-Either the same run gets over it, or it ends with one sentence that names the cause, and the next one goes on. The tests
-build on each other in their order: each finds the host as the one before left it.
+The run either recovers, or ends with one sentence that names the cause, and the next one continues. The tests run in
+order, each on the host as the last one left it.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from sandbox.testing.stacks import Update, drift, host_state, steered, up
 pytestmark = pytest.mark.long
 
 CONFIGURING = "Setting up mariadb-server"
-"""Printed by apt when dpkg is about to configure the database."""
+"""apt prints it when dpkg is about to configure the database."""
 
 CHECKS_FOLDER = "/etc/datadog-agent/conf.d/my_metric.d"
 
@@ -39,7 +39,7 @@ def machine(stack: Stack) -> Machine:
 
 @contextlib.contextmanager
 def full(machine: Machine, folder: str) -> Iterator[None]:
-    """``folder`` is on a file system of its own, on which there is no room."""
+    """Mount a full file system at ``folder``."""
     machine.run(
         f"mkdir -p {folder} && mount -t tmpfs -o size=64k,mode=0755 none {folder} && fallocate -l 64k {folder}/x"
     )
@@ -51,7 +51,7 @@ def full(machine: Machine, folder: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_names(machine: Machine) -> Iterator[None]:
-    """The machine asks a name server that isn't there; where a proxy resolves names for it, the test is skipped."""
+    """Point the machine at a missing name server; skip the test where a proxy resolves names for it."""
     if machine.run("env | grep -iE '^[a-z]+_proxy='; apt-config dump | grep -i '::proxy '", check=False).stdout:
         pytest.skip("a proxy resolves the machine's names")
     machine.run("cd /etc && mv resolv.conf resolv.conf.kept && echo nameserver 127.0.0.1 >resolv.conf")
@@ -62,7 +62,7 @@ def no_names(machine: Machine) -> Iterator[None]:
 
 
 def cut(machine: Machine, *programs: bytes) -> None:
-    """Kill the machine's SSH sessions, and then ``programs``, so that nobody hears of their end."""
+    """Kill the machine's SSH sessions, and then ``programs``, so that their end goes unreported."""
     for names in ((b"sshd: ",), programs):
         for process in cgroup.processes(machine.id):
             with contextlib.suppress(OSError):
@@ -71,7 +71,7 @@ def cut(machine: Machine, *programs: bytes) -> None:
 
 
 def reboot(machine: Machine) -> None:
-    """Reboot the machine, which ends this very connection too."""
+    """Reboot the machine, which also drops this connection."""
     machine.run("systemctl reboot", check=False)
 
 
@@ -82,7 +82,7 @@ def installed(machine: Machine, package: str) -> bool:
 
 
 def told(done: Update, *sentences: str) -> None:
-    """The run failed with these sentences and no others; each stands last in what is said of its step."""
+    """Assert that the run failed with exactly these sentences, each at the end of its step's output."""
     assert done.code != 0, done.text
     found = {line.strip() for line in done.text.splitlines() if line.strip().startswith("watchpost: ")}
     assert len(found) == len(sentences), done.text
@@ -91,7 +91,7 @@ def told(done: Update, *sentences: str) -> None:
 
 
 def whole(stack: Stack, done: Update) -> None:
-    """The run went well; everything is there once, as the stack wants it, and nothing half-made lies about."""
+    """Assert that the run succeeded: everything exists once, as configured, and nothing half-made remains."""
     assert done.code == 0, done.text
     assert content(stack.account) == ONE_OF_EACH
     looked = drift(stack)
@@ -136,7 +136,7 @@ def test_no_room_for_a_package_that_is_being_unpacked(stack: Stack, machine: Mac
 
 
 def test_cut_off_while_dpkg_configures(stack: Stack, machine: Machine) -> None:
-    """Once for the run to get over it, and once for the next one."""
+    """Once with recovery in the same run, once in the next."""
 
     def cut_off_for_good(engine: int) -> None:
         os.killpg(engine, signal.SIGKILL)
@@ -205,7 +205,7 @@ def test_reboots_late_in_a_run(stack: Stack, machine: Machine) -> None:
 
 def test_a_reboot_while_dpkg_configures(stack: Stack, machine: Machine) -> None:
     stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
-    # Where no step had made it by then, the folder of the app is from `full`.
+    # If no step had created the app's folder by then, it is from `full`.
     machine.run("rmdir --ignore-fail-on-non-empty /opt/watchpost-app 2>/dev/null || true")
     assert sorted(before ^ host_state(machine)) == []
     done = steered(stack, (CONFIGURING, lambda _: reboot(machine)))

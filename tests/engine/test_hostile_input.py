@@ -1,4 +1,4 @@
-"""The worst literal values that settings accept, on the real engine: host and Datadog get them unchanged."""
+"""The worst values that settings accept, on the real engine: host and Datadog get them unchanged."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ RECIPIENTS = ["%._+-@a-b.c-d.example", "A%20b@EXAMPLE.com"]
 
 @pytest.fixture(scope="module")
 def outputs(stack: Stack) -> dict[str, Any]:
-    """The outputs of a stack with all of them; its key file is in a folder whose name a shell would expand."""
+    """The outputs of a stack with all of them; its key file's folder has a name that a shell would expand."""
     (entry,) = yaml.safe_load(stack.stack_file.read_text())["config"]["watchpost:hosts"].values()
     folder = stack.folder / "project" / "a 'key' $(touch ran) `id` {{value}} é🐶"
     folder.mkdir()
@@ -30,7 +30,7 @@ def outputs(stack: Stack) -> dict[str, Any]:
     shutil.copy(stack.machines["vm"].private_key_file, key)
     values = {"env": ENV, "service": SERVICE, "tags": TAGS, "recipients": RECIPIENTS}
     stack.configure(hosts={HOST: {**entry, "privateKeyFile": str(key)}}, loadRequests=1, **values)
-    # By Pulumi itself: PyYAML would write this one as what Pulumi reads as the number 1000.
+    # Set by Pulumi: PyYAML would write it so that Pulumi reads the number 1000.
     stack.pulumi("config", "set", "watchpost:version", VERSION, "--stack", stack.name)
     done = up(stack)
     assert done.code == 0, done.text

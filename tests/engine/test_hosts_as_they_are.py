@@ -1,4 +1,4 @@
-"""Hosts as people have them: their ways in, login shells, umasks and names, crossed with the life of a stack."""
+"""Real-world hosts: access, login shells, umasks and names, crossed with a stack's life."""
 
 import asyncio
 import contextlib
@@ -22,10 +22,10 @@ from tests.engine import relays
 from tests.engine.lives import Life, live
 
 USER = "jane.doe"
-"""A name as directories have them; useradd takes it only when it is told to."""
+"""A name as in directory services; useradd needs ``--badname`` for it."""
 
 SHELLS = {"bash": "bash", "dash": "dash", "zsh": "zsh", "ksh": "ksh93u+m", "fish": "fish", "tcsh": "tcsh"}
-"""Login shells, and the package that each is in."""
+"""Login shells and their packages."""
 
 TALKS = {
     "bash": (".bashrc", "echo Welcome; echo '=watchpost= {'"),
@@ -33,11 +33,11 @@ TALKS = {
     "fish": (".config/fish/config.fish", "echo Welcome; echo '=watchpost= {'"),
     "tcsh": (".tcshrc", "echo Welcome; echo '=watchpost= {'"),
 }
-"""What a login of each shell reads, and a line in it that prints something, even what looks like a step's report."""
+"""The file that each login shell reads, and a line in it that prints noise, even like a step's report."""
 
 
 def login(machine: Machine, shell: str) -> dict[str, object]:
-    """Give the machine a user with that login shell, which talks; the host's entry that logs in so."""
+    """Create a user with that noisy login shell; return the host's entry that logs in so."""
     file, line = TALKS.get(shell, (".profile", "echo Welcome"))
     machine.run(
         f"""
@@ -109,7 +109,7 @@ def test_a_host_behind_a_bastion_with_a_talking_fish_and_a_tight_umask_lives_lik
     )
     hidden = {**entry, "address": INSIDE, "proxy": host_entry(bastion)}
     stack.configure(loadRequests=0, hosts={"vm": hidden})
-    # What fish and man keep of the logins themselves is no trace of Watchpost.
+    # Files of fish and man from the logins themselves don't count.
     own = (f"/home/{USER}/", "/var/cache/man")
     traits = life(
         "login shell fish", "a login that talks", "umask 077", "behind a bastion", "user jane.doe", "Debian 12"
@@ -119,7 +119,7 @@ def test_a_host_behind_a_bastion_with_a_talking_fish_and_a_tight_umask_lives_lik
     made = up(stack)
     assert made.code == 0, made.text
 
-    # It gets another name: what is installed stays, in one update.
+    # Rename the host: one update, and everything installed stays.
     before = inode(machine, "/opt/datadog-agent/bin/agent/agent")
     stack.configure(hosts={"web": hidden})
     renamed = up(stack)
@@ -130,7 +130,7 @@ def test_a_host_behind_a_bastion_with_a_talking_fish_and_a_tight_umask_lives_lik
     assert machine.run("systemctl is-active datadog-agent watchpost-app").stdout.split() == ["active"] * 2
     assert up(stack).names("create", "update", "delete", "replace") == set()
 
-    # A login that says nothing but noise has left its mark in the state.
+    # Simulate a state that recorded only login noise.
     deployment = json.loads(stack.pulumi("stack", "export", "--stack", stack.name).stdout)
     for resource in deployment["deployment"]["resources"]:
         if resource["type"] == "command:remote:Command":
@@ -150,7 +150,7 @@ def test_a_host_behind_a_bastion_with_a_talking_fish_and_a_tight_umask_lives_lik
 
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Path], None]]:
-    """Begins another login session here, whose SSH agent holds this key."""
+    """Return a function that starts a login session whose SSH agent has a key."""
     with contextlib.ExitStack() as sessions:
 
         def begin(key: Path) -> None:
@@ -168,7 +168,7 @@ def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
 
 
 def another_name() -> str:
-    """How ``::1`` is called besides: by a name that has no IPv4 address where this computer knows one."""
+    """Return another name of ``::1``, without an IPv4 address if this host knows one."""
     for name in ("ip6-localhost", "ip6-loopback"):
         with contextlib.suppress(OSError):
             if {found[0] for found in socket.getaddrinfo(name, 22)} == {socket.AF_INET6}:
@@ -191,7 +191,7 @@ echo 'SetEnv LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8 LANGUAGE=de' >/etc/ssh/sshd_con
 systemctl reload ssh
 locale -a | grep -qi 'tr_TR.utf-\?8'
 """
-"""A machine, and a client that forwards its own language, where `I` has another small letter and a comma is decimal."""
+"""Sets machine and SSH client to a locale where `I` has another lower case and a comma is the decimal mark."""
 
 
 @pytest.mark.long
@@ -220,7 +220,7 @@ def test_a_host_by_ipv6_in_another_language_with_a_strict_sudo_and_an_ssh_agent_
         stack.configure(loadRequests=0, checkInterval=None, hosts={"vm": host}, **addresses)
 
         def without_ipv4() -> None:
-            # Not before packages and wheels are there, which come from registries; and in another session.
+            # Only after packages and wheels came from registries; and in another session.
             relays.ByIPv6(machine, way_in).run(
                 "systemd-run --quiet sh -c 'ip -4 route flush default; ip -4 address flush dev tap0'", check=False
             )

@@ -1,4 +1,4 @@
-"""``files/agent/install.sh`` around Datadog's install script: it leaves no traces and breaks nothing.
+"""``files/agent/install.sh``, around Datadog's install script, leaves no traces and breaks nothing.
 
 The tests build on each other in their order.
 """
@@ -36,7 +36,7 @@ rm -f /var/cache/apt/*.bin
 
 @pytest.fixture(scope="module")
 def machine(machine: Machine) -> Machine:
-    """The machine, on which somebody has used the install script by hand, and removed the Agent since."""
+    """The machine, after the install script was run by hand and the Agent removed."""
     went_well(step(machine, "host/packages.sh", "apply", NEEDS))
     machine.run(SOMEBODYS)
     return machine
@@ -49,13 +49,13 @@ def before(machine: Machine) -> set[str]:
 
 
 def wanted(account: Account, version: str = "", **other: str) -> dict[str, str]:
-    """The step's variables: without ``version``, as where the setting is left out."""
+    """Return the step's variables; without ``version``, as if the setting is left out."""
     url = f"http://10.0.2.2:{account.port}/agent/install_script_agent7.sh"
     return {"url": url, "version": version or DEFAULT, "exact": "yes" if version else "no", **other}
 
 
 def agent(machine: Machine) -> str:
-    """The version, and whether its two services run."""
+    """Return the Agent's version, and whether its two services run."""
     done = machine.run("datadog-agent version; systemctl is-active datadog-agent datadog-agent-trace", check=False)
     return " ".join(done.stdout.split()[1:2] + done.stdout.split()[-2:])
 
@@ -120,7 +120,7 @@ def test_what_is_asked_for_by_https_never_comes_by_http(machine: Machine, accoun
 
 
 def test_a_user_that_did_not_come_with_our_agent_stays(machine: Machine, account: Account, before: set[str]) -> None:
-    """A run was killed before apt began, and somebody has made the user since."""
+    """After a run killed before apt began, somebody has created the user."""
     note = r"begun .\nversion  .\nabsent /etc/datadog-agent .\nscript .\nabsent-user dd-agent .\n"
     kept = "/var/lib/watchpost/agent"
     for rest in ("", r"installing datadog-agent purge .\n"):
@@ -202,13 +202,13 @@ def test_a_newer_one_is_kept_where_none_is_named(machine: Machine, account: Acco
 
 def test_what_it_brought_goes_and_nothing_else(machine: Machine, account: Account, before: set[str]) -> None:
     machine.run("mkdir /etc/datadog-agent/conf.d/mine.d && rm -rf /var/cache/apt/*.bin")
-    machine.run("systemctl stop datadog-agent datadog-agent-trace && userdel dd-agent")  # without whom a purge fails
+    machine.run("systemctl stop datadog-agent datadog-agent-trace && userdel dd-agent")  # which a purge needs
     went_well(step(machine, SCRIPT, "remove", wanted(account)))
     assert sorted(before ^ host_state(machine)) == []
 
 
 def theirs(line: str) -> bool:
-    """Whether an Agent of somebody's own that runs on is why a line differs: its logs, and units written anew."""
+    """Whether a line differs because of somebody else's running Agent: its logs and rewritten units."""
     return "/var/log/datadog/" in line or (line.startswith("size ") and "/datadog-agent" in line)
 
 
@@ -265,7 +265,7 @@ def test_a_note_of_a_killed_run_does_not_make_ours_what_was_installed_by_hand_si
     went_well(step(machine, SCRIPT, "remove", wanted(account)))
     assert agent(machine) == f"{DEFAULT} active active"
     assert "api_key: fake-of-before" in machine.run("cat /etc/datadog-agent/datadog.yaml").stdout
-    # Notes of an earlier version of the program, which had no line for what it found, or were lost: the same.
+    # The same with notes of an earlier version, without a line on what it found, and with lost ones.
     machine.run(f"mkdir -p {kept} && : >{kept}/version-before && : >{kept}/paths-before")
     went_well(step(machine, SCRIPT, "remove", wanted(account)))
     assert agent(machine) == f"{DEFAULT} active active"

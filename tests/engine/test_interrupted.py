@@ -1,6 +1,6 @@
-"""`make up` that is interrupted ends in order and leaves nothing running; the next one goes on, `make down` tells all.
+"""An interrupted `make up` ends in order, leaves nothing running, and can be resumed; `make down` lists all.
 
-Only the Datadog side of the stack is made, which takes seconds; the machine boots all the same.
+Creates only the Datadog side of the stack, which takes seconds; the machine boots all the same.
 """
 
 import os
@@ -21,7 +21,7 @@ from tests.contract.terminals import Terminal, opened, processes
 
 @pytest.fixture
 def stack() -> Iterator[Stack]:
-    """A stack of which nothing has been begun; its Datadog answers late once the dashboards are made."""
+    """A stack not yet started; its Datadog answers late once the dashboards exist."""
     stack = Stack(folder=paths.local() / "tests" / "test_interrupted")
     stack.stop()
     for folder in (stack.project, stack.account.folder):
@@ -35,7 +35,7 @@ def stack() -> Iterator[Stack]:
 
 
 def command(stack: Stack, name: str) -> Terminal:
-    """A command of the Makefile, as it runs in a terminal."""
+    """Run a command of the Makefile in a terminal."""
     words = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "sandbox", name]
     return opened(["sh", "-c", f"{' '.join(words)}; exit"], paths.ROOT, {"WATCHPOST_SANDBOX": str(stack.folder)})
 

@@ -1,6 +1,6 @@
 """The life of a stack on the real engine: up, no change, one change of each kind, no drift, destroyed without a trace.
 
-The tests build on each other in their order.
+The tests run in order, each on the last one's result.
 """
 
 import datetime
@@ -25,8 +25,8 @@ CHECK_CODE = "/etc/datadog-agent/checks.d/my_metric.py"
 CHECK_YAML = "/etc/datadog-agent/conf.d/my_metric.d/conf.yaml"
 
 RECORDED = json.loads(Path(__file__).with_name("recorded_outputs.json").read_text())
-"""The kind of each output, by type of resource, in a state that the real plugins wrote (command 1.2.1, random 4.21.1,
-datadog 5.17 with the provider's 4.19), but for what Pulumi's Terraform bridge keeps for itself."""
+"""The kind of each output, by resource type, in a state that the real plugins wrote (command 1.2.1, random 4.21.1,
+datadog 5.17 with the provider's 4.19), except for the Terraform bridge's own entries."""
 
 BRIDGES_OWN = "__pulumi_raw_state_delta"
 
@@ -69,7 +69,7 @@ def test_the_outputs_link_to_everything_and_prove_everything(stack: Stack) -> No
 
 
 def kind(value: object) -> str:
-    """What JSON calls a value, or ``secret``."""
+    """Return a value's JSON type, or ``secret``."""
     if isinstance(value, dict):
         return "secret" if SECRET.items() <= value.items() else "object"
     names = {bool: "boolean", list: "array", str: "string", int: "number", float: "number", type(None): "null"}
@@ -83,7 +83,7 @@ def test_the_state_holds_what_the_real_plugins_write(stack: Stack) -> None:
     for resource in made:
         recorded = RECORDED[resource["type"]]
         outputs = {name: kind(value) for name, value in resource["outputs"].items() if name != BRIDGES_OWN}
-        assert set(recorded) - set(outputs) <= {"delete"}, resource["urn"]  # which a proof has none of
+        assert set(recorded) - set(outputs) <= {"delete"}, resource["urn"]  # a proof has no `delete`
         assert [
             (name, found) for name, found in outputs.items() if found not in recorded.get(name, "").split("|")
         ] == [], resource["urn"]
@@ -107,7 +107,7 @@ def test_every_link_of_the_outputs_opens(stack: Stack) -> None:
 
 
 def texts(value: object) -> Iterator[str]:
-    """Every text in an output."""
+    """Yield every text in an output."""
     if isinstance(value, dict):
         for entry in value.values():
             yield from texts(entry)
@@ -140,7 +140,7 @@ def test_a_preview_has_nothing_to_change_and_touches_nothing(stack: Stack) -> No
     second = up(stack, "--expect-no-changes")
     assert second.code == 0, second.text
     assert len(stack.account.writes()) == writes
-    assert logins(machine) == seen + 1  # the look itself
+    assert logins(machine) == seen + 1  # from counting
 
 
 def test_a_refresh_finds_no_drift(stack: Stack) -> None:
@@ -180,7 +180,7 @@ def test_other_office_hours_make_other_downtimes(stack: Stack) -> None:
     assert done.code == 0, done.text
     downtimes = stack.account.downtimes()
     assert len(downtimes) == 2
-    # The message of both tells the hours, and a downtime is made and cancelled, never changed.
+    # Both messages name the hours; a downtime is created and cancelled, never changed.
     assert not old & {downtime["id"] for downtime in downtimes}
     told = [downtime["attributes"]["schedule"]["recurrences"][0] for downtime in downtimes]
     assert {(each["start"][11:16], each["duration"]) for each in told} == {("17:30", "15h"), ("00:00", "24h")}
@@ -198,7 +198,7 @@ def test_other_host_tags_change_datadog_yaml_and_restart_the_agent_once(stack: S
 
 def test_another_version_of_the_agent_is_installed_started_and_proven_in_the_same_run(stack: Stack) -> None:
     machine = stack.machines["vm"]
-    for version in (repository.NEWER, repository.OLDER):  # the newer one's package doesn't start it again
+    for version in (repository.NEWER, repository.OLDER):  # the newer package doesn't restart it
         stack.configure(agentVersion=version)
         done = up(stack)
         assert done.code == 0, done.text
@@ -254,8 +254,8 @@ def test_nothing_was_written_to_the_clone() -> None:
 
 
 def _muted(stack: Stack) -> list[tuple[datetime.datetime, datetime.datetime]]:
-    """When the downtimes that the account holds mute, over the next two months and a bit."""
-    horizon = datetime.datetime.now() + datetime.timedelta(days=65)  # noqa: DTZ005 - by the wall clock, like the rules
+    """Return when the account's downtimes mute, over the next two months and a bit."""
+    horizon = datetime.datetime.now() + datetime.timedelta(days=65)  # noqa: DTZ005 - wall clock time, like the rules
     spans = []
     for downtime in stack.account.downtimes():
         schedule = downtime["attributes"]["schedule"]
@@ -270,5 +270,5 @@ def _muted(stack: Stack) -> list[tuple[datetime.datetime, datetime.datetime]]:
 
 
 def reported(look: Callable[[], list[T]]) -> list[T]:
-    """What the account was sent, by ``look``, as soon as there is some."""
+    """Wait until ``look`` finds something in the account, and return it."""
     return wait_until(look, "it is reported", 60)

@@ -1,4 +1,4 @@
-"""The sandbox's machine, for real: it takes some seconds, and a minute where the cache holds no tree yet."""
+"""The sandbox's machine, for real: takes seconds, and a minute without a tree in the cache."""
 
 import http.server
 import os

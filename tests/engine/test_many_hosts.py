@@ -1,7 +1,7 @@
 """Sixteen hosts in one stack on the real engine, one of which is dead: it fails alone, in an update and in a destroy.
 
-The hosts are simulated, the dead one by a server of its own. The tests with them build on each other in their order.
-Two hosts more are begun although Datadog refuses what they wait for.
+The hosts are simulated, the dead one by a separate server; its tests run in order. Another stack of two hosts starts
+them although Datadog refuses the downtimes that they wait for.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ MORTAL = "vm08"
 
 @dataclass
 class Many:
-    """The stack and its hosts; ``life`` is that of the mortal one, which is dead once that has been closed."""
+    """The stack and its hosts; closing ``life`` kills the mortal one."""
 
     stack: Stack
     others: Simulated
@@ -36,7 +36,7 @@ class Many:
     life: contextlib.ExitStack
 
     def configure(self, **changes: Any) -> None:
-        """Write the hosts to the stack file, the mortal one with ``changes``."""
+        """Write the hosts to the stack file, with ``changes`` to the mortal one."""
         project = self.stack.project
         hosts = self.others.entries(NAMES, project) | self.mortal.entries([MORTAL], project)
         self.stack.configure(hosts={**hosts, MORTAL: {**hosts[MORTAL], **changes}}, loadRequests=0)

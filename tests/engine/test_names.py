@@ -1,4 +1,4 @@
-"""Which machine is behind a host's name, and what becomes of that in the life of a stack: each in one ``up``."""
+"""Which machine a host's name stands for, through changes in a stack's life, each in one ``up``."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from sandbox.testing.stacks import Update, up
 from tests.engine import relays
 
 NAMES = "abcde"
-"""All that a host is called here."""
+"""All host names used here."""
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """A stack that has two machines."""
+    """A stack with two machines."""
     folder = paths.local() / "tests" / "test_names"
     try:
         with Stack(folder=folder, hosts=("one", "two")).afresh() as stack:
@@ -29,16 +29,16 @@ def stack() -> Iterator[Stack]:
 def steps(
     stack: Stack, hosts: dict[str, Machine], *last: str, entry: dict[str, object] | None = None, **settings: object
 ) -> Update:
-    """Bring the first steps of these hosts up, ``last`` besides what stands for a host at all."""
+    """Bring up these hosts' first steps: what every host has, and ``last``."""
     entries = {name: {**host_entry(machine), **(entry or {})} for name, machine in hosts.items()}
     stack.configure(part="hosts", loadRequests=0, hosts=entries, **settings)
-    # Those that are taken out are targets as well.
+    # Removed hosts are targets as well.
     named = [f"**::{name}{step}" for name in NAMES for step in ("", "-ready", *(f"-{step}" for step in last))]
     return up(stack, *(word for target in ("**::ownership-tag", *named) for word in ("--target", target)))
 
 
 def owner(machine: Machine) -> str:
-    """The name under which the stack has claimed a machine."""
+    """Return the name under which the stack has claimed a machine."""
     return machine.run("cat /var/lib/watchpost/owner", check=False).stdout.strip().rpartition("/")[2]
 
 
@@ -46,7 +46,7 @@ def test_a_second_name_for_one_machine_is_told_and_nothing_of_the_first_is_touch
     one, two = stack.machines["one"], stack.machines["two"]
     made = steps(stack, {"a": one, "b": two})
     assert made.code == 0, made.text
-    # Also when it has rebooted meanwhile, and under another address.
+    # Also after a reboot, and under another address.
     one.run("echo 1 >/proc/sys/kernel/sysrq; systemctl --no-block reboot", check=False)
     one.start()
     for hosts in ({"a": one, "b": two, "c": one}, {"a": one, "b": one}):
@@ -82,7 +82,7 @@ def test_names_are_given_exchanged_and_moved_in_one_update_each(stack: Stack) ->
         {"a": two, "b": one},  # exchanged
         {"a": two, "c": one},  # renamed
         {"d": two, "c": one},
-        {"d": one, "e": two},  # one moves to where another was, whose place a new one takes
+        {"d": one, "e": two},  # d takes over c's machine, and a new e takes d's
         {"d": one},
         {"d": two},  # moved to another machine
     ):

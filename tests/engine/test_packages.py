@@ -1,4 +1,4 @@
-"""``files/host/packages.sh`` removes what it installed and nothing else, whatever happened meanwhile."""
+"""``files/host/packages.sh`` removes exactly what it installed, whatever happened meanwhile."""
 
 import pytest
 
@@ -27,7 +27,7 @@ dpkg-deb --build --root-owner-group /srv/p /srv/$name.deb >/dev/null && rm -r /s
 
 @pytest.fixture(scope="module")
 def machine(machine: Machine) -> Machine:
-    """The machine, with apt's lists fetched."""
+    """The machine, with apt's package lists."""
     machine.run("apt-get update && rm -rf /var/cache/apt/*.bin")
     return machine
 
@@ -44,13 +44,13 @@ def package(machine: Machine, name: str, *, more: str = "", postinst: str = "") 
 
 
 def installed(machine: Machine) -> set[str]:
-    """The packages that are installed."""
+    """Return the installed packages."""
     found = machine.run("dpkg-query -W -f '${db:Status-Status} ${Package}\\n'").stdout.splitlines()
     return {line.split()[1] for line in found if line.startswith("installed ")}
 
 
 def left_over(machine: Machine, bare: set[str]) -> list[str]:
-    """How the machine differs from what it was, but for what the tests' own apt has downloaded."""
+    """List the machine's changes, without downloads of the tests' own apt."""
     changed = bare ^ host_state(machine)
     return sorted(line for line in changed if "/var/lib/apt/lists" not in line and "/var/cache/apt" not in line)
 
@@ -74,7 +74,7 @@ def test_what_somebody_installed_marked_or_needs_stays_however_often_the_step_ra
 ) -> None:
     went_well(step(machine, SCRIPT, "apply", WANTED))
     assert "tree" not in machine.run("apt-mark showmanual").stdout.split()
-    machine.run(f"{APT} autoremove")  # which takes nothing of it
+    machine.run(f"{APT} autoremove")  # which removes none of it
     machine.run(f"{APT} install --no-install-recommends jq gnupg2 libapr1")
     machine.run("mkdir /etc/jq && echo mine >/etc/jq/mine")
     for _ in range(2):
@@ -117,7 +117,7 @@ def test_directories_and_users_go_only_where_packages_of_ours_made_them(machine:
 def test_a_package_that_apt_does_not_know_any_more_is_removed(machine: Machine, bare: set[str]) -> None:
     went_well(step(machine, SCRIPT, "apply", {"packages": "tree"}))
     machine.run("mv /etc/apt/sources.list /root/ && rm -rf /var/lib/apt/lists/*_*")
-    machine.run(f"{APT} purge tree")  # by hand, and never to be had again
+    machine.run(f"{APT} purge tree")  # by hand, and no longer available
     went_well(step(machine, SCRIPT, "remove", {"packages": "tree"}))
     machine.run("mv /root/sources.list /etc/apt/ && apt-get -qq update")
     assert left_over(machine, bare) == []

@@ -1,4 +1,4 @@
-"""The stand-in for the command plugin, spoken to directly, against an SSH server in the same process."""
+"""The stand-in for the command plugin, called directly, against an SSH server in the same process."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ def public(key: asyncssh.SSHKey) -> str:
 
 
 class Log(Engine):
-    """Keeps what the plugin would show."""
+    """Records what the plugin would show."""
 
     def __init__(self) -> None:
         super().__init__("")
@@ -46,7 +46,7 @@ class Log(Engine):
 
 @dataclass
 class Bench:
-    """The plugin, its log, and a host that it can reach."""
+    """The plugin, its log, and a reachable host."""
 
     port: int
     log: Log = field(default_factory=Log)
@@ -318,7 +318,7 @@ def test_files_folders_and_texts_are_copied(tmp_path: Path) -> None:
 
 
 def test_a_line_too_long_to_show_stops_a_command_for_good() -> None:
-    """So was the real plugin seen to do: its LogOutput stops reading at bufio.MaxScanTokenSize."""
+    """Observed of the real plugin: its LogOutput stops reading at bufio.MaxScanTokenSize."""
 
     async def body(on: Bench) -> None:
         long = "head -c 70000 /dev/zero | tr '\\0' x"

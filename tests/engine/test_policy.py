@@ -1,7 +1,7 @@
-"""The policy pack at work on the real engine: it lets the program pass, and refuses a host whose key nobody checks.
+"""The policy pack on the real engine: it passes the program, and refuses a host without a host key.
 
-The sandbox's language host starts no Python policy pack (``sandbox/pulumi/versions.py``). The engine also starts a pack
-that is an executable, so the pack is two lines of shell here.
+The sandbox's language host can't start Python policy packs (``sandbox/pulumi/versions.py``). The engine also runs
+executables as packs, so the pack is two lines of shell here.
 """
 
 import json
@@ -27,7 +27,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The executable that runs a copy of the pack, beside it."""
+    """An executable that runs a copy of the pack next to it."""
     folder = tmp_path_factory.mktemp("pack")
     shutil.copytree(paths.ROOT / "policy", folder, ignore=shutil.ignore_patterns(".venv"), dirs_exist_ok=True)
     python = environment("policy", folder / "requirements.txt")
@@ -38,7 +38,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def preview(stack: Stack, pack: Path, host: Mapping[str, object], *words: str) -> tuple[int, str]:
-    """A preview with the pack: exit code and output."""
+    """Run a preview with the pack; return exit code and output."""
     stack.configure(hosts={"vm": host})
     done = stack.pulumi("preview", "--policy-pack", str(pack), *words, check=False)
     return done.returncode, done.stdout

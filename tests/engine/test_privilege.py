@@ -1,4 +1,4 @@
-"""Least privilege, tested by trying: the database user, the app, the Agent's files, the application key."""
+"""Least privilege, tested by attempts: the database user, the app, the Agent's files, the application key."""
 
 import re
 import subprocess
@@ -72,15 +72,15 @@ SECRET = [
     "/etc/datadog-agent/conf.d/mysql.d/conf.yaml",
     "/var/lib/watchpost/files",
 ]
-"""What the app must not read."""
+"""Files that the app must not read."""
 
 NOT_ALLOWED = {"1044", "1045", "1095", "1142", "1227"}
-"""MariaDB's errors for lack of a privilege: of a database, of a login or a file, of a thread, of a table, global."""
+"""MariaDB's errors for missing privileges: on a database, a login or file, a thread, a table, globally."""
 
 
 @pytest.fixture(scope="module")
 def machine(stack: Stack) -> Iterator[Machine]:
-    """The machine of a stack that is up, with a database and a connection of somebody else's."""
+    """The machine of a running stack, with somebody else's database and connection."""
     stack.configure(loadRequests=0)
     done = up(stack)
     assert done.code == 0, done.text
@@ -94,7 +94,7 @@ def machine(stack: Stack) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def login(stack: Stack, machine: Machine) -> str:
-    """A shell's words that give :func:`ask` the options of the Agent's user, without the password on a command line."""
+    """The client's command as the Agent's user, without the password on the command line."""
     options = f"[client]\nuser=datadog\npassword={database_password(stack)}\n"
     machine.run("install -m 0600 /dev/stdin /root/as-datadog.cnf", input=options)
     return "mariadb --defaults-extra-file=/root/as-datadog.cnf --batch --skip-column-names"
@@ -231,7 +231,7 @@ def test_a_preview_needs_one_scope_and_drift_three_which_change_no_monitor_and_n
     assert done.returncode != 0
     assert "403 Forbidden" in done.stdout + done.stderr
     stack.configure(alertThreshold=None)
-    # The last one is for the shared dashboard, which this stack has.
+    # The last one is for this stack's shared dashboard.
     scopes = "monitors_read dashboards_read monitors_downtime dashboards_embed_share"
     looked = run(scopes, *preview, "--refresh", "--expect-no-changes")
     assert looked.returncode == 0, changes.read(looked.stdout)
@@ -243,5 +243,5 @@ def test_an_application_key_from_the_environment_is_not_in_the_state_that_a_prev
 ) -> None:
     assert machine.running()
     state = stack.pulumi("stack", "export", "--show-secrets", "--stack", stack.name).stdout
-    assert stack.account.api_key in state  # in what the Agent's file holds
+    assert stack.account.api_key in state  # in the content of the Agent's file
     assert stack.account.app_key not in state

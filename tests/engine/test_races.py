@@ -1,8 +1,7 @@
-"""Users of a host against root's steps, on a real machine: a long form of ``tests/contract/test_races.py``.
+"""Users of a host race against root's steps, on a real machine: a long form of ``tests/contract/test_races.py``.
 
-dd-agent tries every trick with names in its own folders, somebody else in /tmp, and holds every lock that can be had,
-while the steps of a stack run: install, change, drift's look and repair, removal.
-``WATCHPOST_SEED`` repeats a run.
+dd-agent tries every file name trick in its own folders, another user in /tmp, and they hold every lock they can get,
+while the steps of a stack run: install, change, drift check and repair, removal. ``WATCHPOST_SEED`` repeats a run.
 """
 
 import os
@@ -58,24 +57,24 @@ def machine(machine: Machine) -> Machine:
 
 
 def as_user(user: str) -> str:
-    """The words before a command of a user's."""
+    """Return the prefix that runs a command as a user."""
     return f"setpriv --reuid={user} --regid={user} --clear-groups"
 
 
 def attack(machine: Machine, user: str, folder: str, names: list[str]) -> None:
-    """Have a user at work against root."""
+    """Start a user's attack on root's steps."""
     words = shlex.join(["python3", "-I", "/srv/attacker.py", SEED, folder, "/etc/of-root", *names])
     in_background(machine, f"attack-{user}", f"exec {as_user(user)} {words} >/run/tried-{user}")
 
 
 def over(machine: Machine, user: str) -> int:
-    """End a user's work; how often that one has tried."""
+    """End a user's attack; return the number of attempts."""
     machine.run(f"systemctl stop attack-{user}", check=False)
     return int(machine.run(f"cat /run/tried-{user}; rm -f /run/tried-{user}").stdout or 0)
 
 
 def file_step(machine: Machine, verb: str, name: str, text: str) -> bool:
-    """A step on a file of the Agent's; whether it went through. It ends, and says one sentence where it doesn't."""
+    """Run a step on a file of the Agent's; return whether it succeeded. A failure must be one sentence."""
     variables = {"path": f"{CONFIG}/{name}", "owner": "dd-agent:dd-agent", "mode": "0640"}
     if name == NAMES[0]:
         variables["python"] = PYTHON
@@ -105,14 +104,14 @@ def test_nobody_wins_a_race_on_a_whole_host(
         attack(machine, "dd-agent", CONFIG, NAMES)
         for number in range(ROUNDS):
             for name in NAMES:
-                for verb in ("apply", "check", "apply"):  # drift looks, and repairs
+                for verb in ("apply", "check", "apply"):  # check and repair, as for drift
                     well += file_step(machine, verb, name, f"api_key: fake-of-round-{number}\n")
                     steps += 1
             went_well(step(machine, "host/packages.sh", "apply", {**NEEDS, "again": str(number)}))
             step(machine, "agent/service.sh", "check", {"checks": "cpu"})
             step(machine, "agent/install.sh", "check", wanted(account))
             steps += 3
-            machine.run("systemctl kill --signal=STOP attack-dd-agent")  # or it would fool this test
+            machine.run("systemctl kill --signal=STOP attack-dd-agent")  # so that it can't race the test itself
             seen = machine.run(LOOK).stdout.splitlines()
             machine.run("systemctl kill --signal=CONT attack-dd-agent")
             assert [line for line in seen if line not in before.splitlines()] == []

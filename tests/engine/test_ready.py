@@ -1,4 +1,4 @@
-"""The step that looks at a machine before anything is done there: which releases it takes, what it says of others."""
+"""The step that checks a machine before anything else: the releases it accepts, and its errors for others."""
 
 import shlex
 from pathlib import Path
@@ -17,7 +17,7 @@ NEEDED = (
 
 @pytest.fixture(scope="module")
 def ready() -> str:
-    """The step's command, as the program sends it."""
+    """Return the step's command, as the program sends it."""
     (create,) = [
         step["create"]
         for step in program.inputs()["defaults"]["command:remote:Command"]
@@ -27,7 +27,7 @@ def ready() -> str:
 
 
 def look(machine: Machine, ready: str) -> tuple[int, str, bool]:
-    """The step's exit code, its last line, and whether it left anything on the machine."""
+    """Return the step's exit code, last line, and whether it left anything on the machine."""
     done = machine.run(ready, input="fake/vm\n", user=machine.user, check=False)
     left = machine.run("ls -A /var/lib/watchpost; rm -rf /var/lib/watchpost", check=False).stdout
     said = [line for line in (done.stdout + done.stderr).splitlines() if line and not REPORT.match(line)]
@@ -128,7 +128,7 @@ def test_a_claim_that_is_not_whole_is_made_anew_unless_notes_are_another_stack_s
     assert machine.run(f"cat {claim}").stdout == "fake/vm\n"
     other = machine.run(ready, input="another/vm\n", user=machine.user, check=False)
     assert other.returncode == 1
-    # Another stack's removal takes nothing, also where there is no claim.
+    # Another stack's removal removes nothing, even without a claim.
     machine.run(ready.removesuffix("apply") + "remove", input="another/vm\n", user=machine.user)
     assert machine.run(f"cat {claim}; rm -r /var/lib/watchpost").stdout == "fake/vm\n"
 

@@ -1,6 +1,6 @@
-"""A whole stack on other releases than the host's, and so on MySQL itself: up, nothing to do, gone without a trace.
+"""A whole stack on other releases than the host's, including MySQL: up, up again, destroyed without a trace.
 
-The tests of a release build on each other in their order.
+The tests of a release run in order, each on the last one's result.
 """
 
 import re
@@ -23,14 +23,14 @@ RELEASES = {
     "debian-unstable": (tree.DEBIAN_UNSTABLE, r"9\.\d+\.\d+"),
     "ubuntu-24": (tree.UBUNTU_24, r"8\.0\.\d+"),
 }
-"""The trees, and the server that apt installs there, as the outputs tell it."""
+"""The trees, and the database server there, as in the outputs."""
 
 before: dict[str, set[str]] = {}
 
 
 @pytest.fixture(scope="module", params=RELEASES)
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """A stack whose machine has that release."""
+    """A stack with a machine of that release."""
     folder: Path = paths.local() / "tests" / f"releases-{request.param}"
     release, _ = RELEASES[request.param]
     try:
@@ -59,7 +59,7 @@ def test_a_second_up_changes_nothing(stack: Stack) -> None:
 
 
 def test_the_agent_s_check_logs_in_to_a_server_that_has_forgotten_it(stack: Stack) -> None:
-    # By then MySQL's cache of logins is empty, and the first one takes the other way.
+    # MySQL's cache of logins is empty now, so the first one authenticates the other way.
     machine = stack.machines["vm"]
     machine.run("systemctl restart mysql 2>/dev/null || systemctl restart mariadb")
     printed = machine.run("sudo -u dd-agent -- datadog-agent check mysql --json").stdout

@@ -1,6 +1,6 @@
-"""API key, application key, database password and SSH key are each changed while the Agent runs, as the manual says.
+"""API key, application key, database password and SSH key: each rotated while the Agent runs, by the manual.
 
-The tests build on each other in their order: one stack, four changes, and at last a look at all that was reported.
+The tests run in order: one stack, four rotations, and finally a check of all reported points.
 """
 
 import itertools
@@ -30,7 +30,7 @@ ON_THE_HOST = {"vm-agent-datadog.yaml", "vm-agent-service-restart"}
 
 @dataclass
 class Rotating:
-    """A stack under way: its keys, since when its Agent reports, and the secrets that are not in use any more."""
+    """A running stack: its keys, when its Agent began to report, and the retired secrets."""
 
     stack: Stack
     api_key: str
@@ -43,7 +43,7 @@ class Rotating:
         return self.stack.machines["vm"]
 
     def reported(self, since: float, metric: str = "my_metric") -> list[float]:
-        """When there was a point of the metric, from ``since`` on, in Unix seconds."""
+        """Return the times of the metric's points from ``since`` on, in Unix seconds."""
         return [point["at"] for point in self.stack.account.series(metric) if point["at"] >= since]
 
 
@@ -85,7 +85,7 @@ def test_another_application_key_touches_no_host_and_nothing_in_datadog(rotating
     assert done.code == 0, done.text
     assert done.names("update") == {"datadog"}
     assert len(stack.account.writes()) == writes
-    assert logins(rotating.machine) == seen + 1  # the look itself
+    assert logins(rotating.machine) == seen + 1  # from counting
     rotating.app_key, rotating.old["application key"] = new, old
 
 
@@ -121,7 +121,7 @@ def test_another_ssh_key_runs_every_step_again_and_the_old_one_can_be_removed(ro
     rotating.old["private key"] = old.read_text()
     machine.run("sed -i '/ new$/!d' ~watchpost/.ssh/authorized_keys")
     assert subprocess.run([*machine.ssh(), "true"], capture_output=True, check=False).returncode == 255
-    for suffix in ("", ".pub"):  # what the sandbox itself logs in with
+    for suffix in ("", ".pub"):  # the sandbox's own login
         shutil.copy(f"{new}{suffix}", f"{old}{suffix}")
     stack.configure(tags=["project:watchpost", "key:new"])
     done = up(stack, environment=WITHOUT_KEYS)
@@ -149,6 +149,6 @@ def test_nothing_of_the_old_ones_is_left_on_the_host_or_in_the_state(rotating: R
 
 
 def logs_in(machine: Machine, password: str) -> bool:
-    """Whether the Agent's user of the database has this password."""
+    """Whether the Agent's database user has this password."""
     client = "mariadb --defaults-extra-file=/dev/stdin --host 127.0.0.1 --execute 'SELECT 1'"
     return machine.run(client, input=f"[client]\nuser=datadog\npassword={password}\n", check=False).returncode == 0

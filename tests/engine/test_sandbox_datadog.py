@@ -1,4 +1,4 @@
-"""The stand-in Datadog refuses what Datadog refuses, keeps the rest, and breaks down on order."""
+"""The stand-in Datadog refuses what Datadog refuses, stores the rest, and fails on demand."""
 
 import copy
 import datetime
@@ -87,7 +87,7 @@ def dashboard(call: Call) -> Iterator[str]:
 
 
 def changed(body: Json, path: str, value: Any) -> Json:
-    """``body`` with the entry at a dotted path set."""
+    """Return ``body`` with the entry at a dotted path set."""
     result = copy.deepcopy(body)
     *outer, last = path.split(".")
     place: Any = result
@@ -145,7 +145,7 @@ DRIFTS = ("monitors_read", "dashboards_read", "monitors_downtime")
 
 
 class TestScopes:
-    """Source of what each path needs: see ``sandbox/datadog/permissions.py``."""
+    """Source of each path's permission: see ``sandbox/datadog/permissions.py``."""
 
     @pytest.fixture
     def scoped(self, account: Account, call: Call) -> Iterator[Callable[..., int]]:

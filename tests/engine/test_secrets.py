@@ -1,7 +1,7 @@
-"""Keys, passwords and private keys stand nowhere but where docs/operating.md says, shown on the real engine.
+"""Keys, passwords and private keys are only where docs/operating.md says, tested on the real engine.
 
-They are looked for in every encoding that occurs, after an update as talkative as Pulumi can be without telling them
-itself. That the search finds what there is to find is shown by planting; the tests build on each other in their order.
+Searched in every encoding that occurs, after an update as verbose as Pulumi can be without printing secrets itself.
+Planted secrets prove that the search works; the tests run in order.
 """
 
 import base64
@@ -33,20 +33,20 @@ TALKATIVE = ("-v=8", "--logflow", "--logtostderr", "--debug")
 WITHOUT_KEYS = {"DD_API_KEY": "", "DD_APP_KEY": ""}
 
 ALL_MESSAGES = {**WITHOUT_KEYS, DEBUG: "true"}
-"""With the debug messages of Pulumi's SDK, which stay in the program's process otherwise."""
+"""Enables the debug messages of Pulumi's SDK, which otherwise stay in the program's process."""
 
 RPC_TRACE = ("Marshaling property for RPC[", "Unmarshaling property for RPC[")
-"""How the engine's lines begin in which it shows what it sends and receives, from ``-v=9`` on."""
+"""Prefixes of the engine's lines that show what it sends and receives, from ``-v=9`` on."""
 
 PULUMIS_OWN = r"pulumi-language-python-exec|pulumi-resource-datadog|(sandbox\.pulumi\.plugins|launch\.py \S+) datadog"
-"""The processes to which Pulumi hands decrypted configuration: the program, and the plugin that it is meant for."""
+"""Matches the processes that get decrypted configuration from Pulumi: the program, and the plugin it is meant for."""
 
 MANUAL = paths.ROOT / "docs" / "operating.md"
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A stack whose first update was recorded: its output, processes and start, and the secrets to look for."""
+    """A stack whose first update was recorded: its output, processes and start, and the secrets to search for."""
 
     stack: Stack
     output: str
@@ -67,7 +67,7 @@ def watched(stack: Stack) -> Watched:
     set_secret(stack, "datadog:apiKey", secrets["API key"])
     set_secret(stack, "datadog:appKey", secrets["application key"])
     stack.configure(loadRequests=0)
-    # A temporary folder of its own, below the stack's, so that all that is put there can be looked at.
+    # A separate temporary folder, below the stack's, so that everything in it can be searched.
     temporary = stack.folder / "tmp"
     temporary.mkdir()
     began = time.time()
@@ -115,7 +115,7 @@ def test_pulumi_writes_no_secret(watched: Watched) -> None:
     stack = watched.stack
     assert list(stack.folder.glob("state/.pulumi/backups/**/*.json.gz"))
     assert (stack.folder / "events.json").stat().st_mtime > watched.began
-    # The account has to know its keys; the machine is looked at from inside.
+    # The account has to know its keys; the machine is searched from inside.
     others = [stack.folder / "datadog", stack.folder / "machines"]
     assert watched.search.in_files(stack.folder, but=others) == {}
     export = stack.pulumi("stack", "export", "--stack", stack.name).stdout
@@ -181,7 +181,7 @@ def test_keys_of_the_environment_stay_in_that_of_pulumi_s_own_processes(watched:
 
 
 LEAKING = ("cat", "install", "mv", "sed", "tail", "sync", "mariadb", "datadog-agent", "journalctl", "curl", "ab")
-"""Programs of the steps that print whatever they are given, and the Agent what it keeps from others."""
+"""Programs of the steps, made to print their input, and the Agent's to print what it hides."""
 
 LEAK = """#!/bin/bash
 exec 8>&2
@@ -198,7 +198,7 @@ exit $((status + %d))
 
 @contextlib.contextmanager
 def leaking(watched: Watched, names: tuple[str, ...], failing: int) -> Iterator[None]:
-    """Have these programs of the machine tell everything; ``failing`` is added to their exit code."""
+    """Make these programs of the machine print everything; ``failing`` is added to their exit code."""
     machine = watched.stack.machines["vm"]
     try:
         for name in names:
@@ -212,7 +212,7 @@ def leaking(watched: Watched, names: tuple[str, ...], failing: int) -> Iterator[
 
 
 def commands(watched: Watched) -> dict[str, tuple[str, str]]:
-    """The steps of the stack by name: command and standard input."""
+    """Return the stack's steps by name: command and standard input."""
     export = json.loads(watched.stack.pulumi("stack", "export", "--show-secrets", "--stack", watched.stack.name).stdout)
     return {step.name: (step.command.removesuffix(" check"), step.stdin) for step in drift.steps(export)}
 
@@ -227,7 +227,7 @@ def test_no_step_shows_a_secret_whatever_its_programs_print(watched: Watched) ->
                 done = machine.run(f"{traced} {verb}", input=stdin, user=machine.user, check=False)
                 assert watched.search.names(done.stdout + done.stderr) == set(), (name, verb)
                 hidden |= {name} if "[secret]" in done.stdout + done.stderr else set()
-        # Of those that are handed a secret, and of those whose programs read one.
+        # Of steps given a secret, and of steps whose programs read one.
         assert hidden >= {"vm-agent-datadog.yaml", "vm-mysql-user", "vm-mysql-conf.yaml", "vm-agent-service-restart"}
         command, stdin = commands(watched)["vm-mysql-user"]
         bare = command.replace("exec /usr/bin/python3 -IBc", "false", 1).replace(
@@ -242,7 +242,7 @@ def test_an_update_whose_steps_fail_shows_no_secret(watched: Watched) -> None:
     stack = watched.stack
     stack.configure(repairs=dict.fromkeys(commands(watched), "2027-01-01T00:00:00"))
     keys = {"DD_API_KEY": watched.secrets["API key"], "DD_APP_KEY": watched.secrets["application key"]}
-    # The packages get through, and then what each step begins with doesn't.
+    # The packages succeed, then each step's first program fails.
     for failing in (("mariadb", "datadog-agent", "curl", "ab"), ("cat", "install")):
         with leaking(watched, failing, failing=1):
             done = up(stack, "--continue-on-error", *TALKATIVE, environment=keys)

@@ -1,7 +1,7 @@
-"""A stack that was created by an earlier version goes on under this one.
+"""A stack created by an earlier version continues under this one.
 
-``states/VERSION.json`` is what `pulumi stack export --show-secrets` printed of a stack of that version, with fake
-secrets, and with the middle cut out of its scripts.
+``states/VERSION.json`` is the output of `pulumi stack export --show-secrets` for a stack of that version, with fake
+secrets and abbreviated scripts.
 """
 
 import json
@@ -19,21 +19,21 @@ from sandbox.testing.account import call
 STATES = sorted(Path(__file__).with_name("states").glob("*.json"))
 
 RESOURCES = 40
-"""What a stack with one host has, components included."""
+"""Resources of a stack with one host, components included."""
 
 HARMLESS = {"same", "update", "create", "read", "refresh"}
 
 
 @pytest.fixture(params=STATES, ids=lambda path: path.stem)
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """A stack whose state is the earlier version's; its host is nowhere, which a preview doesn't mind."""
+    """A stack with the earlier version's state; its host is unreachable, which a preview doesn't notice."""
     folder: Path = paths.local() / "tests" / "test_states"
     try:
         with Stack(folder=folder, hosts=()).afresh() as stack:
             stack.configure(
                 hosts={"vm": {"address": "198.18.0.2", "user": "u", "privateKey": "fake", "hostKey": HOST_KEY}}
             )
-            # The first monitor of an account has the id that the state has.
+            # An account's first monitor has the id in the state.
             call(stack, "POST", "/api/v1/monitor", MONITOR)
             stack.pulumi("stack", "import", "--stack", stack.name, "--file", str(request.param))
             yield stack
@@ -50,6 +50,6 @@ def test_nothing_of_an_earlier_version_s_stack_is_replaced_or_deleted(stack: Sta
     preview = json.loads(said[said.index("{") :])
     assert {step["op"] for step in preview["steps"]} <= HARMLESS
     created = [step["urn"] for step in preview["steps"] if step["op"] == "create"]
-    # What is new in the tree is a component of this program, which creates nothing by itself.
+    # Only the program's own components are new, which create nothing themselves.
     assert [urn for urn in created if not re.search(r"watchpost:[a-z]+:\w+::[^:]+$", urn)] == []
     assert preview["changeSummary"]["same"] + preview["changeSummary"]["update"] >= RESOURCES

@@ -1,6 +1,6 @@
-"""``vagrant: true`` on the real engine, where ``vagrant`` is a stand-in whose VMs are machines of the sandbox.
+"""``vagrant: true`` on the real engine, with a stand-in ``vagrant`` whose VMs are machines of the sandbox.
 
-Only what leads to the first step on the host is brought up: what comes after it is the same on any host.
+Brings up only as far as the first step on the host: the rest is the same on any host.
 """
 
 import json
@@ -27,7 +27,7 @@ TARGETS = [word for step in FIRST_STEPS for word in ("--target", step)]
 
 @pytest.fixture(scope="module", autouse=True)
 def vagrant_home() -> Iterator[Path]:
-    """The stand-in first on PATH, with a home of its own."""
+    """The stand-in first on PATH, with its own home."""
     folder = paths.local() / "tests" / "vagrant-home"
     stand_in.remove(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +56,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def neighbour() -> Iterator[Stack]:
-    """Another stack of the same clone, called the same, whose host is called the same."""
+    """Another stack of the same clone and name, whose host has the same name."""
     yield from vagrant_stack("test_vagrant_neighbour")
 
 
@@ -71,7 +71,7 @@ def bring_up(stack: Stack, *words: str) -> Update:
 
 
 def folders(stack: Stack) -> set[Path]:
-    """The folders of the VMs in the stack's state."""
+    """Return the folders of the VMs in the stack's state."""
     return {Path(json.loads(text)["folder"]) for text in printed(stack, "vm-vagrant")}
 
 
@@ -81,7 +81,7 @@ def printed(stack: Stack, name: str) -> list[str]:
 
 
 def vagrant(folder: Path, *words: str) -> str:
-    """The output of ``vagrant`` in the folder of a VM."""
+    """Run ``vagrant`` in a VM's folder; return its output."""
     done = subprocess.run(["vagrant", *words], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout
 
@@ -91,7 +91,7 @@ def status(folder: Path) -> str:
 
 
 def started_with(home: Path) -> dict[str, Any]:
-    """The settings of the last start of the only VM."""
+    """Return the settings of the only VM's last start."""
     (file,) = (home / "home" / "started").iterdir()
     settings: dict[str, Any] = json.loads(file.read_text())
     return settings
@@ -105,7 +105,7 @@ def test_a_vm_is_brought_up_in_a_folder_of_its_own_and_then_nothing_is_to_change
     assert status(folder) == "running (libvirt)"
     again = bring_up(stack)
     assert not again.names("create", "update", "replace", "delete"), again.changed
-    # A progress bar that is drawn over itself is told once.
+    # A redrawn progress bar is shown once.
     (told,) = (r["outputs"]["stderr"] for r in resources(stack) if r["urn"].endswith("::vm-vm"))
     assert "Progress" not in told
     assert "\r" not in told
@@ -129,7 +129,7 @@ def test_a_halted_vm_is_told_by_the_preview_and_started_by_up(stack: Stack) -> N
 
 
 def looked(stack: Stack) -> str:
-    """The output of ``watchpost drift``."""
+    """Return the output of ``watchpost drift``."""
     done = drift(stack)
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
@@ -157,7 +157,7 @@ def test_a_vm_that_was_destroyed_behind_the_stacks_back_comes_back(stack: Stack)
     vagrant(folder, "destroy", "--force")
     preview = stack.pulumi("preview", "--stack", stack.name, *TARGETS)
     assert "the Vagrant VM of host vm does not answer" in preview.stdout + preview.stderr
-    # What was on the old one is done again on the new one.
+    # Its steps run again on the new one.
     assert bring_up(stack).names("update") == {"vm-vm", "vm-ready"}
     assert status(folder) == "running (libvirt)"
     assert printed(stack, "vm-vm") != before
@@ -204,10 +204,10 @@ def test_a_vm_whose_first_coming_up_failed_is_taken_over_by_the_next_up(neighbou
 
 def test_an_up_that_was_interrupted_while_the_vm_came_up_is_gone_on_with(neighbour: Stack) -> None:
     neighbour.pulumi("destroy", "--yes", "--skip-preview", "--stack", neighbour.name)
-    # Ctrl-C; Vagrant itself goes on.
+    # Ctrl-C; Vagrant itself continues.
     done = steered(neighbour, ("Starting domain.", lambda group: os.killpg(group, signal.SIGINT)), words=TARGETS)
     assert done.code, done.text
-    neighbour.start()  # which lifts the lock that the engine may have left
+    neighbour.start()  # lifts a lock that the engine may have left
     configure(neighbour)
     bring_up(neighbour)
     (folder,) = folders(neighbour)
@@ -237,7 +237,7 @@ def test_a_host_goes_from_vagrant_to_an_address_and_back_in_one_update_each(
             assert back.names("update") == {"vm-ready"}
             (folder,) = folders(stack)
             assert status(folder) == "running (libvirt)"
-            # What was at the address stays as it is.
+            # The machine at the address is left alone.
             assert there.run("cat /var/lib/watchpost/owner").stdout.endswith("/vm\n")
             stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
             assert not folder.exists()
@@ -252,7 +252,7 @@ def test_another_box_is_another_vm_and_destroy_leaves_nothing(
     key = json.loads(printed(neighbour, "vm-vm")[0])["host_key"]
     configure(neighbour, box=BOXES[1])
     done = bring_up(neighbour)
-    # Pulumi replaces with a VM what is `deletedWith` it: step_generator.go in pkg/resource/deploy of its engine.
+    # Pulumi replaces resources along with the VM that they are `deletedWith`:
     assert done.names("replace") == {"vm-vagrant", "vm-vm", "vm-ready"}
     assert not done.names("update")
     assert json.loads(printed(neighbour, "vm-vm")[0])["host_key"] != key

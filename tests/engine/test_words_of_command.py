@@ -1,4 +1,4 @@
-"""What the command plugin says, word for word, real or stand-in: whichever the engine would run.
+"""The command plugin's messages, word for word: of the real one or the stand-in, whichever the engine would run.
 
 Sources: pulumi-command 1.2.1, provider/pkg/provider (remote/connection.go, remote/commandOutputs.go, local/*.go);
 golang.org/x/crypto/ssh v0.48.0; Go's net and os/exec.
@@ -29,14 +29,14 @@ def public(key: asyncssh.SSHKey) -> str:
 
 
 def off_its_curve() -> str:
-    """A host key of the right form whose point isn't on the curve."""
+    """Generate a well-formed host key whose point isn't on the curve."""
     name, curve, point = b"ecdsa-sha2-nistp256", b"nistp256", b"\x04" + b"\x01" * 64
     blob = b"".join(len(part).to_bytes(4, "big") + part for part in (name, curve, point))
     return f"{name.decode()} {base64.b64encode(blob).decode()}"
 
 
 async def _process(process: "asyncssh.SSHServerProcess[str]") -> None:
-    """Does what a command says: dies of a signal, loses the connection, or is a shell."""
+    """Act as the command says: die of a signal, lose the connection, or run a shell."""
     command = process.command or ""
     if command.startswith("die of "):
         process.exit_with_signal(command.removeprefix("die of "), False, "so it was told")
@@ -70,7 +70,7 @@ def port() -> Iterator[int]:
             found.append(server.get_port())
             started.set()
             await asyncio.to_thread(ended.wait)
-        for connection in connections:  # the real plugin closes none
+        for connection in connections:  # the real plugin closes no connection
             connection.abort()
             await connection.wait_closed()
 
@@ -92,14 +92,14 @@ def command() -> Iterator[Plugin]:
 
 
 def connection(port: int, **changes: Any) -> dict[str, Any]:
-    """A connection that works, with changes; ``None`` leaves a part out."""
+    """Return a working connection with changes; ``None`` omits a part."""
     known = {"host": "127.0.0.1", "port": port, "user": "someone", "privateKey": PRIVATE, "hostKey": public(HOST_KEY)}
     given = {**known, "dialErrorLimit": 0, **changes}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def refusal(command: Plugin, kind: str = REMOTE, **inputs: Any) -> str:
-    """The error of a create."""
+    """Return the error of a create."""
     with pytest.raises(PluginFailedError) as caught:
         command.create(kind, inputs)
     return caught.value.text
@@ -112,7 +112,7 @@ BROKEN_KEYS = {
         'ssh: unsupported key type "ENCRYPTED PRIVATE KEY"'
     ),
 }
-"""Private keys without a password, with what is said of each: ParseRawPrivateKey in keys.go."""
+"""Private keys without a password, with their errors: ParseRawPrivateKey in keys.go."""
 
 LOCKED_KEYS = {
     PRIVATE: "ssh: key is not password protected",
@@ -120,7 +120,8 @@ LOCKED_KEYS = {
     USER_KEY.export_private_key("pkcs8-pem").decode(): "ssh: not an encrypted key",
     USER_KEY.export_private_key("pkcs8-pem", passphrase="fake").decode(): "ssh: not an encrypted key",
 }
-"""Private keys with a wrong password: ParseRawPrivateKeyWithPassphrase and passphraseProtectedOpenSSHKey in keys.go."""
+"""Private keys with a wrong password, with their errors: ParseRawPrivateKeyWithPassphrase and
+passphraseProtectedOpenSSHKey in keys.go."""
 
 BROKEN_HOST_KEYS = {
     "nonsense": "",
@@ -128,7 +129,7 @@ BROKEN_HOST_KEYS = {
     "ssh-ed25519 AA!A": "; last parsing error for ignored line: illegal base64 data at input byte 2",
     off_its_curve(): "; last parsing error for ignored line: ssh: invalid curve point",
 }
-"""Host keys, with what is said besides that none was found: ParseAuthorizedKey in keys.go."""
+"""Bad host keys, with the errors beside "no key found": ParseAuthorizedKey in keys.go."""
 
 
 def test_a_command_runs_and_its_streams_are_stored(command: Plugin, port: int) -> None:

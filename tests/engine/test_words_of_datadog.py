@@ -1,9 +1,9 @@
-"""What the Datadog plugin says, keeps and compares, real or stand-in: whichever the engine would run.
+"""The Datadog plugin's messages, state and diffs: of the real one or the stand-in, whichever the engine would run.
 
 Sources: terraform-provider-datadog v4.19.0 (datadog/resource_datadog_monitor.go, resource_datadog_dashboard_json.go,
 fwprovider/resource_datadog_downtime_schedule.go, resource_datadog_secure_embed_dashboard.go, internal/utils/utils.go);
 datadog-api-client-go v2.64.0 (api/datadog/client.go); pulumi-terraform-bridge v3.135.0 (pkg/tfbridge/provider.go,
-pkg/pf/tfbridge/provider_diagnostics.go); and what the plugin built from these was seen to answer.
+pkg/pf/tfbridge/provider_diagnostics.go); and answers observed of the plugin built from these.
 """
 
 import json
@@ -35,12 +35,12 @@ GARBAGE = "invalid character '<' looking for beginning of value"
 
 
 def doubled(text: str) -> str:
-    """An error of the plugin's older half, as it answers it."""
+    """Return an error as the plugin's older half returns it."""
     return f"1 error occurred:\n\t* {text}\n\n"
 
 
 def logged(text: str) -> str:
-    """The same, as it logs it."""
+    """Return the same as it logs it."""
     return f"  sdk-v2/provider2.go:571: sdk.helper_schema: {text}: provider=datadog@5.17.0"
 
 
@@ -59,7 +59,7 @@ def _no_fault_is_left(account: Account, datadog: Plugin) -> Iterator[None]:
 
 
 class Thing:
-    """Something that was made, with all that the engine keeps of it."""
+    """A created resource, with everything that the engine keeps of it."""
 
     def __init__(self, datadog: Plugin, kind: str, inputs: dict[str, Any]) -> None:
         self.plugin, self.kind = datadog, kind
@@ -342,7 +342,7 @@ def test_a_delete_that_is_refused(account: Account, monitor: Thing, downtime: Th
 def test_what_is_gone_is_an_error_to_the_older_half_and_none_to_the_newer(
     monitor: Thing, dashboard: Thing, downtime: Thing, embed: Thing
 ) -> None:
-    """The last of the tests: it takes away what they share."""
+    """Must be last: it deletes the shared resources."""
     for thing in (downtime, embed):
         thing.delete()
         thing.delete()

@@ -1,4 +1,4 @@
-"""The ``pulumi`` CLI and its Python language host: the installed ones, else built from Go modules, once."""
+"""The ``pulumi`` CLI and its Python language host: installed ones, else built once from Go modules."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ FLAGS = (
     "-gcflags=all=-dwarf=false",
     f"-ldflags=-s -w -X {SDK_MODULE}/go/common/version.Version=v{versions.ENGINE}",
 )
-"""Those of Pulumi's releases, which also tell the CLI its version.
+"""The build flags of Pulumi's releases; they also set the CLI's version.
 
 Source: https://github.com/pulumi/pulumi/blob/master/.goreleaser.yml
 """
@@ -31,15 +31,15 @@ QUIET_END = (
     "    exit_code = 1\n",
     "    exit_code = 1\n    import signal\n    signal.signal(signal.SIGINT, lambda *_: os._exit(exit_code))\n",
 )
-"""What is replaced in the old language host: the engine interrupts a program when one of its resources fails, and
-tracebacks of wherever it was just then would stand between the user and the reason."""
+"""Patch for the old language host: the engine interrupts a program when one of its resources fails, and the traceback
+of wherever it was would hide the reason."""
 
 
 def ensure(*beside: Callable[[], object]) -> Path:
-    """Return the folder that has to be on PATH for ``pulumi`` to run Python programs.
+    """Return the folder to put on PATH for ``pulumi`` to run Python programs.
 
-    What isn't installed is built: 4 minutes on 2 cores, and 2 GB of Go's caches. ``beside`` runs meanwhile, but only if
-    there is something to build.
+    Builds what isn't installed: 4 minutes on 2 cores, and 2 GB of Go's caches. ``beside`` runs meanwhile, but only if
+    something has to be built.
 
     Raises:
         SandboxError: the build failed, for instance without access to the Go module proxy.
@@ -66,7 +66,7 @@ def _installed() -> Path | None:
 def _build(folder: Path) -> None:
     program = go.ensure()
     environment = go.environment(GOBIN=str(folder), GOFLAGS="-mod=readonly -buildvcs=false", CGO_ENABLED="0")
-    # One after the other: both need much of Go's standard library, which each would compile by itself.
+    # In sequence: both need much of Go's standard library, which each would compile by itself.
     for title, module in (
         ("build Pulumi (once, some minutes)", CLI),
         ("build the Python language host (once)", LANGUAGE_HOST),

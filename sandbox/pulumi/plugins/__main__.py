@@ -1,4 +1,4 @@
-"""A stand-in plugin by itself: what the engine starts where no pool is.
+"""Serves a stand-in plugin without a pool.
 
 ``python -m sandbox.pulumi.plugins NAME ENGINE``
 """
@@ -10,7 +10,7 @@ from sandbox.pulumi.plugins import serve
 
 
 def main() -> None:
-    """Serve until the engine that started this process is gone: a plugin must not outlive it."""
+    """Serve until the engine that started this process is gone."""
     parent = os.getppid()
     serve.run(sys.argv[1:], say=_print, lives=lambda: os.getppid() == parent)
 

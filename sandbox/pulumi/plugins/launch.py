@@ -1,11 +1,11 @@
-"""What the engine starts as a stand-in plugin: ``python launch.py POOL NAME ENGINE``.
+"""Launches a stand-in plugin for the engine: ``python launch.py POOL NAME ENGINE``.
 
-The real plugins are compiled programs, which are up in no time; a Python one takes a quarter of a second to import
-Pulumi. So this asks the stack's pool (``pool.py``) for a copy of a process that has imported it, says
-the copy's port, and lives as long as the copy does. Without a pool it becomes the plugin itself.
+Compiled plugins start at once; a Python one takes a quarter of a second to import Pulumi. So this asks the stack's pool
+(``pool.py``) for a copy of a process that has imported it, prints the copy's port, and lives as long as the copy.
+Without a pool it becomes the plugin itself.
 """
 
-# Those without an underscore would take as long to import as all else here.
+# The public modules would take as long to import as all else here.
 import _signal  # type: ignore[import-not-found]
 import _socket
 import os
@@ -13,19 +13,19 @@ import select
 import sys
 
 CREDENTIALS = 12
-"""The size of what the kernel says of the other side of a connection: its process, its user and its group."""
+"""Size of the kernel's peer credentials: process, user and group."""
 
 
 def main(pool: str, words: list[str]) -> None:
-    """Be the plugin that ``words`` name, by a copy from ``pool`` or by itself."""
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # the engine's way to end a plugin
+    """Serve as the plugin named in ``words``, by a copy from ``pool`` or directly."""
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # the engine ends a plugin with it
     engine = os.getppid()
     connection = _socket.socket(_socket.AF_UNIX)
     port = b""
     try:
         connection.connect(f"\0{pool}")
         user = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, CREDENTIALS)[4:8]
-        # An address of this kind has no owner: another user's process might have taken it.
+        # An abstract address has no owner: another user's process might have taken it.
         if int.from_bytes(user, sys.byteorder) == os.getuid():
             connection.send(b"!")
             port = connection.recv(16)

@@ -1,10 +1,10 @@
-"""Keeps the stand-in plugins of a stack at hand, as long as FOLDER is there.
+"""Pre-forks a stack's stand-in plugins, as long as FOLDER exists.
 
 ``python -m sandbox.pulumi.plugins.pool NAME FOLDER``
 
-For each ``launch.py`` that the engine starts, it makes a copy of itself (`fork`) from before
-anything is served, which needs no imports any more. The copy takes over environment and folder of that process, and
-ends with it. When a module that it has imported changes on disk, the pool ends: what the engine starts is today's code.
+For each ``launch.py`` that the engine starts, the pool forks a copy of itself from before anything was served, with
+everything imported. The copy adopts that process's environment and folder, and ends with it. The pool ends when a
+module that it has imported changes on disk, so the engine never runs stale code.
 """
 
 import gc
@@ -20,29 +20,29 @@ from sandbox import paths
 from sandbox.pulumi.plugins import peer, serve
 
 LOOK = 2.0
-"""Seconds between two looks at the folder."""
+"""Seconds between checks of the folder."""
 
 
 def _sources() -> list[str]:
-    """The files of the clone's modules that this process has imported."""
+    """Return the source files of the clone's imported modules."""
     files = [str(getattr(module, "__file__", None)) for module in list(sys.modules.values())]
     return [file for file in files if file.startswith(f"{paths.ROOT / 'sandbox'}{os.sep}")]
 
 
 def _modified(sources: list[str]) -> list[float]:
-    """When they were changed."""
+    """Return their modification times."""
     return [os.path.getmtime(file) if os.path.exists(file) else 0 for file in sources]  # noqa: PTH110, PTH204 - quicker
 
 
 def main(address: str, folder: Path) -> None:
-    """Make copies until the folder is gone, or the code isn't today's any more."""
+    """Fork copies until the folder is gone or the code has changed."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"\0{address}")
     for package in serve.PROVIDERS:
         serve.provider(package)
         serve.version(package)
     gc.collect()
-    gc.freeze()  # so that a copy's garbage collection leaves shared memory alone
+    gc.freeze()  # keeps a copy's garbage collection off shared memory
     sources = _sources()
     modified = _modified(sources)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -60,10 +60,10 @@ def main(address: str, folder: Path) -> None:
 
 
 def _stand_in(connection: socket.socket, process: int, address: str) -> None:
-    """In a copy: be the plugin for ``process``, which the engine has started, as long as that lives."""
+    """In a copy: serve as the plugin for ``process``, started by the engine, as long as that lives."""
     os.setsid()
     if not connection.recv(1):
-        os._exit(0)  # somebody only looked whether there is a pool
+        os._exit(0)  # it only probed for a pool
     threading.Thread(target=_end_with, args=[connection], daemon=True).start()
     started = Path(f"/proc/{process}")
     words = (started / "cmdline").read_text().rstrip("\0").split("\0")
@@ -76,7 +76,7 @@ def _stand_in(connection: socket.socket, process: int, address: str) -> None:
 
 
 def _end_with(connection: socket.socket) -> None:
-    """Die when the other side is gone: the engine has ended it."""
+    """Exit when the peer is gone: the engine has ended it."""
     connection.recv(1)
     os._exit(1)
 

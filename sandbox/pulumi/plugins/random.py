@@ -1,4 +1,4 @@
-"""A stand-in for Pulumi's random plugin: ``RandomPassword`` and ``RandomString``, made as the real one makes them.
+"""A stand-in for Pulumi's random plugin: ``RandomPassword`` and ``RandomString``, generated as by the real one.
 
 Source: https://github.com/hashicorp/terraform-provider-random
 """
@@ -36,7 +36,7 @@ PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105 - a type's
 STRING = "random:index/randomString:RandomString"
 
 META = {PASSWORD: '{"schema_version":"3"}', STRING: '{"schema_version":"2"}'}
-"""What the real plugin (4.21) keeps beside the outputs."""
+"""Metadata that the real plugin (4.21) keeps with the outputs."""
 
 CLASSES = {
     "lower": string.ascii_lowercase,
@@ -44,7 +44,7 @@ CLASSES = {
     "special": "!@#$%&*()-_=+[]{}<>:?",
     "upper": string.ascii_uppercase,
 }
-"""The characters of each class, by the property that includes it."""
+"""Characters of each class, by the property that includes it."""
 
 DEFAULTS: Mapping[str, Any] = {
     **dict.fromkeys(CLASSES, True),
@@ -55,12 +55,12 @@ PROPERTIES = frozenset({*DEFAULTS, "keepers", "length", "overrideSpecial"})
 
 
 class RandomProvider(Provider):
-    """The plugin: a password is made once, and made anew when any of its inputs changes."""
+    """The plugin: generates a password once, and a new one when any input changes."""
 
     def __init__(self, _engine: Engine) -> None: ...
 
     async def check(self, request: CheckRequest) -> CheckResponse:
-        """Refuse what the type doesn't know and lengths that can't be."""
+        """Reject unknown properties and impossible lengths."""
         _only_known(request.type)
         given = plain_map(request.new_inputs)
         failures = check_names(request.type, given, known=PROPERTIES, required={"length"})
@@ -69,13 +69,13 @@ class RandomProvider(Provider):
         return CheckResponse(inputs=request.new_inputs, failures=failures)
 
     async def diff(self, request: DiffRequest) -> DiffResponse:
-        """Any change replaces."""
+        """Replace on any change."""
         old, new = plain_map(request.old_state), _complete(plain_map(request.new_inputs))
         changed = [name for name in sorted(PROPERTIES) if old.get(name) != new.get(name)]
         return DiffResponse(changes=bool(changed), replaces=changed, diffs=changed)
 
     async def create(self, request: CreateRequest) -> CreateResponse:
-        """Make the password, it and its hash being secret; or the string, which is none and its own id."""
+        """Generate a password, secret as is its hash, or a string, which isn't and is its own id."""
         given = _complete(plain_map(request.properties))
         outputs = {**{name: boxed(value) for name, value in given.items()}, **request.properties}
         is_password = _only_known(request.type) == PASSWORD
@@ -95,7 +95,7 @@ class RandomProvider(Provider):
 
 
 def make_password(given: Mapping[str, Any]) -> str:
-    """A password of ``given["length"]`` characters with at least the wanted number of each class."""
+    """Generate a password of ``given["length"]`` characters with the required minimum of each class."""
     classes = dict(CLASSES)
     if given.get("overrideSpecial"):
         classes["special"] = given["overrideSpecial"]
@@ -107,7 +107,7 @@ def make_password(given: Mapping[str, Any]) -> str:
 
 
 def _complete(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs with their defaults; ``number`` is the old name of ``numeric``."""
+    """Fill in the defaults; ``number`` is the old name of ``numeric``."""
     numeric = given.get("numeric", given.get("number", True))
     return {**DEFAULTS, **given, "numeric": numeric, "number": numeric}
 
@@ -122,7 +122,7 @@ def _check_length(given: Mapping[str, Any]) -> list[CheckFailure]:
 
 
 def _only_known(token: str) -> str:
-    kind = token.rpartition("$")[2]  # a token begins with those of the parents
+    kind = token.rpartition("$")[2]  # a token begins with its parents'
     if kind not in (PASSWORD, STRING):
         raise PluginError(f"unrecognized resource type {token}: this stand-in has {PASSWORD} and {STRING}")
     return kind

@@ -1,6 +1,6 @@
-"""What the stand-in plugins share: the gRPC server, the engine's log, and property values as plain Python.
+"""Shared by the stand-in plugins: the gRPC server, the engine's log, and property values as plain Python.
 
-A stand-in is a ``pulumi.provider.experimental.provider.Provider``, made of an :class:`Engine` and named in
+A stand-in is a ``pulumi.provider.experimental.provider.Provider`` built from an :class:`Engine` and named in
 :data:`PROVIDERS`; ``python -m sandbox.pulumi.plugins NAME ENGINE`` serves it.
 """
 
@@ -33,33 +33,33 @@ PROVIDERS = {
     "random": "sandbox.pulumi.plugins.random.RandomProvider",
     "datadog": "sandbox.pulumi.plugins.datadog.provider.Datadog",
 }
-"""The stand-ins by the plugin's name."""
+"""Stand-ins by plugin name."""
 
 ASSET = "$asset"
-"""The key that marks an asset or an archive among plain values: a mapping with its kind under this key, and path, text
-or uri, and the hash of its content."""
+"""Marks an asset or an archive among plain values: a mapping with its kind under this key, its path, text or uri, and
+its content's hash."""
 
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 ASSET_KINDS = ("c44067f5952c0a294b673a41bacd8c17", "0def7320c3a5731c473e5ecbe6d01bc7")
-"""How the engine marks what is more than plain data, and its marks of an asset and an archive."""
+"""The engine's key for special values, and its values of that key for an asset and an archive."""
 
 MESSAGE_LIMIT = 400 * 1024 * 1024
 """The largest message in bytes, as in the engine."""
 
 
 class PluginError(Exception):
-    """What the user is told; any other exception is a defect of the stand-in and is shown with its traceback."""
+    """An error for the user; any other exception is a defect of the stand-in and is shown with its traceback."""
 
 
 class HalfDoneError(PluginError):
-    """A resource is there, but not as it should be: the engine keeps its id and outputs, and tries again next time."""
+    """A partially created resource: the engine keeps its id and outputs, and retries in the next run."""
 
     def __init__(self, reason: str, name: str, outputs: Mapping[str, PropertyValue]) -> None:
         super().__init__(reason)
         self.name, self.outputs = name, outputs
 
     def details(self) -> bytes:
-        """What gRPC carries of it besides the sentence."""
+        """Return its gRPC status details."""
         status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(self))
         properties = PropertyValue.marshal_map(dict(self.outputs))
         status.details.add().Pack(
@@ -69,14 +69,14 @@ class HalfDoneError(PluginError):
 
 
 class Engine:
-    """The engine that runs this plugin: its log."""
+    """The log of the engine that runs this plugin."""
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._stub: engine_pb2_grpc.EngineStub | None = None
 
     async def log(self, urn: str, text: str, *, severity: str = "info", ephemeral: bool = False) -> None:
-        """Show ``text`` with the resource ``urn``; ``ephemeral`` shows it only while the resource is at work.
+        """Log ``text`` for the resource ``urn``; ``ephemeral`` shows it only while the resource is processed.
 
         ``severity`` is debug, info, warning or error; an error makes the whole run fail.
         """
@@ -90,7 +90,7 @@ class Engine:
 
 
 def plain(value: PropertyValue) -> Any:
-    """``value`` without secrecy and dependencies; a whole number becomes an int, what is unknown stays `UNKNOWN`."""
+    """Strip secrecy and dependencies; whole numbers become ints, unknowns `UNKNOWN`."""
     match value.value:
         case Mapping() as entries:
             return {key: plain(entry) for key, entry in entries.items()}
@@ -105,12 +105,12 @@ def plain(value: PropertyValue) -> Any:
 
 
 def plain_map(values: Mapping[str, PropertyValue]) -> dict[str, Any]:
-    """Every value of a resource's properties by :func:`plain`, those that are null left out."""
+    """Apply :func:`plain` to a resource's properties, without null ones."""
     return {key: plain(value) for key, value in values.items() if value.value is not None}
 
 
 def boxed(value: Any, *, secret: bool = False) -> PropertyValue:
-    """The opposite of :func:`plain`."""
+    """Invert :func:`plain`."""
     match value:
         case PropertyValue():
             return value.with_secret(value.is_secret or secret)
@@ -125,12 +125,12 @@ def boxed(value: Any, *, secret: bool = False) -> PropertyValue:
 
 
 def unknown(*, secret: bool = False) -> PropertyValue:
-    """An output that a preview can't know yet."""
+    """Return an unknown output, as in a preview."""
     return PropertyValue(UNKNOWN, is_secret=secret)
 
 
 def has_unknown(value: Any) -> bool:
-    """Whether a plain value is, or holds, something that is not known yet."""
+    """Whether a plain value is, or contains, an unknown."""
     match value:
         case PropertyValue():
             return has_unknown(plain(value))
@@ -145,7 +145,7 @@ def has_unknown(value: Any) -> bool:
 def check_names(
     kind: str, given: Mapping[str, Any], *, known: Collection[str], required: Collection[str] = ()
 ) -> list[CheckFailure]:
-    """A failure for each property of ``given`` that ``kind`` lacks, and for each required one that is missing."""
+    """Return a failure for each property that ``kind`` lacks, and each required one that is missing."""
     unexpected = [CheckFailure(name, f"{kind} has no property {name}") for name in sorted(given) if name not in known]
     missing = [
         CheckFailure(name, f"missing required property: {name}")
@@ -158,9 +158,9 @@ def check_names(
 def difference(
     request: DiffRequest, *, inputs: Collection[str], replace: Collection[str] = (), delete_before_replace: bool = False
 ) -> DiffResponse:
-    """What changed among ``inputs`` between the stored state and the new inputs; ``replace`` names what replaces.
+    """Diff the stored state and the new inputs, among ``inputs``; those in ``replace`` cause a replacement.
 
-    Secrecy and dependencies don't count, values do.
+    Compares values, not secrecy or dependencies.
     """
     old, new = plain_map(request.old_state), plain_map(request.new_inputs)
     changed = [name for name in sorted(inputs) if old.get(name) != new.get(name)]
@@ -171,7 +171,7 @@ def difference(
 
 
 def changes(changed: Mapping[str, tuple[bool, bool, bool]], *, delete_before_replace: bool = False) -> DiffResponse:
-    """The answer for the given property paths, each with: was there, is there now, makes a replacement."""
+    """Return the diff for property paths, each with: was there, is there now, causes a replacement."""
     kinds = {
         (False, False): PropertyDiffKind.ADD,
         (False, True): PropertyDiffKind.ADD_REPLACE,
@@ -192,9 +192,9 @@ def changes(changed: Mapping[str, tuple[bool, bool, bool]], *, delete_before_rep
 
 
 def _mark_assets(value: struct_pb2.Value | struct_pb2.Struct, mark: str, unmark: str) -> None:
-    """Mark each asset in ``value`` by the key ``mark`` instead of ``unmark``.
+    """Mark each asset in ``value`` with the key ``mark`` instead of ``unmark``.
 
-    `PropertyValue` would drop an asset's hash, by which alone a changed content shows, and can't read one without path.
+    `PropertyValue` drops an asset's hash, which alone shows changed content, and can't read one without path.
     """
     if isinstance(value, struct_pb2.Value):
         for item in value.list_value.values:
@@ -208,16 +208,16 @@ def _mark_assets(value: struct_pb2.Value | struct_pb2.Struct, mark: str, unmark:
 
 
 def _mark_all(message: Any, mark: str, unmark: str) -> None:
-    """:func:`_mark_assets` for every property map of a request or an answer."""
+    """Apply :func:`_mark_assets` to every property map of a request or an answer."""
     for _, content in message.ListFields():
         if isinstance(content, struct_pb2.Struct):
             _mark_assets(content, mark, unmark)
 
 
-class _Between(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Between engine and provider: keeps assets whole, and tells the sentence of a `PluginError` without a traceback.
+class _Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Intercepts calls: keeps assets whole, and sends a `PluginError` as a sentence without a traceback.
 
-    On Cancel, which the engine sends when the user interrupts it, what is under way is stopped.
+    On Cancel, which the engine sends on Ctrl-C, cancels running calls.
     """
 
     def __init__(self) -> None:
@@ -240,14 +240,14 @@ class _Between(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 response = await task
                 _mark_all(response, SIGNATURE, ASSET)
                 if details.method.endswith("/Diff") and response.diffs and not response.detailedDiff:
-                    response.hasDetailedDiff = False  # the servicer says so in any case
+                    response.hasDetailedDiff = False  # the servicer always sets it
                 return response
             except asyncio.CancelledError:
                 await context.abort(grpc.StatusCode.CANCELLED, "cancelled")
             except NotImplementedError as error:
                 await context.abort(grpc.StatusCode.UNIMPLEMENTED, str(error))
             except Exception as error:
-                # The servicer wraps whatever the provider raised into a text with a traceback.
+                # The servicer turns any exception of the provider into a text with a traceback.
                 if not isinstance(error.__context__, PluginError):
                     raise
                 if isinstance(error.__context__, HalfDoneError):
@@ -265,7 +265,7 @@ class _Between(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 async def _serve(package: str, address: str, say: Callable[[str], object], lives: Callable[[], bool]) -> None:
     limits = [("grpc.max_receive_message_length", MESSAGE_LIMIT), ("grpc.max_send_message_length", MESSAGE_LIMIT)]
-    server = grpc.aio.server(options=limits, interceptors=[_Between()])
+    server = grpc.aio.server(options=limits, interceptors=[_Interceptor()])
     made = provider(package)(Engine(address))
     servicer = ProviderServicer([], version(package), made, address)
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
@@ -278,7 +278,7 @@ async def _serve(package: str, address: str, say: Callable[[str], object], lives
 
 
 def provider(package: str) -> Callable[[Engine], Provider]:
-    """The stand-in for the plugin ``package``, imported when it is asked for."""
+    """Return the stand-in for the plugin ``package``, imported on demand."""
     module, _, name = PROVIDERS[package].rpartition(".")
     found: Callable[[Engine], Provider] = getattr(importlib.import_module(module), name)
     return found
@@ -286,17 +286,17 @@ def provider(package: str) -> Callable[[Engine], Provider]:
 
 @cache
 def version(package: str) -> str:
-    """The version of the stand-in: that of the installed Python SDK."""
+    """Return the stand-in's version: the installed Python SDK's."""
     return importlib.metadata.version(f"pulumi-{package}")
 
 
 def run(words: Sequence[str], *, say: Callable[[str], object], lives: Callable[[], bool]) -> None:
-    """Be the plugin that ``words`` ask for while somebody ``lives``, and ``say`` at which port.
+    """Serve the plugin named in ``words`` while ``lives()`` is true, and ``say`` its port.
 
-    They are its name and what the engine passes: its address, and options.
+    ``words`` are its name and the engine's arguments: its address, and options.
     """
     parser = argparse.ArgumentParser(description="A stand-in for one of Pulumi's plugins, started by the engine.")
     parser.add_argument("engine", nargs="?", default="", help="the engine's address")
     options, _ = parser.parse_known_args(words[1:])
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the engine's way to end it, and waits: tidying up takes 0.1 s
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the engine ends it with SIGINT and waits: cleaning up takes 0.1 s
     asyncio.run(_serve(words[0], options.engine, say, lives))

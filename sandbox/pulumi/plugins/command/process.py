@@ -1,4 +1,4 @@
-"""A running command: what goes in, what comes out, and how its failure is told."""
+"""A running command's output and errors."""
 
 import asyncio
 import json
@@ -23,24 +23,24 @@ LOGGED = {
 CHUNK = 32 * 1024
 
 LONGEST_LINE = 64 * 1024
-"""Bytes of a line that is shown: one as long as that stops the real plugin for good, since nobody reads on behind it.
+"""Limit in bytes of a shown line: a line that long stops the real plugin for good, since its reader quits.
 
 Source: bufio.MaxScanTokenSize in LogOutput, https://github.com/pulumi/pulumi-command/blob/v1.2.1/provider/pkg/provider/util/util.go
 """
 
 Say = Callable[[str], Awaitable[None]]
-"""Shows one line with the resource while it is at work."""
+"""Shows a line with the resource while it is being processed."""
 
 
 class Reader(Protocol):
-    """The side of a process that the plugin reads, of a subprocess or of an SSH channel."""
+    """The readable end of a subprocess or an SSH channel."""
 
     async def read(self, n: int = -1, /) -> bytes: ...
 
 
 @dataclass
 class Output:
-    """What a command wrote: each stream by itself, and both in the order in which they came."""
+    """A command's output: each stream, and both interleaved in order of arrival."""
 
     logging: str | None
     say: Say
@@ -49,7 +49,7 @@ class Output:
     line: bytes = b""
 
     async def gather(self, **readers: Reader) -> None:
-        """Read each stream to its end, showing its lines as they come."""
+        """Read each stream to its end, showing lines as they arrive."""
         await asyncio.gather(*(self._gather(name, reader) for name, reader in readers.items()))
         if self.line:
             await self.say(_text(self.line))
@@ -63,7 +63,7 @@ class Output:
                 await self._show(chunk)
 
     async def _show(self, chunk: bytes) -> None:
-        """Show each line that ``chunk`` ends; what is shown of the two streams comes through one pipe."""
+        """Show each line completed by ``chunk``; both streams are shown through one pipe."""
         *lines, rest = (self.line + chunk).split(b"\n")
         if any(len(line) >= LONGEST_LINE for line in (*lines, rest)):
             await asyncio.Event().wait()  # for good
@@ -72,16 +72,16 @@ class Output:
             await self.say(_text(whole.removesuffix(b"\r")))
 
     def stored(self) -> dict[str, str]:
-        """The two streams as the state keeps them, each without its last newline."""
+        """Return both streams as stored in the state, each without its last newline."""
         return {name: _text(content).removesuffix("\n") for name, content in self.streams.items()}
 
     def failure(self, reason: str, command: str) -> PluginError:
-        """The error of a command that failed for ``reason``: the whole command and all that it wrote."""
+        """Return the error of a failed command: the reason, the whole command and all its output."""
         return PluginError(f"{reason}: running {json.dumps(command, ensure_ascii=False)}:\n{_text(self.both)}")
 
 
 def previous_output(state: Mapping[str, Any]) -> dict[str, str]:
-    """The variables by which a command sees what the one before it wrote."""
+    """Return the variables that pass on the previous command's output."""
     if state.get("addPreviousOutputInEnv") is False:
         return {}
     given = {STDOUT_VARIABLE: state.get("stdout"), STDERR_VARIABLE: state.get("stderr")}

@@ -1,4 +1,4 @@
-"""The resources of the command plugin: what they take, when they change, and what they leave in the state."""
+"""The command plugin's resources: their inputs, diffs and state."""
 
 import asyncio
 import json
@@ -50,13 +50,13 @@ ENDPOINT: Mapping[str, type] = {
     "user": str,
 }
 SECRET_IN_ENDPOINT = frozenset({"password", "privateKey", "privateKeyPassword"})
-"""What is a secret inside the secret that the whole connection is (``provider:"secret"`` in connection.go)."""
+"""Secrets within the connection, itself a secret (``provider:"secret"`` in connection.go)."""
 ENDPOINT_DEFAULTS = {"dialErrorLimit": 10, "perDialTimeout": 15, "port": 22, "user": "root"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One resource type: the Python type of each input, and those without which it makes no sense."""
+    """One resource type: the Python type of each input, and the required ones."""
 
     properties: Mapping[str, type]
     required: frozenset[str] = frozenset()
@@ -87,13 +87,13 @@ COPY = "command:remote:CopyToRemote"
 
 
 class CommandProvider(Provider):
-    """The plugin; each resource works by itself, so the engine may run as many at once as it likes."""
+    """The plugin; its resources are independent, so the engine may run any number at once."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def check(self, request: CheckRequest) -> CheckResponse:
-        """Refuse what the type doesn't know, and fill in the defaults."""
+        """Reject unknown properties and fill in the defaults."""
         kind = _kind(request.type)
         given = plain_map(request.new_inputs)
         failures = check_names(request.type, given, known=kind.properties, required=kind.required)
@@ -114,7 +114,7 @@ class CommandProvider(Provider):
         return CheckResponse(inputs=inputs, failures=failures)
 
     async def diff(self, request: DiffRequest) -> DiffResponse:
-        """Everything updates in place but ``triggers``, which replaces."""
+        """Update everything in place but ``triggers``, which replaces."""
         return difference(request, inputs=_kind(request.type).properties, replace={"triggers"})
 
     async def create(self, request: CreateRequest) -> CreateResponse:
@@ -145,7 +145,7 @@ class CommandProvider(Provider):
         order: tuple[str, ...],
         preview: bool,
     ) -> dict[str, PropertyValue]:
-        """Do what a create or an update does; the outputs are the inputs with what the command wrote."""
+        """Create or update; return the inputs with the command's output."""
         given = plain_map(inputs)
         if kind == COPY:
             if not preview:
@@ -158,7 +158,7 @@ class CommandProvider(Provider):
         return {**inputs, **empty, **old, **{name: PropertyValue(text) for name, text in written.items()}}
 
     async def _run(self, urn: str, kind: str, state: Mapping[str, Any], order: tuple[str, ...]) -> dict[str, str]:
-        """Run the first command of ``order`` that there is; nothing if there is none."""
+        """Run the first command of ``order`` that is set; return no output if none is."""
         command = next((state[name] for name in order if name in state), None)
         if command is None:
             return {}
@@ -172,7 +172,7 @@ class CommandProvider(Provider):
         if kind == "command:local:Command":
             return await _run_here(state, command, Output(state.get("logging"), say))
         from sandbox.pulumi.plugins.command import (
-            ssh,  # here, since asyncssh takes long to import and a preview needs none
+            ssh,  # here, since asyncssh is slow to import and a preview doesn't need it
         )
 
         return await ssh.run(state, command, say=say, warn=warn)
@@ -219,19 +219,19 @@ async def _run_here(state: Mapping[str, Any], command: str, output: Output) -> d
 
 
 def _cannot_start(program: str, error: OSError) -> str:
-    """Go's words for a program that does not start. Source: https://pkg.go.dev/os/exec"""
+    """Return Go's error for a program that does not start. Source: https://pkg.go.dev/os/exec"""
     if "/" not in program and isinstance(error, FileNotFoundError):
         return f"exec: {json.dumps(program)}: executable file not found in $PATH"
     return f"fork/exec {program}: {os.strerror(error.errno or 0).lower()}"
 
 
 def _signal(number: int) -> str:
-    """Go's name of a signal: the system's, in lower case. Source: https://pkg.go.dev/syscall#Signal.String"""
+    """Return Go's name of a signal: the system's in lower case. Source: https://pkg.go.dev/syscall#Signal.String"""
     return (signal.strsignal(number) or f"signal {number}").lower()
 
 
 def _token(kind: str) -> str:
-    """The resource's own type: in a URN, those of its parents stand before it."""
+    """Return the resource's own type: in a URN it follows its parents' types."""
     return kind.rpartition("$")[2]
 
 
@@ -243,7 +243,7 @@ def _kind(token: str) -> Kind:
 
 
 def _check_connection(path: str, connection: Mapping[str, Any]) -> list[CheckFailure]:
-    """What is wrong with a connection, or with the connection to its proxy."""
+    """Return the faults of a connection, its proxy's included."""
     known = ENDPOINT if path.endswith(".proxy") else {**ENDPOINT, "proxy": dict}
     failures = check_names(path, connection, known=known, required={"host"})
     failures = [CheckFailure(f"{path}.{failure.property}", failure.reason) for failure in failures]
@@ -254,7 +254,7 @@ def _check_connection(path: str, connection: Mapping[str, Any]) -> list[CheckFai
 
 
 def _with_secrets(connection: Mapping[str, Any]) -> Any:
-    """A connection whose keys and passwords are secrets by themselves."""
+    """Return a connection with its keys and passwords marked secret."""
     if not isinstance(connection, Mapping):
         return connection  # not known yet
     boxes = {name: boxed(value, secret=name in SECRET_IN_ENDPOINT) for name, value in connection.items()}
@@ -264,7 +264,7 @@ def _with_secrets(connection: Mapping[str, Any]) -> Any:
 
 
 def _filled(connection: Mapping[str, Any]) -> dict[str, Any]:
-    """A connection with its defaults, and those of its proxy."""
+    """Return a connection with defaults filled in, its proxy's too."""
     filled: dict[str, Any] = {**ENDPOINT_DEFAULTS, **connection}
     if isinstance(proxy := filled.get("proxy"), dict):
         filled["proxy"] = _filled(proxy)
@@ -272,7 +272,7 @@ def _filled(connection: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _types(path: str, given: Mapping[str, Any], expected: Mapping[str, type]) -> list[CheckFailure]:
-    """A failure for each known value of another type than expected; a bool is no number."""
+    """Return a failure for each known value of the wrong type; a bool is no number."""
     return [
         CheckFailure(f"{path}{name}", f"expected {expected[name].__name__}, got {type(value).__name__}")
         for name, value in given.items()

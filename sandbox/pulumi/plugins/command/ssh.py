@@ -1,8 +1,8 @@
 """Commands and files over SSH, with the connection arguments, retries and error texts of the real plugin.
 
-The texts are those of pulumi-command 1.2.1 (remote/connection.go, remote/commandOutputs.go) and of what is in it:
-golang.org/x/crypto/ssh v0.48.0 (client.go, client_auth.go, common.go, keys.go, session.go) and Go's net.
-What the real plugin would say and this module can't tell is an error of its own, never a guess.
+The texts are those of pulumi-command 1.2.1 (remote/connection.go, remote/commandOutputs.go) and of its libraries:
+golang.org/x/crypto/ssh v0.48.0 (client.go, client_auth.go, common.go, keys.go, session.go) and Go's net. Where the real
+plugin's text is unknown, this module raises an error of its own, never a guess.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from sandbox.pulumi.plugins.command.process import STDERR_VARIABLE, STDOUT_VARIA
 from sandbox.pulumi.plugins.serve import PluginError
 
 FIRST_DELAY, GROWTH, LONGEST_DELAY = 0.1, 1.5, 5.0
-"""Seconds between dials: ten of them last 11 s, a hundred 8 minutes."""
+"""Seconds between dials: ten dials last 11 s, a hundred 8 minutes."""
 
 KEEPALIVE = 15
-"""Seconds between signs of life; a host that misses three of them is lost."""
+"""Seconds between keepalives; a host that misses three is lost."""
 
 NO_ACCEPT_ENV = """\
 Unable to set '{}'. This only works if your SSH server is configured to accept
@@ -40,10 +40,10 @@ SIGNALS = {
     name: signal.Signals[f"SIG{name}"].value
     for name in ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM")
 }
-"""The signals whose number Go's library adds to 128; any other one adds nothing."""
+"""Signals whose number Go's library adds to 128; any other adds nothing."""
 
 AGENT = "SSH_AUTH_SOCK"
-"""The variable that names an SSH agent where the connection names none: it is dialed even beside a private key."""
+"""Names the SSH agent if the connection doesn't; it is dialed even beside a private key."""
 
 UNKNOWN = "this stand-in doesn't know what the real plugin says here: {}"
 
@@ -58,10 +58,10 @@ class _DialError(Exception):
 
 
 async def run(state: Mapping[str, Any], command: str, *, say: Say, warn: Say) -> dict[str, str]:
-    """Run ``command`` on the host of ``state["connection"]`` and give its ``stdout`` and ``stderr``.
+    """Run ``command`` on the host of ``state["connection"]``; return its ``stdout`` and ``stderr``.
 
     Raises:
-        PluginError: no connection, a variable that the host refuses, or a command that fails.
+        PluginError: no connection, a variable that the host refuses, or a failing command.
     """
     output = Output(state.get("logging"), say)
     async with _connected(state["connection"], say) as client:
@@ -74,11 +74,11 @@ async def run(state: Mapping[str, Any], command: str, *, say: Say, warn: Say) ->
                         process.stdin.write(given)
                         process.stdin.write_eof()
                     except OSError:
-                        taken = not given  # it ended without reading, which its status tells
+                        taken = not given  # it ended without reading, as its status shows
                     await output.gather(stdout=process.stdout, stderr=process.stderr)
                     await process.wait_closed()
                 except asyncio.CancelledError:
-                    client.abort()  # else closing waits for the command's end
+                    client.abort()  # otherwise closing waits for the command
                     raise
         except (asyncssh.Error, OSError) as error:
             if process is None or (process.exit_status is None and process.exit_signal is None):
@@ -98,9 +98,9 @@ async def run(state: Mapping[str, Any], command: str, *, say: Say, warn: Say) ->
 
 
 async def copy(connection: Mapping[str, Any], source: str | None, text: str | None, target: str, *, say: Say) -> None:
-    """Copy the file or folder ``source``, or where there is none the ``text``, to ``target`` on the host.
+    """Copy the file or folder ``source``, or else ``text``, to ``target`` on the host.
 
-    A folder ``dir`` lands in ``target/dir``, one written ``dir/`` gives its content to ``target``.
+    A folder ``dir`` is copied to ``target/dir``, the content of ``dir/`` to ``target``.
     """
     async with _connected(connection, say) as client, client.start_sftp_client() as sftp:
         try:
@@ -118,16 +118,16 @@ async def copy(connection: Mapping[str, Any], source: str | None, text: str | No
 
 
 def _entries(source: str) -> list[Path] | None:
-    """What is in the folder ``source``; ``None`` if it is a file."""
+    """List the folder ``source``; ``None`` if it is a file."""
     return sorted(Path(source).iterdir()) if Path(source).is_dir() else None
 
 
 async def _accepted(
     client: asyncssh.SSHClientConnection, wanted: Mapping[str, str], optional: Mapping[str, str], warn: Say
 ) -> dict[str, str]:
-    """The variables to set, after asking the host: it drops silently what its AcceptEnv doesn't name.
+    """Return the variables to set, checked on the host, which silently drops those not in its AcceptEnv.
 
-    A variable of the user's that the host drops is an error, one of the plugin's own only a warning.
+    A dropped variable of the user's is an error, one of the plugin's own only a warning.
     """
     variables = {**wanted, **optional}
     if not variables:
@@ -144,7 +144,7 @@ async def _accepted(
 
 @contextlib.asynccontextmanager
 async def _connected(connection: Mapping[str, Any], say: Say) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    """A connection as ``connection`` says, through its proxy if it has one."""
+    """Connect as ``connection`` says, through its proxy if any."""
     proxy = connection.get("proxy")
     async with contextlib.AsyncExitStack() as stack:
         if proxy is None:
@@ -161,7 +161,7 @@ async def _connected(connection: Mapping[str, Any], say: Say) -> AsyncIterator[a
 async def _dial(
     connection: Mapping[str, Any], bastion: asyncssh.SSHClientConnection | None, what: str, say: Say
 ) -> asyncssh.SSHClientConnection:
-    """Connect, dialing again until the connection's limit is reached."""
+    """Connect, redialing up to the connection's limit."""
     options = await _options(connection)
     limit, delay = connection.get("dialErrorLimit", 10), FIRST_DELAY
     for dials in itertools.count(1):
@@ -177,13 +177,13 @@ async def _dial(
 
 
 async def _options(connection: Mapping[str, Any]) -> asyncssh.SSHClientConnectionOptions:
-    """The connection arguments as asyncssh's: nothing is taken from the user's own keys or configuration."""
+    """Return the connection arguments as asyncssh's; the user's own keys and configuration are ignored."""
     seconds = connection.get("perDialTimeout", 15) or None
     host_key, keys = _host_key(connection), _private_key(connection)
     agent = connection.get("agentSocketPath") or os.environ.get(AGENT)
     if agent:
         agent_keys = await _agent_keys(agent)
-        keys = keys or agent_keys  # of two ways by public key, Go's library tries the first alone
+        keys = keys or agent_keys  # Go's library tries only the first of two public-key methods
     return asyncssh.SSHClientConnectionOptions(
         config=None,
         username=connection.get("user", "root"),
@@ -191,7 +191,7 @@ async def _options(connection: Mapping[str, Any]) -> asyncssh.SSHClientConnectio
         password=connection.get("password"),
         agent_path=None,
         known_hosts=host_key and ([host_key], [], []),
-        # As the real plugin: the key's own type and no other, which for RSA is the signature that sshd 8.8 gave up.
+        # As the real plugin: only the key's own type, which for RSA is the signature that sshd 8.8 dropped.
         server_host_key_algs=[host_key.algorithm.decode()] if host_key else (),
         gss_host=None,
         connect_timeout=seconds,
@@ -201,7 +201,7 @@ async def _options(connection: Mapping[str, Any]) -> asyncssh.SSHClientConnectio
 
 
 async def _agent_keys(path: str) -> list[Any]:
-    """The keys of the SSH agent at ``path``."""
+    """Return the keys of the SSH agent at ``path``."""
     try:
         async with asyncssh.connect_agent(path) as agent:
             return list(await agent.get_keys())
@@ -244,7 +244,7 @@ def _opens_without_password(text: str) -> bool:
 
 
 def _host_key(connection: Mapping[str, Any]) -> asyncssh.SSHKey | None:
-    """The one host key to trust; ``None``, which trusts any, if the connection has none."""
+    """Return the host key to trust; without one ``None``, which trusts any."""
     text = connection.get("hostKey")
     if text is None:
         return None
@@ -255,7 +255,7 @@ def _host_key(connection: Mapping[str, Any]) -> asyncssh.SSHKey | None:
     failure += "; last parsing error for ignored line: "
     try:
         key = asyncssh.import_public_key(text)
-        key.pyca_key  # noqa: B018 - a point that isn't on its curve shows only here
+        key.pyca_key  # noqa: B018 - an off-curve point fails only here
     except asyncssh.KeyImportError as error:
         raise PluginError(failure + _parsing_error(words)) from error
     except ValueError as error:
@@ -264,7 +264,7 @@ def _host_key(connection: Mapping[str, Any]) -> asyncssh.SSHKey | None:
 
 
 def _parsing_error(words: list[str]) -> str:
-    """What Go says of the last place in which it looked for a key's base64: after the first word, or the second.
+    """Return Go's error for the last place where it looked for a key: after the first word, or the second.
 
     Source: parseAuthorizedKey in keys.go, CorruptInputError in encoding/base64.
     """
@@ -322,7 +322,7 @@ async def _connect(
 
 
 async def _offered_host_keys(host: str, port: int) -> list[str]:
-    """The host key algorithms that a server offers, in the first packet that it sends; none if it sends none.
+    """Return the host key algorithms in a server's first packet; none if it sends none.
 
     Source: https://www.rfc-editor.org/rfc/rfc4253#section-7.1
     """
@@ -339,21 +339,21 @@ async def _offered_host_keys(host: str, port: int) -> list[str]:
         return []
     finally:
         writer.close()
-    at = 1 + 1 + 16  # the padding's length, the message's number, and its cookie
+    at = 1 + 1 + 16  # padding length, message number, and cookie
     at += 4 + int.from_bytes(packet[at : at + 4], "big")  # the list of key exchanges
     length = int.from_bytes(packet[at : at + 4], "big")
     return packet[at + 4 : at + 4 + length].decode().split(",")
 
 
 async def _endpoint(host: str, port: int) -> str:
-    """The first address of ``host`` with its port, as Go's net shows it."""
+    """Return the first address of ``host`` with its port, as Go's net formats it."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     address = found[0][4][0]
     return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
 
 
 def _name_server() -> str:
-    """Who was asked for a name, as Go's resolver says it: the first name server of the system."""
+    """Return the system's first name server, as Go's resolver formats it."""
     path = Path("/etc/resolv.conf")
     lines = path.read_text().splitlines() if path.exists() else []
     servers = [line.split()[1] for line in lines if line.startswith("nameserver ")]

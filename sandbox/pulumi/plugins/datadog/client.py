@@ -1,4 +1,4 @@
-"""Datadog's HTTP API as the real plugin uses it: keys, retries, and what it says when there is no good answer.
+"""Datadog's HTTP API as the real plugin uses it: keys, retries, and error texts.
 
 Source: https://github.com/DataDog/datadog-api-client-go/blob/v2.64.0/api/datadog/client.go (CallAPI)
 """
@@ -16,26 +16,26 @@ from datadog_api_client.rest import ClientRetry
 from sandbox.pulumi.plugins.serve import PluginError
 
 RETRIED = frozenset({429, *range(500, 600)})
-"""The statuses that are tried again, whatever the method."""
+"""Statuses that are retried, whatever the method."""
 
 DIAL_SECONDS = 30
-"""How long a connection may take to come about; an answer may take for ever."""
+"""Timeout for connecting; an answer has none."""
 
 
 class DatadogError(Exception):
-    """There is no good answer; ``path`` is what was asked, where there was any answer at all."""
+    """A request without a good answer; ``path`` is the requested one, if there was any answer."""
 
     path: str | None = None
     status: int | None = None
 
     @property
     def short(self) -> str:
-        """What it is in short, as Go's error says it."""
+        """The short form of Go's error."""
         return str(self)
 
 
 class StatusError(DatadogError):
-    """An answer that is no success: ``403 Forbidden`` and its body."""
+    """An unsuccessful answer: ``403 Forbidden`` and its body."""
 
     def __init__(self, path: str, status: int, reason: str, body: str) -> None:
         super().__init__(f"{status} {reason}: {body}")
@@ -65,7 +65,7 @@ class UrlError(DatadogError):
 
 
 class _Backoff(ClientRetry):
-    """As the real plugin: 429 waits for ``X-RateLimit-Reset``, all else for ``base * multiplier ** n``."""
+    """Backs off as the real plugin: 429 waits for ``X-RateLimit-Reset``, all else for ``base * multiplier ** n``."""
 
     base = 2.0
     multiplier = 2.0
@@ -96,7 +96,7 @@ class Client:
     pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(maxsize=16))
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The parsed answer, None if it is empty.
+        """Return the parsed answer, None if it is empty.
 
         Raises:
             DatadogError: there is no good one.
@@ -130,7 +130,7 @@ class Client:
 
 
 def _go_network_error(error: BaseException, url: str) -> str:
-    """Why there was no answer, in Go's words.
+    """Return Go's text for a request without an answer.
 
     Raises:
         PluginError: this stand-in doesn't know them.
@@ -154,7 +154,7 @@ def _go_network_error(error: BaseException, url: str) -> str:
 
 
 def _go_json_error(text: str) -> str:
-    """What encoding/json says of a text that doesn't begin as JSON does."""
+    """Return encoding/json's error for a text that doesn't begin as JSON does."""
     if not text.strip():
         return "unexpected end of JSON input"
     return f"invalid character '{text.strip()[0]}' looking for beginning of value"

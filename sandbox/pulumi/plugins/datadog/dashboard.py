@@ -10,7 +10,7 @@ from sandbox.pulumi.plugins.datadog.client import Client, DatadogError, Unreadab
 from sandbox.pulumi.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, Shape, ToldError
 
 COMPUTED = ("id", "author_handle", "author_name", "created_at", "modified_at", "url")
-"""What Datadog adds to a dashboard; a difference there is none."""
+"""Properties that Datadog adds to a dashboard; differences in them don't count."""
 PATH = "/api/v1/dashboard"
 
 
@@ -22,7 +22,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _without_ids(widgets: list[Any]) -> list[Any]:
-    """The widgets without their ids; those inside groups too."""
+    """Return the widgets without ids, also inside groups."""
     stripped = []
     for widget in widgets:
         definition = dict(widget["definition"])
@@ -33,7 +33,7 @@ def _without_ids(widgets: list[Any]) -> list[Any]:
 
 
 def normal(text: str) -> str:
-    """A dashboard's JSON in the one form in which two are compared and kept."""
+    """Return a dashboard's JSON in the canonical form for comparison and state."""
     board = {name: value for name, value in _parsed(text).items() if name not in COMPUTED}
     if isinstance(board.get("widgets"), list):
         board["widgets"] = _without_ids(board["widgets"])
@@ -47,7 +47,7 @@ def normal(text: str) -> str:
 
 
 class DashboardJson(Kind):
-    """A dashboard as its JSON."""
+    """A dashboard given as JSON."""
 
     shape: ClassVar[dict[str, Shape]] = {"dashboard": str, "dashboardLists": [int], "url": str}
     required = frozenset({"dashboard"})
@@ -79,7 +79,7 @@ class DashboardJson(Kind):
         return json.loads(old["dashboard"]).get("title")
 
     def same(self, name: str, old: Properties, new: Properties) -> bool:
-        # Where a dashboard is follows from what it is.
+        # The URL follows from the title.
         return name == "url" or super().same(name, old, new)
 
     def _state(self, answer: Properties, kept: Properties) -> Properties:
@@ -92,17 +92,17 @@ class DashboardJson(Kind):
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
         body = _parsed(inputs["dashboard"])
-        body.pop("is_read_only", None)  # the API takes it no more
+        body.pop("is_read_only", None)  # no longer accepted by the API
         answer = self._ask(client, "error creating resource", "POST", PATH, body)
         name, outputs = answer["id"], self._state(answer, inputs)
         try:
-            client.call("GET", f"{PATH}/{name}")  # the real plugin waits until it is there
+            client.call("GET", f"{PATH}/{name}")  # the real plugin waits until it is readable
         except DatadogError as error:
             raise HalfMadeError(error.short, name, outputs | {"url": None, "id": name}) from error
         return name, outputs
 
     def _ask(self, client: Client, doing: str, method: str, path: str, body: Any = None) -> Any:
-        """As :meth:`ask`; of an answer that is not JSON the real plugin says no more than that."""
+        """Like :meth:`ask`, but with the real plugin's short error for an answer that is not JSON."""
         try:
             return self.ask(client, doing, method, path, body)
         except ToldError as error:
@@ -124,7 +124,7 @@ class DashboardJson(Kind):
         try:
             answer = self._ask(client, "error updating dashboard", "PUT", f"{PATH}/{name}", body)
         except ToldError as error:
-            # As if it were done, but for what Datadog would have told: the next run tries it again all the same.
+            # Recorded as done, except for what Datadog computes; the next run retries it all the same.
             planned = self.plan(inputs, old) | {"url": old.get("url"), "id": name}
             raise HalfMadeError(error.summary, name, planned) from error
         return self._state(answer, inputs)

@@ -11,7 +11,7 @@ from sandbox.pulumi.plugins.datadog.kind import Kind, MissingError, Properties, 
 
 PATH = "/api/v2/downtime"
 DOING = "error retrieving DowntimeSchedule"
-"""What the real plugin says of a create and an update too."""
+"""The real plugin says this of creates and updates too."""
 NAMES = {
     "displayTimezone": "display_timezone",
     "message": "message",
@@ -21,7 +21,7 @@ NAMES = {
     "scope": "scope",
 }
 COMPUTED = ("displayTimezone", "muteFirstRecoveryNotification", "notifyEndStates", "notifyEndTypes")
-"""What Datadog decides where it is left out; besides these, a schedule's time zone and starts."""
+"""Properties that Datadog computes if left out, besides a schedule's time zone and starts."""
 
 
 class DowntimeSchedule(Kind):
@@ -52,7 +52,7 @@ class DowntimeSchedule(Kind):
         old = old or {}
         planned = self._planned(inputs, old)
         if any(not self.same(name, old, planned) for name in self.shape):
-            # To the real plugin, any change leaves open what Datadog decides.
+            # In the real plugin, any change makes computed properties unknown.
             planned = self._planned(inputs, {})
         return planned
 
@@ -80,7 +80,7 @@ class DowntimeSchedule(Kind):
         return bool(was == now)
 
     def _body(self, inputs: Properties, *, update: bool) -> Properties:
-        """What is left out goes as the real plugin sends it: a start is now (null in an update), the zone is empty."""
+        """Return the body; the real plugin omits missing starts (null in an update) and sends an empty zone."""
         identifier = inputs["monitorIdentifier"]
         attributes: Properties = {
             "display_timezone": inputs.get("displayTimezone", ""),
@@ -145,7 +145,7 @@ class DowntimeSchedule(Kind):
         return answer["data"]["id"], self._state(answer)
 
     def read(self, client: Client, name: str, old: Properties) -> Properties:
-        """What is there; to the real plugin a cancelled one is, for as long as Datadog remembers it."""
+        """Return its outputs; like the real plugin, finds a cancelled one as long as Datadog keeps it."""
         del old
         try:
             return self._state(self.ask(client, DOING, "GET", f"{PATH}/{name}"))

@@ -15,7 +15,7 @@ LEFT_OUT: Properties = {
     "viewingPreferencesHighDensity": False,
     "viewingPreferencesTheme": "system",
 }
-"""What holds where it is left out."""
+"""Defaults of inputs that are left out."""
 VARIABLE: dict[str, Shape] = {
     "name": str,
     "prefix": str,
@@ -26,7 +26,7 @@ VARIABLE: dict[str, Shape] = {
 
 
 class SecureEmbedDashboard(Kind):
-    """A dashboard shared in a page of one's own; the credential is known from its creation only."""
+    """A dashboard embedded in a private page; the credential is returned only at creation."""
 
     framework = True
     shape: ClassVar[dict[str, Shape]] = {
@@ -48,7 +48,7 @@ class SecureEmbedDashboard(Kind):
         old = old or {}
         planned = LEFT_OUT | inputs | {name: old.get(name, UNKNOWN) for name in ("credential", "token")}
         same = all(planned[name] == old.get(name) for name in self.shape)
-        planned["url"] = old.get("url", UNKNOWN) if same else UNKNOWN  # to the real plugin any change may move it
+        planned["url"] = old.get("url", UNKNOWN) if same else UNKNOWN  # in the real plugin any change may affect it
         if planned["selectableTemplateVars"] != UNKNOWN:
             planned["selectableTemplateVars"] = [self._variable(given) for given in planned["selectableTemplateVars"]]
         return planned
@@ -97,12 +97,12 @@ class SecureEmbedDashboard(Kind):
 
     @staticmethod
     def _path(name: str) -> str:
-        """The API's path of the embed whose id is ``DASHBOARD:TOKEN``."""
+        """Return the API path of the embed with the id ``DASHBOARD:TOKEN``."""
         dashboard, _, token = name.partition(":")
         return f"/api/v2/dashboard/{dashboard}/shared/secure-embed/{token}"
 
-    def _changing(self, client: Client, doing: str, method: str, path: str, body: Any) -> Any:
-        """The answer to a create or an update, whose errors this type tells in its own way."""
+    def _write(self, client: Client, doing: str, method: str, path: str, body: Any) -> Any:
+        """Send a create or an update, whose errors this type formats in its own way."""
         summary = f"Error {doing}ing secure embed"
         try:
             return client.call(method, path, body)
@@ -116,7 +116,7 @@ class SecureEmbedDashboard(Kind):
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
         dashboard = inputs["dashboardId"]
         path = f"/api/v2/dashboard/{dashboard}/shared/secure-embed"
-        answer = self._changing(client, "creat", "POST", path, self._body(inputs, "secure_embed_request"))
+        answer = self._write(client, "creat", "POST", path, self._body(inputs, "secure_embed_request"))
         outputs = self._state(answer, dashboard, {})
         return f"{dashboard}:{outputs['token']}", outputs
 
@@ -131,7 +131,7 @@ class SecureEmbedDashboard(Kind):
 
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
         body = self._body(inputs, "secure_embed_update_request")
-        answer = self._changing(client, "updat", "PATCH", self._path(name), body)
+        answer = self._write(client, "updat", "PATCH", self._path(name), body)
         return self._state(answer, inputs["dashboardId"], old)
 
     def delete(self, client: Client, name: str, old: Properties) -> None:

@@ -1,4 +1,4 @@
-"""What one resource type of the plugin consists of."""
+"""The interface of the plugin's resource types."""
 
 import re
 from abc import ABC, abstractmethod
@@ -10,14 +10,14 @@ from pulumi.runtime.rpc import UNKNOWN
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError, UrlError
 
 Properties = dict[str, Any]
-"""A resource's inputs or outputs in Pulumi's names, as plain Python; what is not known yet is `UNKNOWN`."""
+"""A resource's inputs or outputs under Pulumi's names, as plain Python; unknown values are `UNKNOWN`."""
 
 Shape = type | list[Any] | dict[str, Any]
-"""What a property may hold: str, int, bool; ``[shape]`` for a list; ``{name: shape}``; ``object`` for anything."""
+"""A property's type: str, int, bool; ``[shape]`` for a list; ``{name: shape}``; ``object`` for anything."""
 
 
 def misfits(value: Any, shape: Shape, path: str) -> Iterator[tuple[str, str]]:
-    """The property paths in ``value`` that don't fit ``shape``, each with the reason."""
+    """Yield the property paths in ``value`` that don't fit ``shape``, each with the reason."""
     match shape:
         case dict() if isinstance(value, Mapping):
             for name, entry in value.items():
@@ -39,7 +39,7 @@ def misfits(value: Any, shape: Shape, path: str) -> Iterator[tuple[str, str]]:
 
 
 def snake(value: Any) -> Any:
-    """``value`` with the names in it turned from camelCase to snake_case."""
+    """Convert the names in ``value`` from camelCase to snake_case."""
     match value:
         case Mapping():
             return {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): snake(entry) for name, entry in value.items()}
@@ -50,7 +50,7 @@ def snake(value: Any) -> Any:
 
 
 class MissingError(Exception):
-    """Datadog has no such thing (any more)."""
+    """The object doesn't exist in Datadog (any more)."""
 
 
 class ToldError(Exception):
@@ -62,7 +62,7 @@ class ToldError(Exception):
 
 
 class HalfMadeError(ToldError):
-    """It is there, but something after that failed; ``name`` and ``outputs`` are what the state keeps."""
+    """A failure after the object was created; ``name`` and ``outputs`` are recorded in the state."""
 
     def __init__(self, summary: str, name: str, outputs: Properties) -> None:
         super().__init__(summary)
@@ -72,7 +72,8 @@ class HalfMadeError(ToldError):
 class Kind(ABC):
     """A resource type: its inputs, and how it is created, read, changed and deleted.
 
-    The real plugin has two halves, which tell, plan and compare differently: ``framework`` says which one it is of.
+    The real plugin has two halves, which report errors, plan and compare differently; ``framework`` marks the newer
+    one.
     """
 
     framework: bool = False
@@ -80,23 +81,23 @@ class Kind(ABC):
     """The inputs."""
     required: frozenset[str]
     defaults: ClassVar[Mapping[str, Any]] = {}
-    """Inputs that are added when they are left out."""
+    """Values of inputs that are left out."""
     replaced_by: frozenset[str] = frozenset()
-    """The properties whose change makes a new resource."""
+    """Properties whose change replaces the resource."""
     computed: frozenset[str] = frozenset()
-    """Outputs that a change may move, and that a diff then names."""
+    """Outputs that any change may affect; a diff then names them."""
     read_back: frozenset[str] = frozenset()
-    """Inputs that a refresh takes from Datadog's answer even where they mean the same."""
+    """Inputs that a refresh takes from Datadog even if they are equivalent."""
     secret: frozenset[str] = frozenset()
-    """The outputs that are always secret."""
+    """Outputs that are always secret."""
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
-        """What is wrong with inputs of the right shape, by property."""
+        """Yield the faults of well-shaped inputs, by property."""
         del inputs
         return iter(())
 
     def ask(self, client: Client, doing: str, method: str, path: str, body: Any = None) -> Any:
-        """The answer to a request; ``doing`` begins the sentence of an error ("error creating monitor").
+        """Return the answer to a request; ``doing`` begins an error's sentence ("error creating monitor").
 
         Source: TranslateClientError and FrameworkErrorDiag in
         https://github.com/DataDog/terraform-provider-datadog/blob/v4.19.0/datadog/internal/utils/utils.go
@@ -117,23 +118,23 @@ class Kind(ABC):
 
     @abstractmethod
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
-        """The outputs that these inputs lead to; `UNKNOWN` where only Datadog can tell."""
+        """Return the outputs planned for the inputs; `UNKNOWN` where only Datadog knows."""
 
     def same(self, name: str, old: Properties, new: Properties) -> bool:
-        """Whether the property ``name`` means the same in two sets of outputs."""
+        """Whether the property ``name`` is equivalent in two sets of outputs."""
         return bool(old.get(name) == new.get(name))
 
     def validate(self, client: Client, inputs: Properties, name: str | None) -> None:
-        """Ask Datadog whether the inputs are good; ``name`` is the id of what exists."""
+        """Have Datadog validate the inputs; ``name`` is the id of an existing object."""
         del client, inputs, name
 
     @abstractmethod
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
-        """Make it: its id and outputs."""
+        """Create it; return its id and outputs."""
 
     @abstractmethod
     def read(self, client: Client, name: str, old: Properties) -> Properties:
-        """The outputs as Datadog has them now.
+        """Return the current outputs.
 
         Raises:
             MissingError: it is gone.
@@ -141,12 +142,12 @@ class Kind(ABC):
 
     @abstractmethod
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
-        """Change it: its outputs."""
+        """Update it; return its outputs."""
 
     @abstractmethod
     def delete(self, client: Client, name: str, old: Properties) -> None:
         """Delete it.
 
         Raises:
-            ToldError: Datadog refused; that it is gone already is no success to the real plugin's older half.
+            ToldError: Datadog refused; in the older half also if it is already gone.
         """

@@ -20,7 +20,7 @@ THRESHOLDS = {
     "criticalRecoveryQuery": "critical_recovery_query",
 }
 QUERIES = ("criticalQuery", "criticalRecoveryQuery")
-"""The thresholds that are text, not numbers."""
+"""Thresholds that are text, not numbers."""
 
 OPTIONS: dict[str, tuple[str, Any]] = {
     "enableLogsSample": ("enable_logs_sample", None),
@@ -44,11 +44,11 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "requireFullWindow": ("require_full_window", True),
     "timeoutH": ("timeout_h", 0),
 }
-"""The monitor's options: Datadog's name, and the output where nobody set it."""
+"""A monitor's options: Datadog's name and the default output."""
 
 ALWAYS_SENT = ("includeTags", "newHostDelay", "notifyNoData", "requireFullWindow")
 COMPUTED = ("assets", "evaluationDelay", "newGroupDelay", "restrictedRoles")
-"""What Datadog decides where it is left out."""
+"""Properties that Datadog computes if left out."""
 SETS = ("notifyBies", "renotifyStatuses", "restrictedRoles", "tags")
 METRIC_TYPES = {"metric alert", "query alert"}
 PATH = "/api/v1/monitor"
@@ -59,7 +59,7 @@ def _number(value: float) -> str:
 
 
 def _thresholds(given: Properties) -> Properties:
-    """The thresholds of a body: numbers, and only those that are set."""
+    """Return a body's thresholds: those set, as numbers."""
     return {
         THRESHOLDS[name]: value if name in QUERIES else _plain_number(value) for name, value in given.items() if value
     }
@@ -71,7 +71,7 @@ def _plain_number(text: str) -> float:
 
 
 class Monitor(Kind):
-    """A monitor; checked by Datadog at each preview."""
+    """A monitor; Datadog validates it at each preview."""
 
     shape: ClassVar[dict[str, Shape]] = {
         **{name: bool for name, (_, default) in OPTIONS.items() if default is None or isinstance(default, bool)},
@@ -187,11 +187,11 @@ class Monitor(Kind):
         return body
 
     def _state(self, answer: Properties, kept: Properties) -> Properties:
-        """The outputs; ``kept``, inputs or old outputs, has the properties that Datadog doesn't know."""
+        """Return the outputs; ``kept`` (inputs or old outputs) has the properties that Datadog doesn't store."""
         options = answer["options"]
         thresholds = options.get("thresholds") or {}
         outputs = {name: options.get(key) or default for name, (key, default) in OPTIONS.items()}
-        # What Datadog says false or 0 to, where the default is something else.
+        # Values that Datadog answers with false or 0 although the default is something else.
         outputs |= {name: options[key] for name, (key, default) in OPTIONS.items() if default and key in options}
         outputs |= {
             "assets": answer.get("assets") or [],
@@ -248,7 +248,7 @@ class Monitor(Kind):
         try:
             answer = self.ask(client, "error updating monitor", "PUT", f"{PATH}/{name}", body)
         except ToldError as error:
-            # As if it were done: the next run tries it again all the same.
+            # Recorded as done; the next run retries it all the same.
             raise HalfMadeError(error.summary, name, self.plan(inputs, old) | {"id": name}) from error
         return self._state(answer, inputs)
 
@@ -258,7 +258,7 @@ class Monitor(Kind):
 
 
 def known(inputs: Properties) -> Properties:
-    """Inputs as the real plugin checks them in a preview: of what is not known yet, nothing; a text is empty."""
+    """Return inputs as the real plugin validates them in a preview: unknowns left out, unknown texts empty."""
     empty: Properties = {"message": "", "name": ""}
     return {
         name: empty.get(name) if has_unknown(value) else value

@@ -1,4 +1,4 @@
-"""The plugin itself: configuration, and the engine's questions answered by the resource types."""
+"""The plugin: configures itself and answers the engine through the resource types."""
 
 import asyncio
 import os
@@ -54,7 +54,7 @@ ENVIRONMENT = {
     "appKey": ("DD_APP_KEY", "DATADOG_APP_KEY"),
     "apiUrl": ("DD_HOST", "DATADOG_HOST"),
 }
-"""Where a setting is looked for that the configuration leaves out, in this order.
+"""Variables that supply settings missing from the configuration, in this order.
 
 Source: https://github.com/DataDog/terraform-provider-datadog/blob/v4.19.0/datadog/internal/utils/utils.go
 """
@@ -69,7 +69,7 @@ SETTINGS = {
     "httpClientRetryTimeout",
 }
 ENGINES_OWN = {"version", "pluginDownloadURL"}
-"""What the engine adds to a provider's inputs."""
+"""Inputs that the engine adds to a provider."""
 
 DEFAULT_URL = "https://api.datadoghq.com"
 NO_KEYS = "api_key and app_key, bearer_token, or orgUUID must be set unless validate = false"
@@ -81,19 +81,19 @@ BAD_KEYS = (
 )
 
 DEFAULTS = "__defaults"
-"""The key under which the real plugin's older half notes which inputs it added, in each object."""
+"""The key under which the real plugin's older half lists the inputs that it added, in each object."""
 
 LOGGED = "  sdk-v2/provider2.go:571: sdk.helper_schema: {}: provider=datadog@5.17.0"
-"""How the older half's errors appear a first time. Source: pulumi-terraform-bridge v3.135.0, internal/logging"""
+"""How the older half logs errors, before it returns them. Source: pulumi-terraform-bridge v3.135.0, internal/logging"""
 
 
 def one(text: str) -> str:
-    """An error of the older half. Source: https://github.com/hashicorp/go-multierror format.go"""
+    """Format an error of the older half. Source: https://github.com/hashicorp/go-multierror format.go"""
     return f"1 error occurred:\n\t* {text}\n\n"
 
 
 def two(first: str, second: str) -> str:
-    """An error of both halves."""
+    """Format an error of both halves."""
     return f"2 errors occurred:\n\t* {one(first)}\n\t* {second}\n\n"
 
 
@@ -107,20 +107,20 @@ def _kind(urn: str) -> Kind:
 
 
 def _outputs(kind: Kind, outputs: Properties, inputs: Mapping[str, PropertyValue]) -> dict[str, PropertyValue]:
-    """The outputs for the engine: those named as a secret input, and those of the type that are secret, stay so."""
+    """Return outputs for the engine; those named as secret inputs or secret by type stay secret."""
     secret = kind.secret | {name for name, value in inputs.items() if value.contains_secret()}
     return {name: boxed(value, secret=name in secret) for name, value in outputs.items()}
 
 
 def _with_defaults(value: Any, added: list[str]) -> Any:
-    """Inputs as the older half gives them back: every object says which entries it ``added``."""
+    """Return inputs as the older half does: every object lists its ``added`` entries."""
     if isinstance(value, Mapping):
         return {DEFAULTS: added, **{name: _with_defaults(entry, []) for name, entry in value.items()}}
     return [_with_defaults(entry, []) for entry in value] if isinstance(value, list) else value
 
 
 def _plain(values: Mapping[str, PropertyValue]) -> Properties:
-    """Properties as plain Python, without what the real plugin notes for itself."""
+    """Return properties as plain Python, without the real plugin's own notes."""
     found: Properties = _without_notes(plain_map(values))
     return found
 
@@ -132,7 +132,7 @@ def _without_notes(value: Any) -> Any:
 
 
 def _leaves(path: str, old: Any, new: Any) -> dict[str, tuple[bool, bool]]:
-    """Where two values of a property differ, as the older half names it, each with: was there, is there now."""
+    """Return the paths where two values differ, as the older half names them, each with: was there, is there now."""
     found: dict[str, tuple[bool, bool]] = {}
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted(old.keys() | new.keys()):
@@ -148,7 +148,7 @@ def _leaves(path: str, old: Any, new: Any) -> dict[str, tuple[bool, bool]]:
 
 
 def _pruned(value: Any) -> Any:
-    """An output as an input: without what is empty, as a program would leave it out."""
+    """Return an output as an input: without empty values, which a program would leave out."""
     if isinstance(value, Mapping):
         return {name: _pruned(entry) for name, entry in value.items() if entry not in (None, "", [], {})}
     return [_pruned(entry) for entry in value] if isinstance(value, list) else value
@@ -203,27 +203,27 @@ class Datadog(Provider):
         added = {name: boxed(value) for name, value in kind.defaults.items() if name not in given}
         checked = {name: value for name, value in given.items() if name != DEFAULTS} | added
         if not kind.framework:
-            checked = {name: self._noted(value) for name, value in checked.items()}
+            checked = {name: self._with_notes(value) for name, value in checked.items()}
             checked[DEFAULTS] = boxed(sorted(added))
         return CheckResponse(checked, missing + wrong)
 
     @staticmethod
-    def _noted(value: PropertyValue) -> PropertyValue:
-        """An input with the notes of the older half, if there is an object in it that is no secret."""
+    def _with_notes(value: PropertyValue) -> PropertyValue:
+        """Add the older half's notes to an input that has a non-secret object in it."""
         if not isinstance(value.value, Mapping) or value.contains_secret() or has_unknown(value):
             return value
         return boxed(_with_defaults(plain_map(value.value), []))
 
-    async def _tell(self, kind: Kind, urn: str, error: ToldError) -> str:
-        """Log an error as the real plugin does, and give what it answers besides."""
+    async def _log_error(self, kind: Kind, urn: str, error: ToldError) -> str:
+        """Log an error as the real plugin does, and return its error text."""
         if kind.framework:
             await self._engine.log(urn, f"[ERROR] {error.detail}: {error.summary}", severity="error")
             return f"{error.summary}: {error.detail}"
         await self._engine.log(urn, LOGGED.format(error.summary), severity="error")
         return one(error.summary)
 
-    async def _do(self, kind: Kind, urn: str, doing: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Ask Datadog something; ``doing`` is what the older half puts before an error.
+    async def _call(self, kind: Kind, urn: str, doing: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call Datadog; ``doing`` is the older half's prefix for errors.
 
         Raises:
             PluginError: in the real plugin's words.
@@ -232,15 +232,15 @@ class Datadog(Provider):
             return await asyncio.to_thread(function, *arguments)
         except HalfMadeError as error:
             verb = doing or "creating"
-            reason = f"{verb} {urn}: {await self._tell(kind, urn, error)}"
+            reason = f"{verb} {urn}: {await self._log_error(kind, urn, error)}"
             raise HalfDoneError(reason, error.name, _outputs(kind, error.outputs, {})) from error
         except ToldError as error:
-            said = await self._tell(kind, urn, error)
+            said = await self._log_error(kind, urn, error)
             raise PluginError(f"{doing} {urn}: {said}" if doing and not kind.framework else said) from error
 
     async def _validate(self, kind: Kind, urn: str, inputs: Properties, name: str | None) -> None:
         if self._client is not None:
-            await self._do(kind, urn, "diffing", kind.validate, self._client, inputs, name)
+            await self._call(kind, urn, "diffing", kind.validate, self._client, inputs, name)
 
     async def diff(self, request: DiffRequest) -> DiffResponse:
         kind, old, inputs = _kind(request.urn), _plain(request.old_state), _plain(request.new_inputs)
@@ -264,19 +264,19 @@ class Datadog(Provider):
         await self._validate(kind, request.urn, inputs, None)
         if request.preview:
             return CreateResponse(None, _outputs(kind, kind.plan(inputs, None), request.properties))
-        name, outputs = await self._do(kind, request.urn, "", kind.create, self._connected(), inputs)
+        name, outputs = await self._call(kind, request.urn, "", kind.create, self._connected(), inputs)
         return CreateResponse(name, _outputs(kind, outputs | {"id": name}, request.properties))
 
     async def read(self, request: ReadRequest) -> ReadResponse:
         kind, old, given = _kind(request.urn), _plain(request.properties), _plain(request.inputs)
         try:
-            outputs = await self._do(
+            outputs = await self._call(
                 kind, request.urn, "refreshing", kind.read, self._connected(), request.resource_id, old
             )
         except MissingError:
             return ReadResponse(None)
         kept = dict(request.inputs)
-        if given:  # a refresh: an input stays as it was written, unless Datadog has something else now
+        if given:  # a refresh: an input stays as written, unless Datadog has something else now
             planned = kind.plan(given, outputs)
             moved = {name for name in given if not kind.same(name, outputs, planned) or name in kind.read_back}
         else:  # an import
@@ -291,14 +291,14 @@ class Datadog(Provider):
             return UpdateResponse(_outputs(kind, kind.plan(inputs, old) | {"id": request.resource_id}, request.news))
         await self._validate(kind, request.urn, inputs, request.resource_id)
         arguments = (self._connected(), request.resource_id, inputs, old)
-        outputs = await self._do(kind, request.urn, "updating", kind.update, *arguments)
+        outputs = await self._call(kind, request.urn, "updating", kind.update, *arguments)
         return UpdateResponse(_outputs(kind, outputs | {"id": request.resource_id}, request.news))
 
     async def delete(self, request: DeleteRequest) -> None:
-        """Delete it. That it is gone already is an error to the older half, as docs/operating.md says."""
+        """Delete it. If it is already gone, the older half fails, as docs/operating.md says."""
         kind = _kind(request.urn)
         arguments = (self._connected(), request.resource_id, _plain(request.properties))
-        await self._do(kind, request.urn, "deleting", kind.delete, *arguments)
+        await self._call(kind, request.urn, "deleting", kind.delete, *arguments)
 
 
 def _client(settings: Properties) -> Client:
