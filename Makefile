@@ -5,12 +5,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
-# A command that make began ends with it, even if make is killed.
+# A command ends with make, even if make is killed.
 RUN := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM)
-# Kept, but not among the sources: pytest would compile itself anew at every start.
+# Bytecode is kept, but not among the sources: otherwise pytest would recompile itself at every start.
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode
-# What takes minutes is made while .venv is.
+# The slow parts are prepared while .venv is built.
 up test engine-test: export WATCHPOST_PREPARE := yes
 
 help:  ## Show the commands
@@ -20,65 +20,65 @@ $(READY): requirements.txt requirements-dev.txt .ci/environment
 	@PYTHON=$(PYTHON) $(RUN) bash .ci/environment
 
 ##@ The sandbox
-up: $(READY)  ## The whole: sandbox, stack, and a table of links and proofs
+up: $(READY)  ## Start the sandbox, deploy the stack, and show a table of links and proofs
 	@$(RUN) $(BIN)/python -m sandbox up
 
 down: $(READY)  ## Destroy the stack and stop the sandbox
 	@$(RUN) $(BIN)/python -m sandbox down
 
-preview: $(READY)  ## What `make up` would change
+preview: $(READY)  ## Show what `make up` would change
 	@$(RUN) $(BIN)/python -m sandbox preview
 
-outputs: $(READY)  ## The outputs of the stack, as JSON
+outputs: $(READY)  ## Show the stack's outputs, as JSON
 	@$(RUN) $(BIN)/python -m sandbox outputs
 
-drift: $(READY)  ## What was changed behind the stack's back
+drift: $(READY)  ## Find changes made outside the stack
 	@$(RUN) $(BIN)/python -m sandbox drift
 
-demo: $(READY)  ## The monitor's states and their mail, in about a minute
+demo: $(READY)  ## Run the monitor through its states and show their mail, in about a minute
 	@$(RUN) $(BIN)/python -m sandbox demo
 
 snapshot: $(READY)  ## Send a snapshot of the my_metric graph to the recipients
 	@$(RUN) $(BIN)/python -m sandbox snapshot
 
 ##@ Checks
-test: lint types unit contract browser engine-test  ## Everything that CI checks
+test: lint types unit contract browser engine-test  ## Run everything that CI checks
 
-lint: $(READY)  ## Format and lint
+lint: $(READY)  ## Check format, lint and workflows
 	$(RUN) $(BIN)/ruff format --check .
 	$(RUN) $(BIN)/ruff check .
 	$(RUN) $(BIN)/python -m sandbox.workflows
 
-types: $(READY)  ## Strict types
+types: $(READY)  ## Check types, strictly
 	$(RUN) $(BIN)/mypy
 
-unit: $(READY)  ## The program under Pulumi's mocks: seconds
+unit: $(READY)  ## Test the program on Pulumi's mocks, in seconds
 	$(RUN) $(BIN)/python -m pytest tests/unit -q -n 2
 
-contract: $(READY)  ## Against Datadog's own libraries
+contract: $(READY)  ## Test against Datadog's own libraries
 	$(RUN) $(BIN)/python -m pytest tests/contract -q -n 2 -m "not long"
 
-browser: $(READY)  ## The sandbox's pages in Chromium; skipped where there is none
+browser: $(READY)  ## Test the sandbox's pages in Chromium; skipped without one
 	$(RUN) $(BIN)/python -m pytest tests/browser -q -n 2
 
-engine-test: $(READY)  ## The real engine on the sandbox
+engine-test: $(READY)  ## Test on the sandbox, with the real engine
 	@$(RUN) $(BIN)/python -m sandbox.prepare
 	$(RUN) $(BIN)/python -m pytest tests/torture tests/engine -v -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 ##@ Long checks
 torture: export WATCHPOST_KILLS ?= 50
 torture: export WATCHPOST_SEED ?= $(shell date +%s)
-torture: $(READY)  ## The long tests; and killed at random points, WATCHPOST_KILLS times
+torture: $(READY)  ## Run the long tests, and kill updates at random points, WATCHPOST_KILLS times
 	$(RUN) $(BIN)/python -m pytest tests/contract tests/engine -v -n 2 --dist loadfile -m long
 	$(RUN) $(BIN)/python -m pytest tests/torture -v -s
 
-vagrant-test: $(READY)  ## A stack on a real Vagrant VM, emulated: half an hour
+vagrant-test: $(READY)  ## Test a stack on a real Vagrant VM, emulated; takes half an hour
 	@$(RUN) $(BIN)/python -m sandbox.prepare
 	$(RUN) $(BIN)/python -m pytest tests/vagrant -v -s -x
 
-bench: $(READY)  ## Timings, side by side
+bench: $(READY)  ## Run the benchmarks, side by side
 	$(RUN) $(BIN)/python -m bench
 
 ##@ Upkeep
-update: $(READY)  ## Newer packages, pinned with their hashes; says what changed (PACKAGES="flask uv": these alone)
+update: $(READY)  ## Upgrade the packages, pinned with their hashes; lists what changed (only some: PACKAGES="flask uv")
 	@$(RUN) $(BIN)/python .ci/update.py $(PACKAGES)
