@@ -1,6 +1,6 @@
 # Thin: the logic is in Python (sandbox/). `make up` and `make test` work from a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help update up down preview outputs demo snapshot drift test lint types unit contract browser engine-test torture vagrant-test bench
+.PHONY: help update up down preview outputs demo pictures snapshot drift test lint types unit contract browser engine-test torture vagrant-test bench
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -40,6 +40,9 @@ demo: $(READY)  ## Run the monitor through its states and show their mail, in ab
 
 snapshot: $(READY)  ## Send a snapshot of the my_metric graph to the recipients
 	@$(RUN) $(BIN)/python -m sandbox snapshot
+
+pictures: $(READY)  ## Take the docs' pictures, with Chromium: about 20 minutes
+	@$(RUN) $(BIN)/python -m sandbox pictures
 
 ##@ Checks
 test: lint types unit contract browser engine-test  ## Run everything that CI checks

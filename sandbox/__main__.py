@@ -41,10 +41,14 @@ def up() -> None:
     """Bring up the sandbox and the stack; print its links and proofs."""
     with alone() as stack:
         stack.start()
-        words = ["--yes", "--skip-preview", "--suppress-outputs", "--continue-on-error"]
-        stack.pulumi("up", "--stack", stack.name, *words, show=True)
+        _up(stack)
         click.echo(f"\n{table(stack.outputs())}\n")
         say(f"look at all of it, as the sandbox's Datadog shows it: {stack.account.url}")
+
+
+def _up(stack: Stack) -> None:
+    words = ["--yes", "--skip-preview", "--suppress-outputs", "--continue-on-error"]
+    stack.pulumi("up", "--stack", stack.name, *words, show=True)
 
 
 @commands.command()
@@ -95,6 +99,19 @@ def snapshot() -> None:
     with alone() as stack:
         stack.start()
         stack.python("-m", "watchpost", "snapshot", "--stack", stack.name, cwd=stack.project)
+
+
+@commands.command()
+def pictures() -> None:
+    """Take the pictures of docs/pictures/, of the stack that is up, or of one that is brought up for them and stays."""
+    from sandbox.browser import chromium  # only this command needs one
+    from sandbox.pictures import take
+
+    with chromium() as browser, alone() as stack:
+        stack.start()
+        if not stack.outputs():
+            _up(stack)
+        take(stack, browser)
 
 
 @commands.command()

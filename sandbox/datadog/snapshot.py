@@ -1,9 +1,10 @@
 """Graph snapshots: a plain SVG of the points that were stored, which says that the sandbox drew it."""
 
+import datetime
 import html
 from collections.abc import Sequence
 
-WIDTH, HEIGHT, MARGIN = 640, 240, 28
+WIDTH, HEIGHT, MARGIN = 640, 240, 42
 
 
 def draw(title: str, points: Sequence[tuple[float, float]], start: float, end: float) -> str:
@@ -16,16 +17,27 @@ def draw(title: str, points: Sequence[tuple[float, float]], start: float, end: f
         f"{HEIGHT - MARGIN - (value - low) / up * (HEIGHT - 2 * MARGIN):.1f}"
         for at, value in points
     )
+    right, bottom = WIDTH - MARGIN, HEIGHT - MARGIN
     captions = [
-        (18, f"{title} (drawn by the sandbox, not by Datadog)"),
-        (HEIGHT - 8, f"{len(points)} points, {low:g} to {high:g}"),
+        (MARGIN, 18, "start", f"{title} (drawn by the sandbox, not by Datadog)"),
+        (MARGIN - 4, MARGIN + 4, "end", f"{high:.4g}"),
+        (MARGIN - 4, bottom + 4, "end", f"{low:.4g}"),
+        (MARGIN, bottom + 18, "start", _clock(start)),
+        (right, bottom + 18, "end", f"{_clock(end)} UTC"),
+        (WIDTH / 2, bottom + 18, "middle", f"{len(points)} points"),
     ]
+    font = 'font-family="sans-serif" font-size="12"'
     texts = "".join(
-        f'<text x="{MARGIN}" y="{y}" font-family="sans-serif" font-size="12">{html.escape(text)}</text>'
-        for y, text in captions
+        f'<text x="{x}" y="{y}" text-anchor="{anchor}" {font}>{html.escape(text)}</text>'
+        for x, y, anchor, text in captions
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">'
         f'<rect width="100%" height="100%" fill="#fff"/>{texts}'
+        f'<path d="M{MARGIN} {MARGIN}H{right}M{MARGIN} {bottom}H{right}" stroke="#d8d5e2"/>'
         f'<polyline points="{line}" fill="none" stroke="#632ca6" stroke-width="1.5"/></svg>\n'
     )
+
+
+def _clock(at: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d %H:%M}"

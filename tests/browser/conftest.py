@@ -1,22 +1,20 @@
 """An account with something on every page, and Debian's Chromium, without which these tests are skipped."""
 
-import os
-import shutil
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import BrowserContext, Dialog, Page, Request
 
+from sandbox.browser import profile
 from sandbox.datadog import Account
 from sandbox.datadog.store import opened
+from sandbox.progress import SandboxError
 
 from . import made
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-MISSING = "no Chromium on PATH: as root, `apt-get install chromium` gets Debian's"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,23 +48,21 @@ class Watched:
             self.note(f"request: {request.url}")
 
     def open(self, path: str) -> Page:
-        """Open a page of the account, and wait until its graphs are drawn."""
+        """Open a page of the account; when it has loaded, its graphs are drawn, at the latest two frames later."""
         self.page.goto(self.url + path)
-        self.page.wait_for_load_state("networkidle")
+        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return self.page
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(MISSING)
-    # Chromium has no sandbox of its own for root, whose pages here are this clone's alone.
-    options = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=options)
-        yield browser
-        browser.close()
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """The one browser of all tests; pages keep nothing in it, as each test asserts."""
+    with contextlib.ExitStack() as stack:
+        try:
+            context = stack.enter_context(profile(tmp_path_factory.mktemp("profile")))
+        except SandboxError as error:
+            pytest.skip(str(error))
+        yield context
 
 
 @pytest.fixture(scope="session")
@@ -90,15 +86,15 @@ def _account(folder: Path, *, hostile: bool) -> Iterator[Shown]:
 
 
 @pytest.fixture
-def watched(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Watched]:
+def watched(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Watched]:
     """A page of the browser on the account ``shown``, or on the one that the test names."""
     account: Shown = request.getfixturevalue(getattr(request, "param", "shown"))
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
     found = Watched(page=context.new_page(), url=account.url)
+    found.page.set_viewport_size({"width": 1280, "height": 900})
     found.page.on("console", lambda message: found.note(f"{message.type}: {message.text}"))
     found.page.on("pageerror", lambda error: found.note(f"error: {error}"))
     found.page.on("dialog", found.dismiss)
     found.page.on("request", found.follow)
     yield found
+    found.page.close()
     assert context.cookies() == []
-    context.close()

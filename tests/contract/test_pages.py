@@ -17,6 +17,7 @@ from components.recurrences import recurrences
 from sandbox.datadog import API_KEY, APP_KEY, Account
 from sandbox.datadog.evaluation import series
 from sandbox.datadog.pages import downtimes, services, times, widgets
+from sandbox.datadog.pages.graphs import Graph, Line
 from sandbox.datadog.pages.serving import PATHS
 from sandbox.datadog.store import Store, opened
 from tests.browser import made
@@ -258,3 +259,16 @@ def test_the_week_is_muted_as_the_recurrences_say_for_every_minute(account: Acco
         for number in range(int((end - begin) / MINUTE)):
             at = begin + number * MINUTE
             assert any(a <= at < b for a, b in shown) == any(a <= at < b for a, b in muted), at
+
+
+@pytest.mark.parametrize(
+    ("every", "bars", "breaks"), [(20, False, [(320, None)]), (600, False, []), (20, True, [])], ids=str
+)
+def test_a_line_breaks_off_where_nothing_came_for_long(
+    every: int, bars: bool, breaks: list[tuple[int, float | None]]
+) -> None:
+    points = [(0, 1.0), (300, 2.0), (900, 3.0)]
+    line = Line(name="a", points=points, every=every, bars=bars)
+    assert [row[:2] for row in line.rows] == [*points[:2], *breaks, *points[2:]]
+    graph = Graph(name="a", frame=times.Frame(start=0, end=900, live=False), lines=[line])
+    assert graph.drawn()["lines"][0]["y"].count(None) == len(breaks)

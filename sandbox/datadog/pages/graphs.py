@@ -12,6 +12,12 @@ from sandbox.datadog.pages.times import Frame
 COLUMNS = ("avg", "min", "max", "sum", "value")
 """What a legend can say of a line; ``value`` is its last one."""
 
+GAP = 300
+"""Seconds without a point after which a line breaks off, unless its points are further apart anyway.
+
+Source: https://docs.datadoghq.com/metrics/guide/interpolation-the-fill-modifier-explained/
+"""
+
 MOST_LINES = 50
 """Lines that one graph draws."""
 
@@ -36,6 +42,17 @@ class Line:
             for point, (_, lower, upper) in zip(self.points, self.band, strict=False)
             if lower is not None and upper is not None and not lower <= point[1] <= upper
         ]
+
+    @property
+    def rows(self) -> list[tuple[int, float | None, float | None, float | None]]:
+        """Each point with the ends of its band, if it has one; one without a value wherever the line breaks off."""
+        found: list[tuple[int, float | None, float | None, float | None]] = []
+        bands = self.band or [(0, None, None)] * len(self.points)
+        for (at, value), (_, lower, upper) in zip(self.points, bands, strict=True):
+            if found and not self.bars and at - found[-1][0] > max(GAP, 2 * self.every):
+                found.append((found[-1][0] + self.every, None, None, None))
+            found.append((at, value, lower, upper))
+        return found
 
     def said(self, column: str) -> str:
         """What the legend says of it."""
@@ -82,14 +99,14 @@ class Graph:
             "lines": [
                 {
                     "name": line.name,
-                    "x": [1000 * at for at, _ in line.points],
-                    "y": [value for _, value in line.points],
+                    "x": [1000 * at for at, *_ in line.rows],
+                    "y": [value for _, value, *_ in line.rows],
                     "bars": line.bars,
                     "right": line.right,
                     "palette": line.palette,
                     "every": 1000 * line.every,
-                    "lower": [lower for _, lower, _ in line.band],
-                    "upper": [upper for _, _, upper in line.band],
+                    "lower": [lower for _, _, lower, _ in line.rows] if line.band else [],
+                    "upper": [upper for _, _, _, upper in line.rows] if line.band else [],
                     "outside": [[1000 * at, value] for at, value in line.outside],
                 }
                 for line in self.lines

@@ -65,7 +65,7 @@ def show(store: Store, asked: Asked) -> Page:
         "rows": rows,
         "muting": [downtime for downtime in muting if downtime["attributes"]["canceled"] is None],
         "graphs": [] if fault else list(_graphs(store, monitor, frame)),
-        "transitions": memory.transitions(store, monitor["id"])[-HISTORY:][::-1],
+        "transitions": sorted(memory.transitions(store, monitor["id"]), key=lambda each: each.at)[-HISTORY:][::-1],
         "messages": [] if fault else list(_messages(store, monitor, groups, now.timestamp())),
     }
 

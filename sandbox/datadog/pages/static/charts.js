@@ -8,13 +8,14 @@ const KINDS = {error: "bad", warning: "warn", ok: "ok", info: "series-1"};
 const SERIES = 6;
 
 function traces(graph) {
+  const opacity = graph.lines.some((line) => !line.bars) ? 0.45 : 1; // lines are seen before bars
   return graph.lines.flatMap((line, number) => {
     const own = colour(line.palette === "warm" ? "warm" : `series-${number % SERIES}`);
     const shared = {name: line.name, yaxis: line.right ? "y2" : "y", hoverlabel: {namelength: 60}};
     const x = line.x;
     if (line.bars) {
       const middle = line.x.map((at) => at + line.every / 2);
-      return [{...shared, type: "bar", x: middle, y: line.y, width: line.every * 0.85, marker: {color: own}}];
+      return [{...shared, type: "bar", x: middle, y: line.y, width: line.every * 0.85, marker: {color: own, opacity}}];
     }
     const drawn = {...shared, type: "scatter", mode: line.x.length < 40 ? "lines+markers" : "lines", x, y: line.y,
       line: {color: own, width: 1.7}, marker: {color: own, size: 5}};

@@ -1,0 +1,47 @@
+"""Debian's Chromium by playwright, which downloads nothing here: for pictures of the pages, and for their tests."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+
+from sandbox.progress import SandboxError
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+MISSING = "no Chromium on PATH: as root, `apt-get install chromium` gets Debian's"
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium.
+
+    Raises:
+        SandboxError: there is none on PATH.
+    """
+    options = _options()
+    with sync_playwright() as playwright, playwright.chromium.launch(**options) as browser:
+        yield browser
+
+
+@contextlib.contextmanager
+def profile(folder: Path) -> Iterator[BrowserContext]:
+    """A headless Chromium with its profile in a folder: only then is the chart library compiled once, not at each page.
+
+    Raises:
+        SandboxError: there is none on PATH.
+    """
+    options = _options()
+    with sync_playwright() as playwright, playwright.chromium.launch_persistent_context(folder, **options) as context:
+        yield context
+
+
+def _options() -> dict[str, Any]:
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        raise SandboxError(MISSING)
+    # Chromium has no sandbox of its own for root, whose pages here are this clone's alone.
+    return {"executable_path": found, "args": ["--no-sandbox"] if os.geteuid() == 0 else []}

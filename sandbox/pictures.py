@@ -1,0 +1,264 @@
+"""Takes the pictures of docs/pictures/: of the pages that show the stack of `make up`, and of its resources.
+
+Times and values are those of the stack, so that a second run differs in them; the rest is fixed.
+"""
+
+import io
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+import PIL.Image
+from playwright.sync_api import Browser
+
+from sandbox import paths
+from sandbox.datadog import Account, demo
+from sandbox.progress import SandboxError, say, step
+from sandbox.stack import Stack
+
+FOLDER = paths.ROOT / "docs" / "pictures"
+
+LARGEST = 200_000
+"""Bytes of a picture: they are part of every clone."""
+
+WIDTH = 1280
+TALLEST = 1800
+"""Pixels of a picture. What is `close` is half as wide on its page, and drawn twice as large."""
+
+SEEN = 900
+"""Seconds of the metric that there have to be before a graph of it shows anything."""
+
+METRIC = "my_metric"
+DATABASE = "mysql.performance.user_time"
+WORK = "mysql --execute \"SELECT BENCHMARK(20000000, MD5('watchpost'))\""
+"""What keeps the database busy for some seconds, which is an anomaly on an idle one."""
+
+HITS = "trace.flask.request.hits"
+STATES = {"Alert": "alert", "Warn": "warning", "No Data": "no-data"}
+"""The pictures of the monitor's mail, by the state that it tells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A page of the account, or what a selector finds on it; ``close`` as `TALLEST` says."""
+
+    name: str
+    path: str
+    query: Mapping[str, object] = field(default_factory=dict)
+    part: str = ""
+    close: bool = False
+
+    @property
+    def address(self) -> str:
+        """Path and query."""
+        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+
+
+def take(stack: Stack, browser: Browser) -> None:
+    """Take all pictures of a stack that is up; its monitor goes through its states for them, as in `make demo`.
+
+    Raises:
+        SandboxError: something doesn't come to be seen; the message says what.
+    """
+    account = stack.account
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with step(f"waiting for {SEEN // 60} minutes of {METRIC}"):
+        _wait(account)
+    with step(f"waiting for {DATABASE} to stray from what it was"):
+        _strain(stack)
+    stack.python("-m", "watchpost", "snapshot", "--stack", stack.name, cwd=stack.project)
+    for picture in _of_now(stack.outputs(), account):
+        _shoot(browser, account, picture)
+    _shoot_public(browser, account)
+    if not STATES.keys() <= {mail["kind"] for mail in account.mails() if mail["about"] == "monitor"}:
+        demo.run(account, say)
+    for picture in _of_mail(account):
+        _shoot(browser, account, picture)
+    _draw(
+        browser,
+        "resources",
+        resources(json.loads(stack.pulumi("stack", "export", "--stack", stack.name).stdout), stack.name),
+    )
+    say(f"the pictures are in {FOLDER.relative_to(paths.ROOT)}: look at each before you commit it")
+
+
+def _wait(account: Account) -> None:
+    deadline = time.monotonic() + 2 * SEEN
+    while True:
+        now = time.time()
+        # A demo leaves points that are of later times.
+        seen = [point["at"] for point in account.series(METRIC) if point["at"] <= now]
+        if seen and now - min(seen) >= SEEN and now - max(seen) < SEEN / 2:
+            return
+        if time.monotonic() > deadline:
+            raise SandboxError(f"{METRIC} has not arrived for {SEEN // 60} minutes: look at the Agent on the host")
+        time.sleep(5)
+
+
+def _strain(stack: Stack) -> None:
+    """Have the database do some work, and wait until that is seen, with what is after it."""
+    began = time.time()
+    next(iter(stack.machines.values())).run(WORK)
+    done = time.time()
+    while True:
+        seen = [point for point in stack.account.series(DATABASE) if began < point["at"] <= time.time()]
+        if any(point["value"] > 0.1 for point in seen) and any(point["at"] > done + 60 for point in seen):
+            return
+        if time.time() > done + SEEN:
+            raise SandboxError(f"{DATABASE} has not followed what the database did: look at the Agent on the host")
+        time.sleep(5)
+
+
+def _of_now(outputs: Mapping[str, Any], account: Account) -> Iterator[Picture]:
+    """What the stack's Agent and app sent."""
+    timeboard = _path(outputs["timeboard"], account)
+    yield Picture(name="hosts", path="/infrastructure", close=True)
+    yield Picture(name="host", path="/infrastructure", query={"hostname": next(iter(outputs["hosts"])), "span": "15m"})
+    yield Picture(name="timeboard", path=timeboard)
+    for name, words in (("my-metric", "over the host"), ("anomalies", "anomalies"), ("rollup", "sum over each hour")):
+        part = f"section.card:has(h2:has-text('{words}'))"
+        yield Picture(name=name, path=timeboard, query={"span": "15m"}, part=part, close=True)
+    yield Picture(name="apm", path=_path(outputs["apmDashboard"], account), query=_load(account))
+    yield Picture(name="service", path=_path(outputs["service"], account), query=_load(account))
+    yield Picture(name="downtimes", path="/monitors/downtimes")
+
+
+def _load(account: Account) -> dict[str, object]:
+    """The time frame of what the traced app answered, with what was before and after."""
+    hits = [point["at"] for point in account.series(HITS)]
+    if not hits:
+        raise SandboxError(f"the traced app has sent no {HITS}: look at the load on the host")
+    return _frame(min(hits) - 180, max(hits) + 180)
+
+
+def _frame(start: float, end: float) -> dict[str, object]:
+    return {"from_ts": int(1000 * start), "to_ts": int(1000 * end)}
+
+
+def _of_mail(account: Account) -> Iterator[Picture]:
+    """The messages, and the monitor while it went through what they tell."""
+    last: dict[tuple[str, str], dict[str, Any]] = {(mail["about"], mail["kind"]): mail for mail in account.mails()}
+    states = {state: last["monitor", state] for state in STATES}
+    start, end = states["Warn"]["at"] - 900, states["No Data"]["at"] + 600
+    yield Picture(name="monitor", path=f"/monitors/{states['Alert']['of']}", query=_frame(start, end))
+    for state, name in STATES.items():
+        yield Picture(name=f"mail-{name}", path=f"/mail/{states[state]['id']}", close=True)
+    told = {"downtime": last.get(("downtime", "scheduled")), "snapshot": last.get(("event", ""))}
+    for name, mail in told.items():
+        if mail is None:
+            raise SandboxError(f"the account has no mail of a {name}")
+        yield Picture(name=f"mail-{name}", path=f"/mail/{mail['id']}", close=True)
+
+
+def _path(address: str, account: Account) -> str:
+    """The path of one of the stack's links, which lead to the account's pages."""
+    return address.removeprefix(account.url).partition("?")[0]
+
+
+def _shoot_public(browser: Browser, account: Account) -> None:
+    """The APM dashboard by a link that opens for anybody, shared as a person would do it, for as long as it takes."""
+    board = next(each for each in account.dashboards() if HITS.removesuffix(".hits") in json.dumps(each))
+    body = {"dashboard_id": board["id"], "dashboard_type": "custom_timeboard", "share_type": "open"}
+    token = _call(account, "POST", "/api/v1/dashboard/public", body)["token"]
+    try:
+        _shoot(browser, account, Picture(name="shared", path=f"/p/{token}", query=_load(account)))
+    finally:
+        _call(account, "DELETE", f"/api/v1/dashboard/public/{token}")
+
+
+def _call(account: Account, method: str, path: str, body: object = None) -> Any:
+    request = urllib.request.Request(  # noqa: S310 - the account's own address
+        account.url + path,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={
+            "Content-Type": "application/json",
+            "DD-API-KEY": account.api_key,
+            "DD-APPLICATION-KEY": account.app_key,
+        },
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        return json.load(answer)
+
+
+def _shoot(browser: Browser, account: Account, picture: Picture) -> None:
+    """Take a picture of a page."""
+    with browser.new_context(
+        viewport={"width": WIDTH // (1 + picture.close), "height": 720},
+        device_scale_factor=1 + picture.close,
+        color_scheme="light",
+        reduced_motion="reduce",
+        locale="en-GB",
+        timezone_id="UTC",
+    ) as context:
+        page = context.new_page()
+        page.goto(account.url + picture.address)
+        page.wait_for_load_state("networkidle")
+        # All that is on the page, or a part of it with what is around, as wide as the page.
+        box = page.locator(picture.part).first.bounding_box() if picture.part else None
+        whole = page.evaluate("document.body.offsetHeight")
+        top, height = (box["y"] - 12, box["height"] + 24) if box else (0, whole)
+        clip = {
+            "x": 0,
+            "y": top,
+            "width": WIDTH / (1 + picture.close),
+            "height": min(height, TALLEST / (1 + picture.close)),
+        }
+        _keep(picture.name, page.screenshot(full_page=True, clip=clip, animations="disabled"))  # type: ignore[arg-type]
+
+
+def _draw(browser: Browser, name: str, html: str) -> None:
+    """Take a picture of a page that is given."""
+    with browser.new_context(viewport={"width": WIDTH, "height": 720}, color_scheme="light") as context:
+        page = context.new_page()
+        page.set_content(html)
+        _keep(name, page.locator("body").screenshot())
+
+
+def _keep(name: str, png: bytes) -> None:
+    path = FOLDER / f"{name}.png"
+    # Of the many shades of letters' edges some are left out, but of the rarer colours none.
+    colours = PIL.Image.open(io.BytesIO(png)).convert("RGB")
+    few = colours.quantize(256, PIL.Image.Quantize.MAXCOVERAGE, kmeans=2, dither=PIL.Image.Dither.NONE)
+    few.save(path, optimize=True)
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise SandboxError(f"the picture {name} has {size} bytes, more than {LARGEST}: show less on it")
+    say(f"{path.name}: {size // 1000} kB")
+
+
+def resources(state: Mapping[str, Any], stack: str) -> str:
+    """The resources of a stack, as ``pulumi stack export`` has them, as a page: each below its parent."""
+    # By name: the engine's order is that in which they were done.
+    found = sorted(state["deployment"]["resources"], key=lambda resource: str(resource["urn"]).rpartition("::")[2])
+    nodes: dict[str, dict[str, Any]] = {}
+    roots: list[dict[str, Any]] = []
+    for resource in found:
+        kind, _, name = resource["urn"].rpartition("::")
+        nodes[resource["urn"]] = {
+            "name": name,
+            "type": re.sub(":index/[^:]*:", ":", kind.rpartition("::")[2].rpartition("$")[2]),
+            "custom": resource["custom"],
+            "children": [],
+        }
+    for resource in found:
+        parent = nodes.get(resource.get("parent", ""))
+        (roots if parent is None else parent["children"]).append(nodes[resource["urn"]])
+    shown = [
+        child for root in roots for child in (root["children"] if root["type"] == "pulumi:pulumi:Stack" else [root])
+    ]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("resources.html").render(stack=stack, count=len(found), nodes=shown)
