@@ -57,26 +57,14 @@ class TracedApp(pulumi.ComponentResource):
     def __init__(self, name: str, args: TracedAppArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:TracedApp", name, None, opts)
         shell, self.port = args.host.shell, args.port
-        requirements = shell.file(
-            f"{name}-requirements.txt",
-            f"{DIRECTORY}/requirements.txt",
-            templates.text("traced_app/requirements.txt"),
-            parent=self,
-            depends_on=[args.host.ready],
-        )
-        code = shell.file(
-            f"{name}-app.py",
-            f"{DIRECTORY}/app.py",
-            templates.text("traced_app/app.py"),
-            parent=self,
-            depends_on=[args.host.ready],
-        )
-        unit = shell.file(
-            f"{name}-unit",
-            f"/etc/systemd/system/{UNIT}",
-            templates.text_file(f"traced_app/{UNIT}", unit_values(args)),
-            parent=self,
-            depends_on=[args.host.ready],
+        contents = {
+            "requirements.txt": (f"{DIRECTORY}/requirements.txt", templates.text("traced_app/requirements.txt")),
+            "app.py": (f"{DIRECTORY}/app.py", templates.text("traced_app/app.py")),
+            "unit": (f"/etc/systemd/system/{UNIT}", templates.text_file(f"traced_app/{UNIT}", unit_values(args))),
+        }
+        requirements, code, unit = (
+            shell.file(f"{name}-{key}", path, content, parent=self, depends_on=[args.host.ready])
+            for key, (path, content) in contents.items()
         )
         self.files = [requirements, code, unit]
         environment = shell.run(
