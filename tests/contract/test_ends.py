@@ -218,7 +218,7 @@ def test_what_a_worker_began_ends_with_it_while_the_tests_go_on(begun: Begun) ->
 def copied(tmp_path: Path) -> Path:
     """A second clone, since `make down` ends everything that its clone ever started."""
     clone = tmp_path / "clone"
-    for part in (".ci", "components", "sandbox", "tests"):
+    for part in (".ci", "components", "sandbox", "settings", "tests"):
         shutil.copytree(paths.ROOT / part, clone / part, ignore=shutil.ignore_patterns("__pycache__"))
     for file in (*paths.ROOT.glob("Pulumi*.yaml"), *paths.ROOT.glob("requirements*.txt")):
         shutil.copy(file, clone)
