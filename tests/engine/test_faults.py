@@ -202,11 +202,14 @@ def test_a_downtime_that_was_cancelled_is_named_and_made_anew(stack: Stack) -> N
 def test_a_schedule_that_somebody_changed_is_named_and_made_anew(stack: Stack) -> None:
     _whole(stack)
     downtime = next(each for each in stack.account.downtimes() if "closed-days" in each["attributes"]["message"])
-    start = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=9)).strftime("%Y-%m-%dT%H:%M:%S")
+    now = datetime.datetime.now(datetime.UTC)
+    # On a Wednesday at ten neither downtime mutes, and Datadog lets the start of one be moved.
+    wednesday = (now + datetime.timedelta(days=(2 - now.weekday()) % 7 or 7)).replace(hour=10)
+    start = (wednesday + datetime.timedelta(days=7)).strftime("%Y-%m-%dT%H:%M:%S")
     recurrence = {"rrule": "FREQ=WEEKLY;INTERVAL=1;BYDAY=WE", "start": start, "duration": "1h"}
     schedule = {"timezone": "Europe/Paris", "recurrences": [recurrence]}
     data = {"id": downtime["id"], "type": "downtime", "attributes": {"schedule": schedule}}
-    stack.account.travel(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1))
+    stack.account.travel(wednesday)
     try:
         changed = call(stack.account, "PATCH", f"{DOWNTIME}/{downtime['id']}", {"data": data})
     finally:
