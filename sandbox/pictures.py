@@ -7,7 +7,6 @@ import io
 import json
 import re
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from sandbox import paths
 from sandbox.datadog import Account, demo
 from sandbox.progress import SandboxError, say, step
 from sandbox.stack import Stack
+from sandbox.testing.account import request
 
 FOLDER = paths.ROOT / "docs" / "pictures"
 
@@ -166,26 +166,11 @@ def _shoot_public(browser: Browser, account: Account) -> None:
     """The APM dashboard by a link that opens for anybody, shared as a person would do it, for as long as it takes."""
     board = next(each for each in account.dashboards() if HITS.removesuffix(".hits") in json.dumps(each))
     body = {"dashboard_id": board["id"], "dashboard_type": "custom_timeboard", "share_type": "open"}
-    token = _call(account, "POST", "/api/v1/dashboard/public", body)["token"]
+    token = request(account, "POST", "/api/v1/dashboard/public", body).json()["token"]
     try:
         _shoot(browser, account, Picture(name="shared", path=f"/p/{token}", query=_load(account)))
     finally:
-        _call(account, "DELETE", f"/api/v1/dashboard/public/{token}")
-
-
-def _call(account: Account, method: str, path: str, body: object = None) -> Any:
-    request = urllib.request.Request(  # noqa: S310 - the account's own address
-        account.url + path,
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={
-            "Content-Type": "application/json",
-            "DD-API-KEY": account.api_key,
-            "DD-APPLICATION-KEY": account.app_key,
-        },
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-        return json.load(answer)
+        request(account, "DELETE", f"/api/v1/dashboard/public/{token}")
 
 
 def _shoot(browser: Browser, account: Account, picture: Picture) -> None:

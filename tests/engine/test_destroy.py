@@ -6,12 +6,11 @@ The tests run in order; the machine has somebody else's Agent and database from 
 import subprocess
 
 import pytest
-import urllib3
 import yaml
 
 from sandbox.machine import Machine, cgroup
 from sandbox.stack import Stack
-from sandbox.testing.account import NONE, content
+from sandbox.testing.account import NONE, content, request
 from sandbox.testing.stacks import host_state, recover, up
 
 pytestmark = pytest.mark.long
@@ -127,13 +126,12 @@ def test_with_revoked_keys_it_says_so_and_goes_on_when_they_are_good_again(stack
 
 def test_with_things_deleted_by_hand_nothing_is_left_and_what_was_there_before_is_untouched(stack: Stack) -> None:
     account = stack.account
-    headers = {"DD-API-KEY": account.api_key, "DD-APPLICATION-KEY": account.app_key}
     for path in (
         f"/api/v1/dashboard/{account.dashboards()[0]['id']}",
         f"/api/v1/monitor/{account.monitors()[0]['id']}",
         f"/api/v2/downtime/{account.downtimes()[0]['id']}",
     ):
-        assert urllib3.request("DELETE", f"{account.url}{path}", headers=headers).status in (200, 204)
+        assert request(account, "DELETE", path).status in (200, 204)
     ended(stack, destroy(stack))
 
 

@@ -10,14 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import urllib3
 import yaml
 
 from sandbox import paths
 from sandbox.datadog import Account
 from sandbox.datadog.account import Fault
 from sandbox.stack import Stack
-from sandbox.testing.account import NONE, ONE_OF_EACH, content
+from sandbox.testing.account import NONE, ONE_OF_EACH, content, request
 from sandbox.testing.processes import wait_until
 from sandbox.testing.stacks import Update, begin, drift, recover, up
 
@@ -211,7 +210,7 @@ def test_a_schedule_that_somebody_changed_is_named_and_made_anew(stack: Stack) -
     data = {"id": downtime["id"], "type": "downtime", "attributes": {"schedule": schedule}}
     stack.account.travel(wednesday)
     try:
-        changed = call(stack.account, "PATCH", f"{DOWNTIME}/{downtime['id']}", {"data": data})
+        changed = request(stack.account, "PATCH", f"{DOWNTIME}/{downtime['id']}", {"data": data}).status
     finally:
         stack.account.travel(None)
     assert changed == 200
@@ -306,16 +305,10 @@ def things(account: Account, kind: str) -> list[str]:
     }[kind]
 
 
-def call(account: Account, method: str, path: str, body: object = None) -> int:
-    """Call Datadog's API as somebody else would; return the status."""
-    headers = {"DD-API-KEY": account.api_key, "DD-APPLICATION-KEY": account.app_key}
-    return urllib3.request(method, f"{account.url}{path}", headers=headers, json=body).status
-
-
 def delete(account: Account, *paths: str) -> None:
     """Delete objects by hand."""
     for path in paths:
-        assert call(account, "DELETE", path) in (200, 204)
+        assert request(account, "DELETE", path).status in (200, 204)
 
 
 def told(done: Update, sentence: str) -> None:

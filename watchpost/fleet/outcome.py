@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 
 from pulumi.automation.events import EngineEvent
 
-MARKUP = re.compile(r"<\{%.*?%\}>")
-"""Color markup in the engine's messages."""
+from watchpost.changes import MARKUP, UNCHANGED
 
 COMMAND = re.compile(r': running "(?:[^"\\]|\\.)*"')
 """The full command in pulumi-command's messages, here an entire script."""
-
-UNCHANGED = ("same", "read", "refresh")
 
 
 @dataclass
