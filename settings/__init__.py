@@ -9,11 +9,11 @@ from pulumi.runtime.config import CONFIG, get_config_env
 from settings import agent_options
 from settings.credentials import Credentials
 from settings.faults import LISTS, SettingsError, validate
-from settings.model import HostSettings, Settings
+from settings.model import CustomerExperience, HostSettings, Settings
 from settings.project import PROJECT, key
 from settings.sites import SITES
 
-__all__ = ["Credentials", "HostSettings", "Settings", "load"]
+__all__ = ["Credentials", "CustomerExperience", "HostSettings", "Settings", "load"]
 
 
 def load() -> tuple[Settings, Credentials]:
@@ -60,7 +60,7 @@ def configured() -> dict[str, Any]:
 
 def parsed(name: str, value: str) -> Any:
     """Parse a structured setting's JSON; lists may also be comma-separated, as `pulumi new` prompts for them."""
-    if name not in ("hosts", "repairs", "agentConfig", *LISTS):
+    if name not in ("hosts", "repairs", "agentConfig", "customerExperience", *LISTS):
         return value
     try:
         return json.loads(value)

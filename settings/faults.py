@@ -31,10 +31,12 @@ def validate(raw: Mapping[str, Any]) -> Settings:
         raise SettingsError([_sentence(details) for details in error.errors()]) from None
 
 
-_SECRET = ("privateKey", "privateKeyPassword")
+_SECRET = ("privateKey", "privateKeyPassword", "ticketToken")
 
 LISTS = ("recipients", "tags", "officeDays")
 """The settings that are lists."""
+
+_INNER_LISTS = ("tiers", "careTiers", "customers")
 
 _ALLOWED = {
     "missing": "is not set",
@@ -59,10 +61,14 @@ def _sentence(details: ErrorDetails) -> str:
     shown = "" if kind == "missing" else f" is {_shown(path, details['input'])}:"
     secret = "--secret " if path[-1] in _SECRET else ""
     example = key
-    if path[-1] in LISTS:
+    if path[-1] in (*LISTS, *_INNER_LISTS):
         example = f"{key}[0]"
     elif path[0] == "hosts" and len(path) < 3:
         example = setting_key("hosts", *(path[1:] or ["NAME"]), "address")
+    elif path == ["customerExperience"]:
+        example = setting_key(*path, "ticketUrl")
+    elif path[-1] == "steps":
+        example = setting_key(*path, "0", "objective")
     elif path[0] == "hosts" and path[-1] == "proxy":
         example = setting_key(*path, "address")
     nested = "--path " if len(path) > 1 or example != key else ""
@@ -71,8 +77,9 @@ def _sentence(details: ErrorDetails) -> str:
 
 def _shown(path: list[str], value: object) -> str:
     """Format a value for a message, hiding secrets and whatever may contain a misplaced one."""
-    hidden = len(path) < 3 or path[-1] in (*_SECRET, "vagrant", "proxy")
-    if path[0] == "agentConfig" or (path[0] == "hosts" and hidden):
+    hidden = len(path) < 3 or path[-1] in ("vagrant", "proxy")
+    whole = path == ["customerExperience"] or path[1:2] == ["customers"]
+    if path[0] == "agentConfig" or whole or path[-1] in _SECRET or (path[0] == "hosts" and hidden):
         return "(not shown)"
     text = json.dumps(value, default=str, ensure_ascii=False)
     if "PRIVATE KEY" in text or "@" in text.partition("://")[2]:

@@ -29,6 +29,9 @@ from settings.office_hours import DAYS, OfficeHours
 from settings.project import key
 from settings.sites import Site
 
+MOST_STEPS = 8
+"""Most steps of a customers' journey."""
+
 LEAST_POINTS = 2
 """Fewest points in the monitor's window: with fewer, the monitor reports no data most of the time."""
 
@@ -279,6 +282,105 @@ class HostSettings(LoginSettings):
         return self
 
 
+Pseudonym = Annotated[str, _matching(r"[0-9a-f]{16}", "a customer's pseudonym, 16 of the digits 0-9 and a-f", 16)]
+Percent = Annotated[int, Field(ge=1, le=100)]
+
+
+class Step(_Model):
+    """One step of the customers' journey: the value of its spans' ``journey.step``, its objective in milliseconds."""
+
+    name: TagValue
+    objective: Annotated[int, Field(ge=1, le=3_600_000)]
+
+
+class CustomerExperience(_Model):
+    """What the Proactive Customer Experience System promises, to whom, and where its tickets go.
+
+    ``tiers`` are the values of the spans' ``customer.tier``, the best first. In ``care_tiers`` every customer is
+    watched individually, or only ``customers`` if there are any. ``docs/customer-experience.md`` explains each setting.
+    """
+
+    enabled: bool = False
+    tiers: tuple[TagValue, ...] = ("gold", "silver", "bronze")
+    care_tiers: tuple[TagValue, ...] = ("gold",)
+    max_customers: Annotated[int, Field(ge=1, le=500)] = 50
+    customers: tuple[Pseudonym, ...] = ()
+    steps: tuple[Step, ...] = (
+        Step(name="place", objective=1000),
+        Step(name="pay", objective=2000),
+        Step(name="prepare", objective=2000),
+        Step(name="deliver", objective=3000),
+    )
+    error_rate: Percent = 30
+    anomaly_bounds: Annotated[int, Field(ge=2, le=10)] = 4
+    minimum_orders: Annotated[int, Field(ge=3, le=1000)] = 5
+    window_minutes: Annotated[int, Field(ge=6, le=60)] = 15
+    platform_share: Annotated[int, Field(ge=10, le=60)] = 40
+    platform_orders: Annotated[int, Field(ge=1, le=100_000)] = 20
+    slo_target: Annotated[float, Field(ge=50, lt=100)] = 99.0
+    slo_days: Literal[7, 30, 90] = 30
+    ticket_system: Literal["generic", "jira", "zendesk", "servicenow"] = "generic"
+    ticket_url: AddressOrNone = ""
+    ticket_token: SecretStr | None = None
+    ticket_mention: Annotated[str, AfterValidator(lambda value: mentionable(value) if value else value)] = ""
+    tell_again_minutes: Annotated[int, Field(ge=15, le=10_080)] = 240
+    tell_in_office_hours: bool = True
+    key_rotation: Annotated[str, _matching(r"[A-Za-z0-9:.+-]*", "a date or another short text", 40)] = ""
+
+    @field_validator("slo_days", mode="before")
+    @classmethod
+    def _number_of_days(cls, value: object) -> object:
+        return int(value) if isinstance(value, str) and value.isdigit() else value
+
+    @field_validator("tiers", "care_tiers", "customers")
+    @classmethod
+    def _no_duplicates(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        most = 5 if info.field_name == "tiers" else None
+        if len(set(value)) < len(value):
+            raise ValueError("must name each only once")
+        if (not value and info.field_name != "customers") or (most and len(value) > most):
+            raise ValueError(f"must have 1 to {most} entries" if most else "must have at least one entry")
+        return value
+
+    @field_validator("care_tiers")
+    @classmethod
+    def _are_tiers(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        tiers = info.data.get("tiers")
+        if tiers and (unknown := [tier for tier in value if tier not in tiers]):
+            raise ValueError(f"must be among the tiers ({', '.join(tiers)}), and not {', '.join(unknown)}")
+        return value
+
+    @field_validator("customers")
+    @classmethod
+    def _within_the_limit(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        most = info.data.get("max_customers")
+        if most and len(value) > most:
+            raise ValueError(
+                f"must list at most maxCustomers ({most}) customers, and not {len(value)}: each costs custom metrics"
+            )
+        return value
+
+    @field_validator("steps")
+    @classmethod
+    def _few_different_steps(cls, value: tuple[Step, ...]) -> tuple[Step, ...]:
+        # A composite monitor has at most 10 constituents; the platform's has one for each step and one for the traffic.
+        # Source: https://docs.datadoghq.com/monitors/types/composite/
+        if not 1 <= len(value) <= MOST_STEPS or len({step.name for step in value}) < len(value):
+            raise ValueError(f"must have 1 to {MOST_STEPS} steps with different names")
+        return value
+
+    @model_validator(mode="after")
+    def _tickets_go_somewhere(self) -> Self:
+        if self.enabled and not (self.ticket_url or self.ticket_mention):
+            raise ValueError(
+                "needs `ticketUrl`, the address that opens tickets, or `ticketMention`, such as case-PROJECT or"
+                " workflow-NAME"
+            )
+        if self.ticket_token and not self.ticket_url:
+            raise ValueError("has a `ticketToken` and no `ticketUrl` to send it to")
+        return self
+
+
 class Settings(_Model):
     """All settings of a stack, validated in field order: a validator may read the fields above its own."""
 
@@ -312,6 +414,7 @@ class Settings(_Model):
     agent_config: dict[str, Any]
     on_destroy: Literal["clean", "leave"]
     share_dashboards: bool
+    customer_experience: CustomerExperience | None
     repairs: dict[str, Annotated[str, _matching(r"[A-Za-z0-9:.+-]*", "a date and time", 40)]]
 
     @field_validator("app_url")
@@ -366,6 +469,11 @@ class Settings(_Model):
                 " datadog.yaml, where what stands there stays)"
             )
         return value
+
+    @field_validator("customer_experience")
+    @classmethod
+    def _none_unless_enabled(cls, value: CustomerExperience | None) -> CustomerExperience | None:
+        return value if value and value.enabled else None
 
     @field_validator("timezone")
     @classmethod

@@ -1,0 +1,158 @@
+"""The customers' signals as data: settings, names and queries."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.customer_signals import SLICES, Cost, Signals, cost, customer_composite, prefix
+from settings import CustomerExperience
+from settings.faults import SettingsError, validate
+from tests.unit import mocks
+
+ON = {"enabled": True, "ticketUrl": "https://tickets.example.com/hook"}
+TOKEN = "fake-ticket-token-000000000000"
+
+
+def experience(**changes: Any) -> CustomerExperience:
+    found = validate(mocks.settings(customerExperience={**ON, **changes})).customer_experience
+    assert found is not None
+    return found
+
+
+def faults(**changes: Any) -> list[str]:
+    with pytest.raises(SettingsError) as error:
+        validate(mocks.settings(customerExperience={**ON, **changes}))
+    return error.value.faults
+
+
+def signals(**changes: Any) -> Signals:
+    return Signals(
+        experience=experience(**changes), owner="watchpost:abcdefghij12", stack="dev", service="shop", env="prod"
+    )
+
+
+@pytest.mark.parametrize("off", [{}, {"enabled": False}, {"maxCustomers": 5}, {**ON, "enabled": "false"}])
+def test_it_is_off_unless_enabled(off: dict[str, Any]) -> None:
+    assert validate(mocks.settings(customerExperience=off)).customer_experience is None
+
+
+def test_the_defaults_are_three_tiers_and_four_steps() -> None:
+    found = experience()
+    assert found.tiers == ("gold", "silver", "bronze")
+    assert [step.name for step in found.steps] == ["place", "pay", "prepare", "deliver"]
+    assert set(found.care_tiers) < set(found.tiers)
+
+
+PSEUDONYMS = [f"{number:016x}" for number in range(4)]
+FAULTS: list[tuple[dict[str, Any], str, str]] = [
+    ({"tiers": []}, "tiers", "must have 1 to 5 entries"),
+    ({"tiers": list("abcdef"), "careTiers": ["a"]}, "tiers", "must have 1 to 5 entries"),
+    ({"tiers": ["gold", "gold"]}, "tiers", "must name each only once"),
+    ({"tiers": ["Gold"]}, "tiers[0]", "must be small letters, digits"),
+    ({"careTiers": ["platinum"]}, "careTiers", "must be among the tiers (gold, silver, bronze), and not platinum"),
+    ({"careTiers": []}, "careTiers", "must have at least one entry"),
+    ({"maxCustomers": 0}, "maxCustomers", "must be greater than or equal to 1"),
+    ({"maxCustomers": 501}, "maxCustomers", "must be less than or equal to 500"),
+    ({"maxCustomers": 3, "customers": PSEUDONYMS}, "customers", "must list at most maxCustomers (3) customers"),
+    ({"customers": ["jane@example.com"]}, "customers[0]", "must be a customer's pseudonym"),
+    ({"steps": []}, "steps", "must have 1 to 8 steps with different names"),
+    ({"steps": [{"name": f"s{n}", "objective": 1} for n in range(9)]}, "steps", "must have 1 to 8 steps"),
+    ({"steps": [{"name": "pay", "objective": 1}] * 2}, "steps", "must have 1 to 8 steps with different names"),
+    ({"steps": [{"name": "pay", "objective": 0}]}, "steps[0].objective", "must be greater than or equal to 1"),
+    ({"steps": [{"name": "pay"}]}, "steps[0].objective", "is not set"),
+    ({"minimumOrders": 1}, "minimumOrders", "must be greater than or equal to 3"),
+    ({"windowMinutes": 5}, "windowMinutes", "must be greater than or equal to 6"),
+    ({"platformShare": 90}, "platformShare", "must be less than or equal to 60"),
+    ({"sloTarget": 100}, "sloTarget", "must be less than 100"),
+    ({"sloDays": 31}, "sloDays", "must be 7, 30 or 90"),
+    ({"ticketSystem": "paper"}, "ticketSystem", "must be 'generic', 'jira'"),
+    ({"ticketUrl": "http://tickets.example.com"}, "ticketUrl", "must be an https:// address"),
+    ({"ticketUrl": ""}, "", "needs `ticketUrl`, the address that opens tickets, or `ticketMention`"),
+    ({"ticketUrl": "", "ticketMention": "case-shop", "ticketToken": TOKEN}, "", "no `ticketUrl` to send it to"),
+    ({"ticketMention": "somebody"}, "ticketMention", "must be an e-mail address such as you@example.com, or a handle"),
+    ({"tellAgainMinutes": 5}, "tellAgainMinutes", "must be greater than or equal to 15"),
+    ({"keyRotation": "last week"}, "keyRotation", "must be a date or another short text"),
+    ({"teirs": []}, "teirs", "is not a setting of Watchpost"),
+]
+
+
+@pytest.mark.parametrize(("changes", "setting", "allowed"), FAULTS)
+def test_a_fault_names_the_setting_and_what_is_allowed(changes: dict[str, Any], setting: str, allowed: str) -> None:
+    (fault,) = faults(**changes)
+    assert fault.startswith(f"watchpost:customerExperience{'.' if setting else ''}{setting} ")
+    assert allowed in fault
+    assert "pulumi config " in fault
+    assert "jane@example.com" not in fault
+
+
+@pytest.mark.parametrize("changes", [{"ticketUrl": ""}, {"maxCustomers": 0}, {"ticketToken": [TOKEN]}])
+def test_a_fault_never_shows_the_token(changes: dict[str, Any]) -> None:
+    assert TOKEN not in " ".join(faults(**{"ticketToken": TOKEN, **changes}))
+
+
+def test_values_set_with_pulumi_config_arrive_as_text() -> None:
+    found = experience(maxCustomers="7", sloTarget="99.5", sloDays="7", tellInOfficeHours="false")
+    assert (found.max_customers, found.slo_target, found.slo_days) == (7, 99.5, 7)
+    assert found.tell_in_office_hours is False
+
+
+def test_two_stacks_never_share_a_metric() -> None:
+    assert prefix("watchpost:aaaaaaaaaaaa", "dev") != prefix("watchpost:bbbbbbbbbbbb", "dev")
+    names = [metric.name for metric in signals().metrics()]
+    assert all(name.startswith("watchpost.dev_abcdefghij12.") for name in names)
+    assert len(set(names)) == len(names)
+
+
+@given(st.text(min_size=1, max_size=100))
+def test_a_metric_has_a_name_that_datadog_keeps_whatever_the_stack_is_called(stack: str) -> None:
+    # Source: https://docs.datadoghq.com/metrics/custom_metrics/#naming-custom-metrics
+    name = Signals(
+        experience=CustomerExperience(), owner="watchpost:abcdefghij12", stack=stack, service="s", env="e"
+    ).name("customer.latency")
+    assert re.fullmatch(r"[a-z][a-z0-9_.]*", name)
+    assert len(name) <= 200
+    assert "__" not in name
+    assert ".." not in name
+
+
+def test_customers_are_measured_one_by_one_only_where_care_is_promised() -> None:
+    found = {metric.key: metric for metric in signals(careTiers=["gold", "silver"]).metrics()}
+    for key, metric in found.items():
+        assert ("customer" in metric.by) == key.startswith("customer-")
+        if key.startswith("customer-"):
+            assert "@customer.tier:(gold OR silver)" in metric.query
+    listed = signals(customers=PSEUDONYMS[:2]).metrics()[-1]
+    assert listed.query.endswith(f"@customer.id:({PSEUDONYMS[0]} OR {PSEUDONYMS[1]})")
+
+
+def test_each_step_is_held_to_its_own_objective() -> None:
+    found = signals(steps=[{"name": "pay", "objective": 250}, {"name": "ship", "objective": 9000}])
+    assert found.outside == (
+        "(status:error OR (@journey.step:pay @duration:>250ms) OR (@journey.step:ship @duration:>9000ms))"
+    )
+    assert found.latency("pay", 250).endswith("{step:pay} by {customer,step} > 250000000")
+
+
+@given(st.integers(6, 60), st.integers(10, 60))
+def test_the_window_holds_all_that_is_looked_at(window: int, share: int) -> None:
+    found = signals(windowMinutes=window, platformShare=share)
+    looked_back = 60 * found.minutes + found.delay
+    assert looked_back <= 60 * window
+    # The platform's slices reach back further than a customer's minutes, by what it takes them to show a slowdown.
+    assert 60 * SLICES * found.slice - looked_back >= 60 * found.slice * share / 100 - 1
+
+
+def test_a_composite_asks_for_traffic_and_not_for_the_platform() -> None:
+    assert customer_composite(["1", "2"], "3", "4", ["5", "6"]) == "(1 || 2) && 3 && !(4 && (5 || 6))"
+
+
+def test_what_it_costs_grows_with_customers_and_steps() -> None:
+    few = cost(experience(maxCustomers=1))
+    assert few == Cost(customers=1, custom_metrics=4 * (3 * 14 + 12), monitors=4 * 7 + 6 + 6)
+    assert cost(experience(maxCustomers=2)).custom_metrics - few.custom_metrics == 4 * 12
+    one_step = cost(experience(maxCustomers=1, steps=[{"name": "pay", "objective": 1}]))
+    assert one_step.custom_metrics * 4 == few.custom_metrics
+    assert cost(experience(customers=PSEUDONYMS)).customers == 4
