@@ -1,5 +1,6 @@
 """The Flask app under ``ddtrace-run``, and the load generator that produces its traces."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ PACKAGES = ("apache2-utils", "curl", "python3-venv")
 """Packages that the app and the load generator need."""
 
 DIRECTORY = "/opt/watchpost-app"
+KEY = f"{DIRECTORY}/pseudonym-key"
+"""root's file with the pseudonyms' key, from which systemd loads the app's credential."""
+
 UNIT = "watchpost-app.service"
 ENDPOINTS = ("/", "/api/apm", "/api/trace")
 
@@ -28,7 +32,8 @@ Source: https://docs.datadoghq.com/tracing/metrics/metrics_namespace/
 class TracedAppArgs:
     """The app's three tags of unified service tagging, and its loopback port.
 
-    A change of the Agent's ``trace_url`` reruns the proof of its traces.
+    With a ``pseudonym_key`` it also serves the order journey, for customers of these ``tiers``. A change of the Agent's
+    ``trace_url`` reruns the proof of its traces.
 
     Source: https://docs.datadoghq.com/getting_started/tagging/unified_service_tagging/
     """
@@ -40,13 +45,15 @@ class TracedAppArgs:
     version: str
     port: int = 5050
     trace_url: str = ""
+    pseudonym_key: pulumi.Input[str] | None = None
+    tiers: Sequence[str] = ()
 
 
 class TracedApp(pulumi.ComponentResource):
     """The app as a systemd service, proven to answer at each endpoint and to send its traces to the Agent."""
 
     files: list[RemoteFile]
-    """The app's files: requirements, code, and systemd unit."""
+    """The app's files: requirements, code, and systemd unit; the pseudonyms' key isn't among them."""
 
     port: int
     """The loopback port that the app listens on."""
@@ -62,11 +69,25 @@ class TracedApp(pulumi.ComponentResource):
             "app.py": (f"{DIRECTORY}/app.py", templates.text("traced_app/app.py")),
             "unit": (f"/etc/systemd/system/{UNIT}", templates.text_file(f"traced_app/{UNIT}", unit_values(args))),
         }
-        requirements, code, unit = (
+        if args.pseudonym_key is not None:
+            contents["journey.py"] = (f"{DIRECTORY}/journey.py", templates.text("traced_app/journey.py"))
+        self.files = [
             shell.file(f"{name}-{key}", path, content, parent=self, depends_on=[args.host.ready])
             for key, (path, content) in contents.items()
-        )
-        self.files = [requirements, code, unit]
+        ]
+        requirements = self.files[0]
+        credentials = []
+        if args.pseudonym_key is not None:
+            key = shell.file(
+                f"{name}-pseudonym-key",
+                KEY,
+                args.pseudonym_key,
+                parent=self,
+                mode="0600",
+                depends_on=[args.host.ready],
+            )
+            credentials.append(key)
+        started_from = [*self.files, *credentials]
         environment = shell.run(
             f"{name}-environment",
             "traced_app/environment.sh",
@@ -86,8 +107,12 @@ class TracedApp(pulumi.ComponentResource):
                 "version": args.version,
                 "tags": f"service:{args.service},env:{args.env},version:{args.version},deployed_by:watchpost",
             },
-            stdin=fingerprints(self.files),
-            depends_on=[environment.resource, code.resource, unit.resource, args.agent.restarted.resource],
+            stdin=fingerprints(started_from),
+            depends_on=[
+                environment.resource,
+                *(file.resource for file in started_from[1:]),
+                args.agent.restarted.resource,
+            ],
         )
         url = {"url": args.trace_url} if args.trace_url else {}
         proof = shell.run(
@@ -142,5 +167,23 @@ class LoadGenerator(pulumi.ComponentResource):
 
 
 def unit_values(args: TracedAppArgs) -> dict[str, Any]:
-    """Return the values for the placeholders in the service's unit file."""
-    return {"service": args.service, "env": args.env, "version": args.version, "port": args.port}
+    """Return the values for the placeholders in the service's unit file.
+
+    Every span of the journey is kept, since a dropped span counts in no span-based metric. No caller's trace context is
+    taken: it could drop spans, and its baggage becomes tags.
+
+    Sources: https://docs.datadoghq.com/tracing/trace_pipeline/ingestion_mechanisms/,
+    https://ddtrace.readthedocs.io/en/stable/configuration.html
+    """
+    journey = ""
+    if args.pseudonym_key is not None:
+        values = {"tiers": ",".join(args.tiers), "key": KEY}
+        journey = "\n" + templates.text_file("traced_app/journey.conf", values).rstrip("\n")
+    return {
+        "service": args.service,
+        "env": args.env,
+        "version": args.version,
+        "port": args.port,
+        "journey": journey,
+        "program": "journey.py" if journey else "app.py",
+    }

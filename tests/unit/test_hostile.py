@@ -90,7 +90,7 @@ def test_a_name_that_another_reader_of_yaml_takes_for_a_number_is_quoted(name: s
 @given(service=NAME, env=NAME, version=NAME)
 def test_a_unit_of_systemd_says_what_was_set(service: str, env: str, version: str) -> None:
     assume(isinstance(accepted(service=service, env=env, version=version), Settings))
-    values = {"service": service, "env": env, "version": version, "port": 5050}
+    values = {"service": service, "env": env, "version": version, "port": 5050, "journey": "", "program": "app.py"}
     lines = templates.text_file(f"traced_app/{UNIT}", values).splitlines()
     assert f"Environment=DD_SERVICE={service} DD_ENV={env} DD_VERSION={version}" in lines
     assert len(lines) == len(templates.text(f"traced_app/{UNIT}").splitlines())

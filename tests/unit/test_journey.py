@@ -1,0 +1,58 @@
+"""The traced app with an order journey: what is on the host besides, and where the pseudonyms' key is."""
+
+import pulumi
+
+from components.traced_app import KEY, LoadGenerator, LoadGeneratorArgs, TracedApp, TracedAppArgs
+from tests.unit.mocks import Program, run, unencrypted
+from tests.unit.test_components import agent, host, service
+
+SECRET = "fake-key-of-the-pseudonyms"
+OF_THE_JOURNEY = {"app-journey.py", "app-pseudonym-key"}
+
+
+def program(key: str | None) -> Program:
+    def body() -> None:
+        on = host()
+        args = TracedAppArgs(
+            host=on,
+            agent=service(agent(on)),
+            service="shop",
+            env="dev",
+            version="1.2",
+            pseudonym_key=None if key is None else pulumi.Output.secret(key),
+            tiers=("gold", "silver") if key else (),
+        )
+        app = TracedApp("app", args)
+        LoadGenerator("load", LoadGeneratorArgs(host=on, app=app, requests=1, concurrency=1))
+        pulumi.export("traces", app.traces)
+
+    return run(body)
+
+
+def test_the_key_is_in_a_file_of_root_alone_and_a_secret_everywhere() -> None:
+    made = program(SECRET)
+    key = made.commands["app-pseudonym-key"]
+    assert key.stdin == SECRET
+    assert f"path={KEY} owner=root:root mode=0600" in key.command
+    for resource in made.resources:
+        assert not any(SECRET in text for text in unencrypted(resource.inputs)), resource.name
+
+
+def test_the_app_starts_anew_with_another_key_and_nothing_else_does() -> None:
+    one, other = program(SECRET), program(f"{SECRET}-2")
+    changed = {name for name, step in one.commands.items() if step.stdin != other.commands[name].stdin}
+    assert changed == {"app-pseudonym-key", "app-service"}
+    assert one.before(one.commands["app-service"]) >= OF_THE_JOURNEY
+
+
+def test_the_proof_and_the_load_stay_readable() -> None:
+    """Their standard input must be no secret: what they print would be masked."""
+    made = program(SECRET)
+    for name in ("app-proof", "load-run"):
+        assert isinstance(made.commands[name].inputs["stdin"], str)
+
+
+def test_without_a_key_nothing_of_the_journey_exists() -> None:
+    made, journey = program(None), program(SECRET)
+    assert set(journey.commands) - set(made.commands) == OF_THE_JOURNEY
+    assert not any("journey" in step.stdin.lower() for name, step in made.commands.items() if name.startswith("app-"))
