@@ -159,10 +159,10 @@ def _name(process: int) -> str:
     return ""
 
 
-def _remove(group: Path) -> None:
-    """End all processes in a group, and remove it and its runs' temporary files."""
+def _remove(group: Path, *, seconds: float = 60.0) -> None:
+    """End all processes in a group within ``seconds``, and remove it and its runs' temporary files."""
     names = [inner for inner in cgroup.groups() if inner.is_relative_to(group)]
-    cgroup.remove(group)
+    cgroup.remove(group, seconds=seconds)
     for name in names:
         shutil.rmtree(_temporary(name), ignore_errors=True)
 
@@ -190,7 +190,7 @@ def main(group: Path, terminal: int | None) -> None:
         cgroup.prune(group)
         shutil.rmtree(_temporary(group), ignore_errors=True)
     else:
-        _remove(group)
+        _remove(group, seconds=600)  # nobody waits for it; processes may be stuck for minutes on a slow disk
     with contextlib.suppress(OSError):
         cgroup.of_clone().rmdir()
 

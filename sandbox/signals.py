@@ -20,6 +20,9 @@ ONE_REQUEST = 1.0
 PATIENCE = 30.0
 """Seconds before a program that was asked to end is asked again."""
 
+ASKED = 2
+"""How often a program is asked to end before it is killed."""
+
 _asked: list[float] = []
 """When this process was asked to end."""
 
@@ -40,8 +43,8 @@ class _Programs:
     """Running programs, to which requests to end are forwarded."""
 
     def __init__(self) -> None:
-        self.running: dict[subprocess.Popen[str], int] = {}
-        """Requests received so far, by program."""
+        self.running: dict[subprocess.Popen[str], tuple[int, int]] = {}
+        """Requests handed on so far and signals sent for them, by program."""
         self.requests: list[str] = []
         self._lock = threading.RLock()
 
@@ -56,13 +59,13 @@ class _Programs:
         self.hand_on()
 
     def hand_on(self, *, again: bool = False) -> None:
-        """Interrupt programs that haven't had the last request, or all with ``again``; the third request kills."""
+        """Interrupt programs that haven't had the last request, or all with ``again``; the third signal kills."""
         with self._lock:
-            for process, got in list(self.running.items()):
+            for process, (got, sent) in list(self.running.items()):
                 if got < len(self.requests) or (again and self.requests):
-                    self.running[process] = len(self.requests)
+                    self.running[process] = len(self.requests), sent + 1
                     with contextlib.suppress(ProcessLookupError):
-                        os.killpg(process.pid, signal.SIGINT if len(self.requests) < 3 else signal.SIGKILL)
+                        os.killpg(process.pid, signal.SIGINT if sent < ASKED else signal.SIGKILL)
 
 
 _thread = threading.local()
@@ -80,7 +83,7 @@ def call(
     """Run a program to completion; when this process is asked to end, interrupt the program and wait for it.
 
     It gets its own session, so that the request reaches it once, as SIGINT, on which ``pulumi``, ``go`` and ``apt-get``
-    end in order. On the second most end at once; on the third the program is killed.
+    end in order. A request that isn't heeded is repeated; most end at once on the second, and the third kills.
 
     Raises:
         KeyboardInterrupt: this process was asked to end.
@@ -97,7 +100,7 @@ def call(
             command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True,
             start_new_session=in_main_thread or shared is not None,
         ) as process:  # fmt: skip
-            programs.running[process] = 0
+            programs.running[process] = 0, 0
             programs.hand_on()
             with contextlib.nullcontext() if shared else _repeating_requests(lambda: programs.hand_on(again=True)):
                 said, complained = process.communicate()

@@ -92,7 +92,7 @@ def processes(group: str | Path) -> list[int]:
     return found
 
 
-def remove(group: str | Path, *, seconds: float = 15.0) -> None:
+def remove(group: str | Path, *, seconds: float = 60.0) -> None:
     """Kill all processes in a group and remove it; does nothing if there is none.
 
     Raises:

@@ -29,8 +29,10 @@ def listens(port: int) -> bool:
     return True
 
 
-def wait_until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
-    """Wait until ``condition`` returns something true, and return it.
+def wait_until(
+    condition: Callable[[], T], what: str, seconds: float = 30, *, instead: Callable[[], object] = lambda: ""
+) -> T:
+    """Wait until ``condition`` returns something true, and return it; ``instead`` tells a failure what there is.
 
     Raises:
         AssertionError: ``what`` did not happen within ``seconds``.
@@ -38,7 +40,7 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
     deadline, pause = time.monotonic() + seconds, 0.02
     while not (found := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
+            raise AssertionError(f"not within {seconds:.0f} s: {what} {instead()}".rstrip())
         time.sleep(pause)
         pause = min(1.2 * pause, 0.2)
     return found

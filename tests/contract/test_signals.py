@@ -75,3 +75,17 @@ def test_a_program_that_would_begin_after_the_failure_does_not(tmp_path: Path) -
     with pytest.raises(SandboxError, match="no network"):
         signals.together(late, fail)
     assert not (tmp_path / "late").exists()
+
+
+def test_a_program_that_heeds_no_request_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "PATIENCE", 0.05)
+    deaf, heard = tmp_path / "deaf", tmp_path / "heard"
+    stubborn = 'trap "echo asked >>$0" INT; echo started >"$0"; while :; do sleep 0.01; done'
+
+    def fail() -> None:
+        started(deaf, heard)
+        raise SandboxError("no network")
+
+    with pytest.raises(SandboxError, match="no network"):
+        signals.together(lambda: signals.call(["bash", "-c", stubborn, str(deaf)]), program(heard), fail)
+    assert deaf.read_text().startswith("started\nasked")
