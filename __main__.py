@@ -82,6 +82,22 @@ if settings.part != "hosts":
             in_datadog,
         )
         outputs["sharedDashboard"] = shared.link
+    if settings.customer_experience:
+        # Imported here: a stack without it doesn't pay for it.
+        from components.customer_experience import CustomerExperienceSystem, CustomerExperienceSystemArgs
+
+        customers = CustomerExperienceSystem(
+            "customers",
+            CustomerExperienceSystemArgs(
+                context=context,
+                experience=settings.customer_experience,
+                service=settings.customer_experience.service or service,
+                hours=settings.office_hours,
+                mentions=settings.mentions,
+            ),
+            in_datadog,
+        )
+        outputs["customerExperience"] = customers.links
 elif settings.datadog_stack:
     datadog_stack = pulumi.StackReference(settings.datadog_stack)
     outputs |= {name: datadog_stack.get_output(name) for name in ("timeboard", "apmDashboard", "monitor")}

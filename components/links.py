@@ -34,6 +34,19 @@ class Links:
         query = urlencode({"env": env, "operationName": operation})
         return f"{self.app_url}/apm/entity/{quote(f'service:{name}', safe='')}?{query}"
 
+    def monitors(self, *tags: str) -> str:
+        """Link to the list of monitors with all of these tags."""
+        query = " ".join(f'tag:"{tag}"' for tag in tags)
+        return f"{self.app_url}/monitors/manage?{urlencode({'q': query})}"
+
+    def objective(self, identifier: str) -> str:
+        """Link to a service level objective's page."""
+        return f"{self.app_url}/slo?{urlencode({'slo_id': identifier})}"
+
+    def traces(self, query: str) -> str:
+        """Link to the traces with a span that matches ``query``."""
+        return f"{self.app_url}/apm/traces?{urlencode({'query': query})}"
+
     def event(self, identifier: int) -> str:
         """Link to an event's page."""
         return f"{self.app_url}/event/event?id={identifier}"

@@ -301,6 +301,7 @@ class CustomerExperience(_Model):
     """
 
     enabled: bool = False
+    service: TagValue | None = None
     tiers: tuple[TagValue, ...] = ("gold", "silver", "bronze")
     care_tiers: tuple[TagValue, ...] = ("gold",)
     max_customers: Annotated[int, Field(ge=1, le=500)] = 50
@@ -321,6 +322,8 @@ class CustomerExperience(_Model):
     slo_days: Literal[7, 30, 90] = 30
     ticket_system: Literal["generic", "jira", "zendesk", "servicenow"] = "generic"
     ticket_url: AddressOrNone = ""
+    ticket_close_url: AddressOrNone = ""
+    ticket_fields: dict[str, Any] = {}
     ticket_token: SecretStr | None = None
     ticket_mention: Annotated[str, AfterValidator(lambda value: mentionable(value) if value else value)] = ""
     tell_again_minutes: Annotated[int, Field(ge=15, le=10_080)] = 240

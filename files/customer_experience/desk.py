@@ -1,0 +1,108 @@
+"""Decides what becomes of the tickets that Datadog's webhooks ask for, and whether their customer is told.
+
+A monitor has no memory across its alerts: whoever takes its webhooks has. This is that memory as plain functions, to be
+put before a ticket system, in a function as a service or in a small server. It remembers by the documented JSON alone
+(docs/customer-experience.md), and knows neither Datadog's API nor a customer's name.
+"""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do: open, close or leave the ticket of ``key``, and the text that its customer is told, if any."""
+
+    ticket: str
+    key: str
+    tell: str = ""
+
+
+@dataclass
+class Case:
+    """One customer at one step: the monitors that alert, and the text for the customer that waits for office hours."""
+
+    monitors: set[str] = field(default_factory=set)
+    waiting: str = ""
+    told: bool = False
+
+
+@dataclass
+class Desk:
+    """The cases by key, and when each customer was told last."""
+
+    cases: dict[str, Case] = field(default_factory=dict)
+    last_told: dict[str, datetime.datetime] = field(default_factory=dict)
+
+    def take(self, ticket: Mapping[str, Any], now: datetime.datetime) -> Decision:
+        """Take one webhook's JSON; the same one taken again, as Datadog repeats it after an error, changes nothing.
+
+        Raises:
+            ValueError: it is none of the documented ones.
+        """
+        if ticket.get("version") != 1 or ticket.get("action") not in ("open", "close"):
+            raise ValueError("version must be 1, and action open or close")
+        key, monitor = str(ticket["key"]), str(ticket["monitor"])
+        if ticket["action"] == "open":
+            return self._open(key, monitor, ticket, now)
+        case = self.cases.get(key)
+        if case is None or monitor not in case.monitors:
+            return Decision("leave", key)
+        case.monitors.remove(monitor)
+        if case.monitors:
+            return Decision("leave", key)
+        del self.cases[key]
+        return Decision("close", key, str(ticket["customer"]) if case.told else "")
+
+    def _open(self, key: str, monitor: str, ticket: Mapping[str, Any], now: datetime.datetime) -> Decision:
+        if key in self.cases:
+            self.cases[key].monitors.add(monitor)
+            return Decision("leave", key)
+        case = self.cases[key] = Case(monitors={monitor}, waiting=str(ticket["customer"]))
+        return Decision("open", key, self._told(case, ticket, now))
+
+    def due(self, key: str, ticket: Mapping[str, Any], now: datetime.datetime) -> str:
+        """Return what the customer of an open ticket is to be told now, since the office has opened meanwhile."""
+        case = self.cases.get(key)
+        return self._told(case, ticket, now) if case else ""
+
+    def _told(self, case: Case, ticket: Mapping[str, Any], now: datetime.datetime) -> str:
+        who, tell = customer(ticket), ticket["tell"]
+        last = self.last_told.get(who)
+        again = datetime.timedelta(minutes=tell["again_after_minutes"])
+        if not case.waiting or (last and now - last < again) or not is_open(tell["office_hours"], now):
+            return ""
+        text, case.waiting, case.told = case.waiting, "", True
+        self.last_told[who] = now
+        return text
+
+
+def customer(ticket: Mapping[str, Any]) -> str:
+    """Return the customer's pseudonym in a ticket's scope.
+
+    >>> customer({"scope": "customer:0123456789abcdef,step:pay"})
+    '0123456789abcdef'
+    """
+    tags = (tag.strip().partition(":") for tag in str(ticket["scope"]).split(","))
+    return next(value for name, _, value in tags if name == "customer")
+
+
+def is_open(hours: Mapping[str, Any] | None, now: datetime.datetime) -> bool:
+    """Whether the office is open; without hours it always is. An end at or before the start is on the next day."""
+    if hours is None:
+        return True
+    local = now.astimezone(ZoneInfo(hours["timezone"]))
+    start, end = (datetime.time.fromisoformat(hours[name]) for name in ("start", "end"))
+    for begun in (local.date(), local.date() - datetime.timedelta(days=1)):
+        ends = begun + datetime.timedelta(days=1) if end <= start else begun
+        opens, closes = (
+            datetime.datetime.combine(day, clock, local.tzinfo) for day, clock in ((begun, start), (ends, end))
+        )
+        if DAYS[begun.weekday()] in hours["days"] and opens <= local < closes:
+            return True
+    return False
