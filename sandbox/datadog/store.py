@@ -87,6 +87,17 @@ class Store:
         """Let go of the file."""
         self._db.close()
 
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Keep all that is changed meanwhile, or nothing of it."""
+        self._db.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
+
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """The thing of that kind and id, if there is one."""
         row = self._db.execute("select body from thing where kind = ? and id = ?", (kind, name)).fetchone()
@@ -128,14 +139,9 @@ class Store:
     def add_points(self, points: Iterable[Point]) -> None:
         """Keep points of metrics, all or none of them."""
         numbers: dict[tuple[str, ...], int] = {}
-        self._db.execute("begin immediate")
-        try:
+        with self.transaction():
             rows = ((self._series(point, numbers), point.at, point.value, point.weight) for point in points)
             self._db.executemany("insert into sample values (?, ?, ?, ?)", rows)
-        except BaseException:
-            self._db.execute("rollback")
-            raise
-        self._db.execute("commit")
 
     def _series(self, point: Point, numbers: dict[tuple[str, ...], int]) -> int:
         """The number of a point's series, a new one if it is the first; ``numbers`` are those known already."""

@@ -15,6 +15,7 @@ from datadog_api_client.v2.model.event_create_request_payload import EventCreate
 from datadog_api_client.v2.model.metric_payload import MetricPayload as SeriesV2
 
 from sandbox.datadog import queries, snapshot
+from sandbox.datadog.evaluation import spans
 from sandbox.datadog.handling import STORE, parsed, thing
 from sandbox.datadog.schema import RefusedError, check
 from sandbox.datadog.store import Kind, Point
@@ -148,20 +149,19 @@ def trace_metrics(body: Any) -> Iterator[Point]:
 
 
 async def take_traces(request: web.Request) -> web.Response:
-    """Traces as trace agents send them whole: those that are kept of all that they counted."""
+    """Traces as trace agents send them whole, those that are kept of all they counted; metrics are made of them."""
     body = await parsed(request)
     if not isinstance(body, dict) or not body.get("tracerPayloads"):
         raise RefusedError(400, "not the traces of a trace agent")
+    store = request.app[STORE]
     try:
-        traces = [
-            _trace(chunk["spans"], str(body.get("hostName") or ""))
-            for payload in body["tracerPayloads"]
-            for chunk in payload["chunks"]
-            if chunk["spans"]
-        ]
+        chunks = [chunk["spans"] for payload in body["tracerPayloads"] for chunk in payload["chunks"] if chunk["spans"]]
+        traces = [_trace(chunk, str(body.get("hostName") or "")) for chunk in chunks]
+        points = list(spans.points(store, chunks))
     except (KeyError, TypeError, AttributeError) as error:
         raise RefusedError(400, f"not the traces of a trace agent: {error!r}") from error
-    request.app[STORE].add_traces(traces)
+    store.add_traces(traces)
+    store.add_points(points)
     return web.Response(status=202)
 
 

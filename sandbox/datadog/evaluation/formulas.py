@@ -9,7 +9,7 @@ from functools import reduce
 
 import polars as pl
 
-from sandbox.datadog.evaluation.language import Anomalies
+from sandbox.datadog.evaluation.language import Anomalies, Count, Formula, UnknownFormError
 from sandbox.datadog.evaluation.series import EVERYTHING
 
 WINDOW = 30
@@ -22,7 +22,7 @@ ONE_DEVIATION = (0.1587, 0.8413)
 """The quantiles between which two standard deviations of a normal distribution lie."""
 
 
-def compute(formula: ast.expr | Anomalies, series: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def compute(formula: Formula, series: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """The formula's series, with the columns of those it is of; of ``anomalies`` also ``lower`` and ``upper``.
 
     Values of two queries belong together where group and interval are the same; what isn't grouped goes with each
@@ -30,6 +30,8 @@ def compute(formula: ast.expr | Anomalies, series: Mapping[str, pl.DataFrame]) -
     """
     if isinstance(formula, Anomalies):
         return band(series[formula.name], formula.bounds)
+    if isinstance(formula, Count):
+        raise UnknownFormError("count_nonzero() outside of a monitor")
     names = sorted({node.id for node in ast.walk(formula) if isinstance(node, ast.Name)})
     joined = reduce(_joined, (series[name].rename({"value": f"value {name}"}) for name in names))
     value = _expression(formula)

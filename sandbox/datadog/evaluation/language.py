@@ -21,9 +21,13 @@ TERM = re.compile(r"!?[A-Za-z][\w./-]*:[^\s,(){}!*$]+")
 
 ROLLUP = re.compile(r"(?P<method>\w+)(?:\s*,\s*(?P<seconds>\d+))?")
 COMPARISON = re.compile(
-    r"(?P<how>avg|sum|min|max)\(last_(?P<count>\d+)(?P<unit>[mhd])\):(?P<query>.+?)"
-    r"\s(?P<comparator>>=|<=|>|<)\s*(?P<number>-?\d+(?:\.\d+)?)",
+    r"(?P<how>avg|sum|min|max|percentile)\(last_(?P<count>\d+)(?P<unit>[mhd])\):(?P<query>.+?)"
+    r"\s*(?P<comparator>>=|<=|>|<)\s*(?P<number>-?\d+(?:\.\d+)?)",
     re.DOTALL,
+)
+BURN_RATE = re.compile(
+    r"burn_rate\(\"(?P<slo>[^\"]+)\"\)\.over\(\"(?P<days>\d+)d\"\)\.long_window\(\"(?P<long>\d+)(?P<long_unit>[mhd])\"\)"
+    r"\.short_window\(\"(?P<short>\d+)(?P<short_unit>[mhd])\"\)\s*(?P<comparator>>=|>)\s*(?P<number>\d+(?:\.\d+)?)"
 )
 SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
@@ -58,22 +62,76 @@ class Query:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """The query of a metric monitor: ``how`` makes one value of the ``window`` (seconds), which is compared."""
-
-    how: str
-    window: int
-    query: Query
-    comparator: str
-    number: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Anomalies:
-    """``anomalies(NAME, 'basic', BOUNDS)``, over the query of that name."""
+    """``anomalies(NAME, 'basic', BOUNDS)``, over the query of that name; the rest is what a monitor's says besides.
+
+    ``direction`` is the side of the band that counts, ``interval`` and ``alert_window`` are in seconds, 0 where the
+    monitor leaves them out.
+    """
 
     name: str
     bounds: float
+    direction: Literal["both", "above", "below"] = "both"
+    interval: int = 0
+    alert_window: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """``count_nonzero(NAME)``: how many groups of the query of that name have a value other than zero."""
+
+    name: str
+
+
+Formula = ast.expr | Anomalies | Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The query of a metric monitor: ``how`` makes one value of the ``window`` (seconds), which is compared.
+
+    ``formula`` is over ``queries``, by name.
+    """
+
+    how: str
+    window: int
+    queries: Mapping[str, Query]
+    formula: Formula
+    comparator: str
+    number: float
+
+    @property
+    def query(self) -> Query:
+        """The query with the most groups: the first one of them."""
+        return max(self.queries.values(), key=lambda query: len(query.by))
+
+    @property
+    def by(self) -> tuple[str, ...]:
+        """What the monitor is grouped by."""
+        return () if isinstance(self.formula, Count) else self.query.by
+
+    @property
+    def counted(self) -> bool:
+        """Whether each query is summed over the window before the formula is computed.
+
+        Source: https://docs.datadoghq.com/monitors/guide/as-count-in-monitor-evaluations/
+        """
+        return self.how == "sum" and any(query.modifier == "as_count" for query in self.queries.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BurnRate:
+    """The query of an SLO's burn-rate alert: ``long`` and ``short`` are its windows in seconds.
+
+    Source: https://docs.datadoghq.com/monitors/types/slo/
+    """
+
+    slo: str
+    days: int
+    long: int
+    short: int
+    comparator: str
+    number: float
 
 
 def parse(text: str, variables: Mapping[str, str] | None = None) -> Query:
@@ -145,17 +203,93 @@ def comparison(text: str) -> Comparison:
     match = COMPARISON.fullmatch(text.strip())
     if match is None:
         raise UnknownFormError(f"the monitor's query {text!r}")
-    return Comparison(
+    tree, found = expression(match["query"])
+    compared = Comparison(
         how=match["how"],
         window=int(match["count"]) * SECONDS[match["unit"]],
-        query=parse(match["query"]),
+        formula=tree,
+        queries=found,
+        comparator=match["comparator"],
+        number=float(match["number"]),
+    )
+    _check(compared, text)
+    return compared
+
+
+def expression(text: str) -> tuple[Formula, dict[str, Query]]:
+    """A formula with its queries in their places, and these by the names that they got.
+
+    Raises:
+        UnknownFormError: another form.
+    """
+    found: dict[str, Query] = {}
+
+    def named(selector: re.Match[str]) -> str:
+        name = f"query{len(found)}"
+        found[name] = parse(selector[0])
+        return name
+
+    return formula(queries.SELECTOR.sub(named, text)), found
+
+
+def _check(compared: Comparison, text: str) -> None:
+    """Refuse what Datadog would evaluate in a way that isn't known here."""
+    percentiles = [query for query in compared.queries.values() if query.percentile is not None]
+    if not compared.queries:
+        raise UnknownFormError(f"the monitor's query {text!r}, without a metric")
+    if compared.how == "percentile" and not (isinstance(compared.formula, ast.Name) and percentiles):
+        raise UnknownFormError(f"percentile(...) of anything but one percentile: {text!r}")
+    if percentiles and compared.how != "percentile" and not isinstance(compared.formula, Anomalies):
+        raise UnknownFormError(f"{compared.how}(...) of a percentile: {text!r}")
+    if isinstance(compared.formula, Count) and not compared.counted:
+        raise UnknownFormError(f"count_nonzero() without sum(...) and as_count(): {text!r}")
+    groups = {query.by for query in compared.queries.values() if query.by}
+    if len(groups) > 1:
+        raise UnknownFormError(f"arithmetic over several groupings: {text!r}")
+
+
+def burn_rate(text: str) -> BurnRate:
+    """The query of an SLO's burn-rate alert.
+
+    Raises:
+        UnknownFormError: another form.
+    """
+    match = BURN_RATE.fullmatch(text.strip())
+    if match is None:
+        raise UnknownFormError(f"the SLO alert {text!r}")
+    return BurnRate(
+        slo=match["slo"],
+        days=int(match["days"]),
+        long=int(match["long"]) * SECONDS[match["long_unit"]],
+        short=int(match["short"]) * SECONDS[match["short_unit"]],
         comparator=match["comparator"],
         number=float(match["number"]),
     )
 
 
-def formula(text: str) -> ast.expr | Anomalies:
-    """A formula: numbers and names of queries with ``+ - * /``, or ``anomalies`` of one query by ``basic``.
+def composite(text: str) -> ast.expr:
+    """A composite monitor's expression: ids of monitors with ``&&``, ``||``, ``!`` and brackets.
+
+    Source: https://docs.datadoghq.com/monitors/types/composite/
+
+    Raises:
+        UnknownFormError: another form.
+    """
+    if not re.fullmatch(r"[\d\s()&|!]+", text):
+        raise UnknownFormError(f"the composite {text!r}")
+    words = text.replace("&&", " and ").replace("||", " or ").replace("!", " not ")
+    try:
+        tree = ast.parse(words.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise UnknownFormError(f"the composite {text!r}") from error
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.BoolOp | ast.And | ast.Or | ast.Not | ast.Constant | ast.UnaryOp):
+            raise UnknownFormError(f"the composite {text!r}")
+    return tree
+
+
+def formula(text: str) -> Formula:
+    """A formula: numbers and names of queries with ``+ - * /``, ``anomalies`` of one query by ``basic``, or a count.
 
     Raises:
         UnknownFormError: another form.
@@ -168,9 +302,10 @@ def formula(text: str) -> ast.expr | Anomalies:
         case ast.Call(
             func=ast.Name(id="anomalies"),
             args=[ast.Name(id=name), ast.Constant(value="basic"), ast.Constant(value=int() | float() as bounds)],
-            keywords=[],
         ):
-            return Anomalies(name=name, bounds=float(bounds))
+            return _anomalies(name, float(bounds), tree.keywords)
+        case ast.Call(func=ast.Name(id="count_nonzero"), args=[ast.Name(id=name)], keywords=[]):
+            return Count(name=name)
     for node in ast.walk(tree):
         match node:
             case ast.BinOp() | ast.Name() | ast.Load() | ast.Constant(value=int() | float()):
@@ -180,3 +315,28 @@ def formula(text: str) -> ast.expr | Anomalies:
             case _:
                 raise UnknownFormError(f"the formula {text!r}")
     return tree
+
+
+def _anomalies(name: str, bounds: float, keywords: list[ast.keyword]) -> Anomalies:
+    """What a monitor says of its anomalies besides the algorithm and the bounds.
+
+    Source: https://docs.datadoghq.com/monitors/types/anomaly/#api
+    """
+    given: dict[str, object] = {
+        keyword.arg or "**": keyword.value.value if isinstance(keyword.value, ast.Constant) else None
+        for keyword in keywords
+    }
+    direction, window = given.pop("direction", "both"), str(given.pop("alert_window", "last_0m"))
+    interval, zero = given.pop("interval", 0), given.pop("count_default_zero", "false")
+    match = re.fullmatch(r"last_(\d+)([mhd])", window)
+    if given or direction not in ("both", "above", "below") or not isinstance(interval, int) or match is None:
+        raise UnknownFormError(f"anomalies(...) with {', '.join(sorted(given)) or 'these arguments'}")
+    if zero != "false":
+        raise UnknownFormError("anomalies(...) with count_default_zero='true'")
+    return Anomalies(
+        name=name,
+        bounds=bounds,
+        direction=direction,
+        interval=interval,
+        alert_window=int(match[1]) * SECONDS[match[2]],
+    )

@@ -14,7 +14,7 @@ About = Literal["monitor", "change", "downtime", "event"]
 class Group:
     """A group of a monitor, such as ``{"host": "vm"}``; times in Unix seconds.
 
-    ``silenced``: it left OK while it was muted.
+    ``silenced``: it left OK while it was muted. ``cycle`` is one from when it leaves OK until it is back.
     """
 
     monitor: int
@@ -27,6 +27,7 @@ class Group:
     first_triggered: float = 0.0
     last_triggered: float = 0.0
     silenced: bool = False
+    cycle: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,14 @@ def groups(store: Store, monitor: int | None = None) -> list[Group]:
     """The groups of a monitor, or of all, by name."""
     found = (Group(**kept) for kept in store.all("group"))
     return sorted((group for group in found if monitor in (None, group.monitor)), key=lambda group: group.name)
+
+
+def by_monitor(store: Store) -> dict[int, dict[str, Group]]:
+    """The groups of all monitors, each by its name."""
+    found: dict[int, dict[str, Group]] = {}
+    for group in groups(store):
+        found.setdefault(group.monitor, {})[group.name] = group
+    return found
 
 
 def keep(store: Store, group: Group) -> None:

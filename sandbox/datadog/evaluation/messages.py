@@ -69,26 +69,35 @@ def render(text: str, old: State, new: State, values: Mapping[str, str]) -> Mess
 def _value(name: str, values: Mapping[str, str]) -> str:
     if match := EVAL.fullmatch(name):
         try:
-            return f"{_arithmetic(ast.parse(match['sum'], mode='eval').body, values):.15g}"
+            return f"{arithmetic(ast.parse(match['sum'], mode='eval').body, values):.15g}"
         except (ValueError, SyntaxError, KeyError, ZeroDivisionError):
             pass
     return values.get(name, f"[the sandbox has no {{{{{name}}}}}]")
 
 
-def _arithmetic(node: ast.expr, values: Mapping[str, str]) -> float:
+def arithmetic(node: ast.expr, values: Mapping[str, str] | Mapping[str, float]) -> float:
+    """A formula over numbers.
+
+    Raises:
+        ValueError: an operation that isn't known here.
+        KeyError: a name that has no value.
+        ZeroDivisionError: a division by zero.
+    """
     match node:
         case ast.Constant(value=int() | float() as number):
             return number
         case ast.Name(id=name):
             return float(values[name])
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -arithmetic(operand, values)
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _arithmetic(left, values) + _arithmetic(right, values)
+            return arithmetic(left, values) + arithmetic(right, values)
         case ast.BinOp(left=left, op=ast.Sub(), right=right):
-            return _arithmetic(left, values) - _arithmetic(right, values)
+            return arithmetic(left, values) - arithmetic(right, values)
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            return _arithmetic(left, values) * _arithmetic(right, values)
+            return arithmetic(left, values) * arithmetic(right, values)
         case ast.BinOp(left=left, op=ast.Div(), right=right):
-            return _arithmetic(left, values) / _arithmetic(right, values)
+            return arithmetic(left, values) / arithmetic(right, values)
     raise ValueError(ast.dump(node))
 
 

@@ -6,14 +6,15 @@ https://docs.datadoghq.com/monitors/downtimes/, https://docs.datadoghq.com/monit
 
 import asyncio
 import datetime
+import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sandbox.datadog import downtimes
-from sandbox.datadog.evaluation import language, memory, messages, states
+from sandbox.datadog.evaluation import composites, language, memory, messages, states, webhooks
 from sandbox.datadog.evaluation.memory import Group, Mail, Transition
 from sandbox.datadog.evaluation.messages import State
 from sandbox.datadog.store import EVALUATED, Store
@@ -23,6 +24,11 @@ NEW_GROUP = 60
 
 Source: https://docs.datadoghq.com/monitors/configuration/#new-group-delay
 """
+
+COMPOSITE, SLO_ALERT = "composite", "slo alert"
+
+KINDS: Mapping[State, str] = {"Alert": "error", "Warn": "warning", "No Data": "warning", "OK": "success"}
+"""What a webhook's ``$ALERT_TYPE`` calls the new state."""
 
 WORDS: Mapping[State, str] = {"Alert": "Triggered", "Warn": "Warn", "No Data": "No data", "OK": "Recovered"}
 """What a subject calls the new state."""
@@ -58,52 +64,122 @@ async def evaluate_forever(store: Store) -> None:
 
 
 def evaluate(store: Store, now: datetime.datetime) -> None:
-    """One round: downtimes begin and end, monitors are evaluated, whoever is to know gets mail."""
-    ended = follow_downtimes(store, now)
-    for monitor in store.all("monitor"):
-        _evaluate_monitor(store, monitor, now, [end for end in ended if mutes(end.downtime, monitor)])
+    """One round: downtimes begin and end, monitors are evaluated, whoever is to know gets mail or a webhook.
+
+    Composites come last, since they are made of the others' states.
+    """
+    with store.transaction():
+        ended = follow_downtimes(store, now)
+        monitors = store.all("monitor")
+        if not monitors:
+            return
+        from sandbox.datadog.evaluation import series  # polars takes a while to import: only who has a monitor waits
+
+        turn = _Turn(
+            store=store,
+            source=series.Source(store),
+            now=now,
+            monitors={monitor["id"]: monitor for monitor in monitors},
+            groups=memory.by_monitor(store),
+            active=list(_active(store, now)),
+            ended=ended,
+        )
+        for monitor in sorted(monitors, key=lambda monitor: monitor["type"] == COMPOSITE):
+            _evaluate_monitor(turn, monitor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Turn:
+    """What the monitors of one round share."""
+
+    store: Store
+    source: Any
+    now: datetime.datetime
+    monitors: Mapping[int, Thing]
+    groups: dict[int, dict[str, Group]]
+    active: Sequence[Thing]
+    ended: Sequence[Ended]
 
 
 # Monitors
 
 
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What a monitor's message needs to know of its query."""
+
+    by: tuple[str, ...]
+    metric: str = ""
+    comparator: str = ""
+    number: float | None = None
+
+
+def form(monitor: Mapping[str, Any], monitors: Mapping[int, Thing]) -> Form:
+    """The form of a monitor's query.
+
+    Raises:
+        UnknownFormError: it isn't evaluated here.
+    """
+    match monitor["type"]:
+        case "query alert":
+            compared = language.comparison(monitor["query"])
+            return Form(
+                by=compared.by, metric=compared.query.metric, comparator=compared.comparator, number=compared.number
+            )
+        case "composite":
+            numbers = composites.constituents(language.composite(monitor["query"]))
+            parts = [form(monitors[number], monitors).by for number in numbers if number in monitors]
+            return Form(by=max(parts, key=len, default=()))
+        case "slo alert":
+            rate = language.burn_rate(monitor["query"])
+            return Form(by=(), comparator=rate.comparator, number=rate.number)
+    raise language.UnknownFormError(f"monitors of type {monitor['type']}")
+
+
 def fault(monitor: Mapping[str, Any]) -> str:
     """Why a monitor isn't evaluated here; empty where it is."""
-    if monitor["type"] != "query alert":
-        return f"the sandbox does not evaluate monitors of type {monitor['type']}"
     try:
-        language.comparison(monitor["query"])
+        form(monitor, {})
     except language.UnknownFormError as error:
         return f"the sandbox does not evaluate {error}"
     return ""
 
 
-def _evaluate_monitor(store: Store, monitor: Thing, now: datetime.datetime, ended: list[Ended]) -> None:
-    if fault(monitor):
-        return
-    compared, options = language.comparison(monitor["query"]), monitor["options"]
-    at = now.timestamp() - (options.get("evaluation_delay") or 0)
-    known = {group.name: group for group in memory.groups(store, monitor["id"])}
-    active = [downtime for downtime in _active(store, now) if mutes(downtime, monitor)]
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What was found of a group: its tags, its value, and its state; None where it keeps the one that it has."""
+
+    tags: dict[str, str]
+    value: float | None
+    state: State | None
+
+
+def _evaluate_monitor(turn: _Turn, monitor: Thing) -> None:
+    options = monitor["options"]
+    at = turn.now.timestamp() - (options.get("evaluation_delay") or 0)
+    known = turn.groups.setdefault(monitor["id"], {})
     try:
-        looks = look(store, compared, at, known)
-    except language.UnknownFormError:  # of a metric that turned out to be of another kind
+        asked = form(monitor, turn.monitors)
+        looks = _looks(turn, monitor, at, known)
+    except language.UnknownFormError:  # also of a metric that turned out to be of another kind
         return
+    active = [downtime for downtime in turn.active if mutes(downtime, monitor)]
+    ended = [end for end in turn.ended if mutes(end.downtime, monitor)]
     for name, found in looks.items():
-        group = known.get(name) or Group(
-            monitor=monitor["id"],
-            name=name,
-            tags=dict(zip(compared.query.by, name.split(","), strict=False)),
-            first_seen=at,
-            since=at,
+        if name not in known and found.value is None and found.state is None:
+            continue
+        before = dict(vars(known[name])) if name in known else None
+        group = known.setdefault(
+            name, Group(monitor=monitor["id"], name=name, tags=found.tags, first_seen=at, since=at)
         )
         muting = [downtime for downtime in active if covers(downtime, group)]
-        young = at - group.first_seen < options.get("new_group_delay", NEW_GROUP)
-        new = states.evaluated(found, group.status, compared.comparator, options, options["thresholds"])
+        # A composite is of monitors that have waited for their new groups, and a monitor without groups has no new one.
+        delay = 0 if monitor["type"] == COMPOSITE or not asked.by else options.get("new_group_delay", NEW_GROUP)
+        young = at - group.first_seen < delay
         if found.value is not None:
             group.value = found.value
-        if new is not None and new != group.status and not young:
-            _change(store, monitor, compared, group, new, at, muting)
+        if found.state is not None and found.state != group.status and not young:
+            _change(turn, monitor, asked, group, found.state, at, muting)
         elif not muting and any(
             covers(end.downtime, group)
             and states.repeated(
@@ -114,45 +190,61 @@ def _evaluate_monitor(store: Store, monitor: Thing, now: datetime.datetime, ende
             )
             for end in ended
         ):
-            _tell(store, monitor, compared, group, "OK", at)
-        memory.keep(store, group)
+            _tell(turn.store, monitor, asked, group, "OK", at)
+        if vars(group) != before:
+            memory.keep(turn.store, group)
 
 
-def look(
-    store: Store, compared: language.Comparison, at: float, known: Mapping[str, Group]
-) -> dict[str, states.Evaluation]:
-    """What the window before ``at`` holds of each group; those that are ``known`` are looked at even when empty."""
-    from sandbox.datadog.evaluation import series  # polars takes a while to import: only who has a monitor waits for it
+def _looks(turn: _Turn, monitor: Thing, at: float, known: Mapping[str, Group]) -> dict[str, _Look]:
+    """What there is of each group of a monitor, by its name."""
+    options = monitor["options"]
+    thresholds = options.get("thresholds") or {}
 
-    begin, every = at - compared.window, series.interval(compared.window)
-    source = series.Source(store)
-    frame = series.evaluate(source, compared.query, begin, at, every)
-    minute = max(every, 60)
-    values = series.reduced(frame, compared.how)
-    filled = series.filled(frame, begin, minute)
-    last = source.last(compared.query, at)
-    found = {}
-    for name in sorted({*values, *known}):
-        if series.WITHOUT in name.split(","):
-            continue
-        found[name] = states.Evaluation(
-            value=values.get(name),
-            full=filled.get(name, 0) >= compared.window // minute,
-            silent_for=at - last.get(name, 0.0),
+    def look(name: str, by: Sequence[str], comparator: str, found: states.Evaluation) -> _Look:
+        status = known[name].status if name in known else "OK"
+        return _Look(
+            tags=dict(zip(by, name.split(","), strict=False)),
+            value=found.value,
+            state=states.evaluated(found, status, comparator, options, thresholds),
         )
-    return found
+
+    if monitor["type"] == COMPOSITE:
+        tree = language.composite(monitor["query"])
+        numbers = composites.constituents(tree)
+        if not set(numbers) <= set(turn.monitors):
+            return {}
+        of = {
+            number: composites.Constituent(
+                by=form(turn.monitors[number], turn.monitors).by, groups=turn.groups.get(number, {})
+            )
+            for number in numbers
+        }
+        common = composites.look(tree, of, options).items()
+        return {name: _Look(tags=tags, value=None, state=state) for name, (tags, state) in common}
+    if monitor["type"] == SLO_ALERT:
+        from sandbox.datadog.evaluation import slos
+
+        rate = language.burn_rate(monitor["query"])
+        slo = turn.store.get(slos.KIND, rate.slo)
+        value = slos.burn(turn.source, slo, rate, at) if slo and not slos.fault(slo) else None
+        return {"*": look("*", (), rate.comparator, states.Evaluation(value=value, full=True))}
+    from sandbox.datadog.evaluation import windows
+
+    compared = language.comparison(monitor["query"])
+    found = windows.look(turn.source, compared, options, at, known)
+    return {name: look(name, compared.by, compared.comparator, each) for name, each in found.items()}
 
 
 def _change(
-    store: Store,
+    turn: _Turn,
     monitor: Thing,
-    compared: language.Comparison,
+    asked: Form,
     group: Group,
     new: State,
     at: float,
     muting: list[Thing],
 ) -> None:
-    old = group.status
+    store, old = turn.store, group.status
     told = states.told(
         old,
         new,
@@ -162,6 +254,10 @@ def _change(
     )
     group.status, group.since = new, at
     group.silenced = new != "OK" and bool(muting) and (old == "OK" or group.silenced)
+    told = told and not (monitor["options"].get("on_missing_data") == "show_no_data" and new == "No Data")
+    if old == "OK":
+        cycle = f"{monitor['id']} {group.name} {at}"
+        group.cycle = str(int.from_bytes(hashlib.sha256(cycle.encode()).digest()[:8]))
     if new != "OK":
         group.first_triggered = at if old == "OK" else group.first_triggered
         group.last_triggered = at
@@ -179,19 +275,20 @@ def _change(
         ),
     )
     if told:
-        _tell(store, monitor, compared, group, old, at)
+        _tell(store, monitor, asked, group, old, at)
 
 
-def _tell(store: Store, monitor: Thing, compared: language.Comparison, group: Group, old: State, at: float) -> None:
-    message = rendered(store, monitor, compared, group, old, at)
-    of = ",".join(f"{key}:{value}" for key, value in group.tags.items())
+def _tell(store: Store, monitor: Thing, asked: Form, group: Group, old: State, at: float) -> None:
+    message = rendered(store, monitor, asked, group, old, at)
+    of = scope(group)
     words = [WORDS[group.status], *(["on", f"{{{of}}}"] if of else [])]
+    subject = memory.subject(words, title(store, monitor, asked, group, old, at))
     memory.send(
         store,
         Mail(
             at=at,
             to=message.recipients,
-            subject=memory.subject(words, title(store, monitor, compared, group, old, at)),
+            subject=subject,
             text=message.text,
             about="monitor",
             of=str(monitor["id"]),
@@ -199,28 +296,73 @@ def _tell(store: Store, monitor: Thing, compared: language.Comparison, group: Gr
             kind=group.status,
         ),
     )
+    for recipient in message.recipients:
+        if recipient.startswith(webhooks.PREFIX):
+            values = variables(store, monitor, asked, group, subject, message.text, at)
+            webhooks.queue(store, recipient, values, at=at, monitor=monitor["id"], group=group.name)
 
 
-def rendered(
-    store: Store, monitor: Thing, compared: language.Comparison, group: Group, old: State, at: float
-) -> messages.Message:
+def scope(group: Group) -> str:
+    """The tags of a group as a message shows them; empty where it has none."""
+    return ",".join(f"{key}:{value}" for key, value in group.tags.items())
+
+
+def variables(
+    store: Store, monitor: Thing, asked: Form, group: Group, subject: str, text: str, at: float
+) -> dict[str, str]:
+    """The variables of a webhook's payload.
+
+    Source: https://docs.datadoghq.com/integrations/webhooks/#variables
+    """
+    number = str(store.next("event of a monitor", 1))
+    return {
+        "AGGREG_KEY": hashlib.sha256(f"{monitor['id']} {group.name}".encode()).hexdigest()[:32],
+        "ALERT_CYCLE_KEY": group.cycle,
+        "ALERT_ID": str(monitor["id"]),
+        "ALERT_METRIC": asked.metric,
+        "ALERT_PRIORITY": f"P{monitor['priority']}" if monitor.get("priority") else "",
+        "ALERT_QUERY": monitor["query"],
+        "ALERT_SCOPE": scope(group),
+        "ALERT_STATUS": "" if group.value is None else f"{messages.shown(group.value)} {asked.comparator}".strip(),
+        "ALERT_TITLE": subject,
+        "ALERT_TRANSITION": "Triggered" if group.status == "Alert" else WORDS[group.status],
+        "ALERT_TYPE": KINDS[group.status],
+        "DATE": f"{1000 * at:.0f}",
+        "DATE_POSIX": f"{at:.0f}",
+        "EVENT_MSG": text,
+        "EVENT_TITLE": subject,
+        "EVENT_TYPE": "composite_monitor" if monitor["type"] == COMPOSITE else "query_alert_monitor",
+        "HOSTNAME": group.tags.get("host", ""),
+        "ID": number,
+        "LAST_UPDATED": f"{1000 * at:.0f}",
+        "LINK": f"{store.setting('url')}/monitors/{monitor['id']}",
+        "ORG_ID": "1",
+        "ORG_NAME": "Sandbox",
+        "PRIORITY": "normal",
+        "SNAPSHOT": "",
+        "TAGS": ",".join([*monitor["tags"], *(f"{key}:{value}" for key, value in group.tags.items())]),
+        "TEXT_ONLY_MSG": text,
+    }
+
+
+def rendered(store: Store, monitor: Thing, asked: Form, group: Group, old: State, at: float) -> messages.Message:
     """The monitor's message when ``group`` came into its state from ``old``."""
-    return messages.render(monitor["message"], old, group.status, _values(store, monitor, compared, group, at))
+    return messages.render(monitor["message"], old, group.status, _values(store, monitor, asked, group, at))
 
 
-def title(store: Store, monitor: Thing, compared: language.Comparison, group: Group, old: State, at: float) -> str:
+def title(store: Store, monitor: Thing, asked: Form, group: Group, old: State, at: float) -> str:
     """The monitor's name in a message."""
-    return messages.render(monitor["name"], old, group.status, _values(store, monitor, compared, group, at)).text
+    return messages.render(monitor["name"], old, group.status, _values(store, monitor, asked, group, at)).text
 
 
-def _values(store: Store, monitor: Thing, compared: language.Comparison, group: Group, at: float) -> dict[str, str]:
-    thresholds = monitor["options"]["thresholds"]
+def _values(store: Store, monitor: Thing, asked: Form, group: Group, at: float) -> dict[str, str]:
+    thresholds = monitor["options"].get("thresholds") or {}
     triggered = {"first_triggered_at": group.first_triggered, "last_triggered_at": group.last_triggered}
     values = {
         "value": "" if group.status == "No Data" or group.value is None else messages.shown(group.value),
-        "threshold": messages.shown(compared.number),
+        "threshold": "" if asked.number is None else messages.shown(asked.number),
         "warn_threshold": messages.shown(thresholds["warning"]) if "warning" in thresholds else "",
-        "comparator": compared.comparator,
+        "comparator": asked.comparator,
         "triggered_duration_sec": f"{at - (group.first_triggered or at):.0f}",
         **{f"{key}.name": value for key, value in group.tags.items()},
         **{f"{name}_epoch": f"{1000 * (when or at):.0f}" for name, when in triggered.items()},

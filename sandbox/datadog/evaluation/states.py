@@ -22,12 +22,14 @@ COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 class Evaluation:
     """What one look at a group found: ``value`` is None where its window is empty, ``full`` where no minute is.
 
-    ``silent_for`` is how many seconds ago its last point was.
+    ``silent_for`` is how many seconds ago its last point was, None where there never was any. An empty window of what
+    is ``counted`` is 0 to a monitor that says `default` of missing data.
     """
 
     value: float | None
     full: bool
-    silent_for: float
+    silent_for: float | None = None
+    counted: bool = False
 
 
 def evaluated(
@@ -35,8 +37,18 @@ def evaluated(
 ) -> State | None:
     """The state after a look at a group that was in ``status``; None where the look is skipped, and nothing changes."""
     minutes = options.get("no_data_timeframe")
-    if options.get("notify_no_data") and isinstance(minutes, int) and found.silent_for >= 60 * minutes:
+    silent = found.silent_for
+    if options.get("notify_no_data") and isinstance(minutes, int) and silent is not None and silent >= 60 * minutes:
         return "No Data"
+    if found.value is None:
+        # Source: https://docs.datadoghq.com/monitors/guide/on_missing_data/
+        match options.get("on_missing_data"):
+            case "show_no_data" | "show_and_notify_no_data":
+                return "No Data"
+            case "resolve":
+                return "OK"
+            case "default" if found.counted:
+                return judged(0.0, status, comparator, thresholds)
     if found.value is None or (options.get("require_full_window", False) and not found.full):
         return None
     return judged(found.value, status, comparator, thresholds)

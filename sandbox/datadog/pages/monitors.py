@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sandbox.datadog import downtimes
-from sandbox.datadog.evaluation import language, memory, rounds, series
+from sandbox.datadog.evaluation import composites, formulas, language, memory, rounds, series
 from sandbox.datadog.evaluation.memory import Group
 from sandbox.datadog.evaluation.messages import State
 from sandbox.datadog.pages import graphs, times
@@ -63,11 +63,21 @@ def show(store: Store, asked: Asked) -> Page:
         "thresholds": monitor["options"]["thresholds"],
         "options": {name: monitor["options"][name] for name in OPTIONS if monitor["options"].get(name) is not None},
         "rows": rows,
+        "parts_of": _parts(store, monitor),
         "muting": [downtime for downtime in muting if downtime["attributes"]["canceled"] is None],
         "graphs": [] if fault else list(_graphs(store, monitor, frame)),
         "transitions": sorted(memory.transitions(store, monitor["id"]), key=lambda each: each.at)[-HISTORY:][::-1],
         "messages": [] if fault else list(_messages(store, monitor, groups, now.timestamp())),
     }
+
+
+def _parts(store: Store, monitor: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The monitors that a composite is made of, with their states."""
+    if monitor["type"] != rounds.COMPOSITE or rounds.fault(monitor):
+        return []
+    numbers = composites.constituents(language.composite(monitor["query"]))
+    found = (store.get("monitor", str(number)) for number in numbers)
+    return [{"monitor": part, "state": state(store, part)} for part in found if part]
 
 
 def _under_way(downtime: Mapping[str, Any], now: Any) -> Any:
@@ -78,10 +88,17 @@ def _under_way(downtime: Mapping[str, Any], now: Any) -> Any:
 
 def _graphs(store: Store, monitor: Mapping[str, Any], frame: times.Frame) -> Iterator[Graph]:
     """A graph for each group, with the thresholds."""
+    if monitor["type"] != "query alert":
+        return
     compared = language.comparison(monitor["query"])
     every = series.interval(frame.span)
+    source = series.Source(store)
     try:
-        found = series.evaluate(series.Source(store), compared.query, frame.start, frame.end, every)
+        frames = {
+            name: series.evaluate(source, query, frame.start, frame.end, every)
+            for name, query in compared.queries.items()
+        }
+        found = formulas.compute(compared.formula, frames)
     except language.UnknownFormError:
         return
     thresholds = monitor["options"]["thresholds"]
@@ -90,25 +107,25 @@ def _graphs(store: Store, monitor: Mapping[str, Any], frame: times.Frame) -> Ite
         for name, label, kind in (("critical", "alert", "error"), ("warning", "warning", "warning"))
         if name in thresholds
     ]
-    for line in graphs.lines(found, compared.query.metric, compared.query.by, every=every):
+    for line in graphs.lines(found, compared.query.metric, compared.by, every=every):
         yield Graph(name=line.name, frame=frame, lines=[line], marks=marks, columns=("avg", "min", "max", "value"))
 
 
 def _messages(store: Store, monitor: dict[str, Any], groups: list[Group], now: float) -> Iterator[dict[str, Any]]:
     """What the monitor would send at each state, of its first group."""
-    compared = language.comparison(monitor["query"])
-    thresholds = monitor["options"]["thresholds"]
-    tags = groups[0].tags if groups else dict.fromkeys(compared.query.by, NOBODY)
-    beyond = 1.1 if compared.comparator.startswith(">") else 0.9
+    asked = rounds.form(monitor, {each["id"]: each for each in store.all("monitor")})
+    thresholds, number = monitor["options"]["thresholds"], asked.number or 0.0
+    tags = groups[0].tags if groups else dict.fromkeys(asked.by, NOBODY)
+    beyond = 0.9 if asked.comparator.startswith("<") else 1.1
     levels: tuple[tuple[State, State, float | None], ...] = (
-        ("OK", "Alert", compared.number * beyond),
-        ("OK", "Warn", (thresholds["warning"] + compared.number) / 2 if "warning" in thresholds else None),
+        ("OK", "Alert", number * beyond),
+        ("OK", "Warn", (thresholds["warning"] + number) / 2 if "warning" in thresholds else None),
         ("OK", "No Data", 0.0 if monitor["options"].get("notify_no_data") else None),
-        ("Alert", "OK", thresholds.get("warning", compared.number) * (2 - beyond)),
+        ("Alert", "OK", thresholds.get("warning", number) * (2 - beyond)),
     )
     for old, new, value in levels:
         if value is None:
             continue
         group = Group(monitor=monitor["id"], name=",".join(tags.values()), tags=tags, status=new, value=value)
-        message = rounds.rendered(store, monitor, compared, group, old, now)
-        yield {"state": new, "title": rounds.title(store, monitor, compared, group, old, now), "message": message}
+        message = rounds.rendered(store, monitor, asked, group, old, now)
+        yield {"state": new, "title": rounds.title(store, monitor, asked, group, old, now), "message": message}

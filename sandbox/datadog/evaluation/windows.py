@@ -1,0 +1,119 @@
+"""What the window of a metric monitor holds: one value for each group, by the query's form.
+
+Sources: https://docs.datadoghq.com/monitors/types/metric/, https://docs.datadoghq.com/monitors/types/anomaly/,
+https://docs.datadoghq.com/monitors/guide/as-count-in-monitor-evaluations/,
+https://docs.datadoghq.com/dashboards/functions/interpolation/
+"""
+
+import ast
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import polars as pl
+
+from sandbox.datadog.evaluation import formulas, language, messages, series, states
+from sandbox.datadog.evaluation.language import Anomalies, Comparison, Count, Query
+
+
+def look(
+    source: series.Source, compared: Comparison, options: Mapping[str, Any], at: float, known: Collection[str]
+) -> dict[str, states.Evaluation]:
+    """What the window before ``at`` holds of each group; those that are ``known`` are looked at even when empty.
+
+    What only some options need is found out only for them.
+
+    Raises:
+        UnknownFormError: the query asks for what isn't evaluated of a metric of its kind.
+    """
+    found = values(source, compared, options, at)
+    filled, minute = {}, max(series.interval(compared.window), 60)
+    if options.get("require_full_window"):
+        frame = series.evaluate(source, compared.query, at - compared.window, at, series.interval(compared.window))
+        filled = series.filled(frame, at - compared.window, minute)
+    last = source.last(compared.query, at) if options.get("notify_no_data") else {}
+    # A monitor that isn't grouped is evaluated whether or not there is anything.
+    always = {series.EVERYTHING} if not compared.by else set()
+    return {
+        name: states.Evaluation(
+            value=found.get(name),
+            full=filled.get(name, 0) >= compared.window // minute,
+            silent_for=at - last[name] if name in last else None,
+            counted=compared.counted,
+        )
+        for name in sorted({*found, *known, *always})
+        if series.WITHOUT not in name.split(",")
+    }
+
+
+def values(source: series.Source, compared: Comparison, options: Mapping[str, Any], at: float) -> dict[str, float]:
+    """One value for each group that has any.
+
+    Raises:
+        UnknownFormError: as `look` does.
+    """
+    begin, formula = at - compared.window, compared.formula
+    if isinstance(formula, Anomalies):
+        return _anomalous(source, compared, formula, options, at)
+    if compared.counted or compared.how == "percentile":
+        summed = {name: series.whole(source, query, begin, at) for name, query in compared.queries.items()}
+        if isinstance(formula, Count):
+            counted = summed[formula.name]
+            return {series.EVERYTHING: float(sum(value != 0 for value in counted.values()))} if counted else {}
+        return combined(formula, compared.queries, summed)
+    every = series.interval(compared.window)
+    frames = {name: series.evaluate(source, query, begin, at, every) for name, query in compared.queries.items()}
+    if isinstance(formula, ast.Name):
+        return series.reduced(frames[formula.id], compared.how)
+    return series.reduced(formulas.compute(formula, frames), compared.how)
+
+
+def combined(
+    formula: ast.expr, queries: Mapping[str, Query], summed: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """A formula over sums: where a group has one of them, a count that it doesn't have is 0; nothing is divided by 0.
+
+    Source: https://docs.datadoghq.com/dashboards/functions/interpolation/#default-zero
+    """
+    by_group = [name for name, query in queries.items() if query.by] or list(queries)
+    found = {}
+    for group in {group for name in by_group for group in summed[name]}:
+        given: dict[str, float] = {}
+        for name, query in queries.items():
+            own = summed[name].get(group if query.by else series.EVERYTHING)
+            if own is not None or query.modifier == "as_count":
+                given[name] = own or 0.0
+        try:
+            found[group] = messages.arithmetic(formula, given)
+        except (ZeroDivisionError, KeyError):
+            continue
+    return found
+
+
+def _anomalous(
+    source: series.Source, compared: Comparison, anomalies: Anomalies, options: Mapping[str, Any], at: float
+) -> dict[str, float]:
+    """The share of each group's points in the trigger window that lie outside of the band, on the side that counts."""
+    window = (options.get("threshold_windows") or {}).get("trigger_window")
+    trigger = seconds(window) if window else anomalies.alert_window or compared.window
+    every = anomalies.interval or series.interval(compared.window)
+    query = compared.queries[anomalies.name]
+    frame = formulas.band(series.evaluate(source, query, at - compared.window, at, every), anomalies.bounds)
+    above, below = pl.col("value") > pl.col("upper"), pl.col("value") < pl.col("lower")
+    outside = {"above": above, "below": below, "both": above | below}[anomalies.direction]
+    inside = frame.filter(pl.col("at") >= at - trigger).with_columns(
+        outside.fill_null(value=False).cast(pl.Float64).alias("value")
+    )
+    return series.reduced(inside, "avg")
+
+
+def seconds(window: str) -> int:
+    """The length of a window.
+
+    >>> seconds("last_15m")
+    900
+    """
+    match = re.fullmatch(r"last_(\d+)([mhd])", window)
+    if match is None:
+        raise language.UnknownFormError(f"the window {window!r}")
+    return int(match[1]) * language.SECONDS[match[2]]
