@@ -107,6 +107,11 @@ if settings.part != "datadog":
     owner = known_after(ownership.text, outputs.get("downtimes"))
     arrival = Arrival(credentials, site, settings.agent_url)
     machines: dict[str, pulumi.Output[str]] = {}
+    key_of_pseudonyms = None
+    if settings.customer_experience:
+        from components.customer_experience import pseudonym_key
+
+        key_of_pseudonyms = pseudonym_key(settings.customer_experience.key_rotation)
     hosts = {
         name: WatchedHost(
             name,
@@ -118,6 +123,7 @@ if settings.part != "datadog":
                 api_key=credentials.api_key,
                 arrival=arrival,
                 machines=machines,
+                pseudonym_key=key_of_pseudonyms,
             ),
         )
         for name, machine in settings.hosts.items()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pulumi
 
@@ -19,6 +19,9 @@ KEY = f"{DIRECTORY}/pseudonym-key"
 """root's file with the pseudonyms' key, from which systemd loads the app's credential."""
 
 UNIT = "watchpost-app.service"
+STEPS = ("place", "pay", "prepare", "deliver")
+"""The steps of the app's order journey."""
+
 ENDPOINTS = ("/", "/api/apm", "/api/trace")
 
 OPERATION = "flask.request"
@@ -161,6 +164,55 @@ class LoadGenerator(pulumi.ComponentResource):
             depends_on=[args.app.started.resource],
             undo=False,
             reports=ENDPOINTS,
+        )
+        self.report = run.result
+        self.register_outputs({"report": self.report})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomerLoadArgs:
+    """``customers`` of all ``tiers`` together, each with so many ``orders``.
+
+    ``share`` per cent of them meet ``trouble`` at one ``step``; where it is slow, by ``delay`` seconds.
+    """
+
+    host: Host
+    app: TracedApp
+    tiers: Sequence[str]
+    customers: int = 24
+    orders: int = 8
+    share: int = 0
+    step: str = STEPS[0]
+    trouble: Literal["slow", "error"] = "slow"
+    delay: float = 1.0
+
+
+class CustomerLoad(pulumi.ComponentResource):
+    """Plays customers who place orders in the app, from its host; again when the app or the load changes."""
+
+    report: pulumi.Output[dict[str, Any]]
+    """``customers``, ``orders``, how many were ``delivered``, and how many customers were ``troubled``."""
+
+    def __init__(self, name: str, args: CustomerLoadArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("watchpost:host:CustomerLoad", name, None, opts)
+        run = args.host.shell.run(
+            f"{name}-run",
+            "load/customers.sh",
+            parent=self,
+            variables={
+                "port": args.app.port,
+                "tiers": " ".join(args.tiers),
+                "customers": args.customers,
+                "orders": args.orders,
+                "share": args.share,
+                "step": args.step,
+                "trouble": args.trouble,
+                "delay": f"{args.delay:g}",
+            },
+            stdin=fingerprints(args.app.files),
+            depends_on=[args.app.started.resource],
+            undo=False,
+            reports=["customers", "orders", "delivered", "troubled"],
         )
         self.report = run.result
         self.register_outputs({"report": self.report})

@@ -10,7 +10,14 @@ from components.arrival import Arrival
 from components.custom_check import CustomCheck, CustomCheckArgs, Metric
 from components.host import Host, HostArgs
 from components.mysql import MySql, MySqlArgs
-from components.traced_app import LoadGenerator, LoadGeneratorArgs, TracedApp, TracedAppArgs
+from components.traced_app import (
+    CustomerLoad,
+    CustomerLoadArgs,
+    LoadGenerator,
+    LoadGeneratorArgs,
+    TracedApp,
+    TracedAppArgs,
+)
 from settings import HostSettings, Settings
 
 
@@ -19,7 +26,7 @@ class WatchedHostArgs:
     """``machine``, whose Agent reports ``metric`` with ``api_key``, in the stack with the ownership tag ``owner``.
 
     ``arrival`` verifies that the Agent's data reaches the account. ``machines`` maps every host of the stack to its
-    machine's identity.
+    machine's identity. With a ``pseudonym_key`` the app serves the customers' journey.
     """
 
     machine: HostSettings
@@ -29,6 +36,7 @@ class WatchedHostArgs:
     api_key: pulumi.Input[str]
     arrival: Arrival
     machines: dict[str, pulumi.Output[str]]
+    pseudonym_key: pulumi.Input[str] | None = None
 
 
 class WatchedHost(pulumi.ComponentResource):
@@ -42,7 +50,7 @@ class WatchedHost(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: WatchedHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:WatchedHost", name, None, opts)
-        settings = args.settings
+        settings, experience = args.settings, args.settings.customer_experience
         # Version 1.0 had no WatchedHost: these components were children of the stack.
         child = pulumi.ResourceOptions(parent=self, aliases=[pulumi.Alias(parent=pulumi.ROOT_STACK_RESOURCE)])
         host = Host(
@@ -102,6 +110,8 @@ class WatchedHost(pulumi.ComponentResource):
                 version=settings.version,
                 port=settings.app_port,
                 trace_url=settings.trace_url,
+                pseudonym_key=args.pseudonym_key,
+                tiers=experience.tiers if experience else (),
             ),
             child,
         )
@@ -122,4 +132,20 @@ class WatchedHost(pulumi.ComponentResource):
                 child,
             )
             self.proofs["load"] = load.report
+        if settings.load_requests and experience and args.pseudonym_key is not None:
+            rehearsed = experience.rehearsal
+            orders = CustomerLoad(
+                f"{name}-customers",
+                CustomerLoadArgs(
+                    host=host,
+                    app=app,
+                    tiers=experience.tiers,
+                    share=rehearsed.share if rehearsed else 0,
+                    step=rehearsed.step if rehearsed else traced_app.STEPS[0],
+                    trouble=rehearsed.trouble if rehearsed else "slow",
+                    delay=rehearsed.seconds if rehearsed else 0,
+                ),
+                child,
+            )
+            self.proofs["customers"] = orders.report
         self.register_outputs({"ssh": self.ssh, "proofs": self.proofs})

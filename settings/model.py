@@ -293,6 +293,18 @@ class Step(_Model):
     objective: Annotated[int, Field(ge=1, le=3_600_000)]
 
 
+class Rehearsal(_Model):
+    """Trouble that the load generator's customers meet at one step of the traced app's journey.
+
+    ``share`` is the percentage of each tier's customers who meet it, ``seconds`` by how much their orders are slow.
+    """
+
+    step: Literal["place", "pay", "prepare", "deliver"]
+    trouble: Literal["slow", "error"] = "slow"
+    share: Percent = 10
+    seconds: Annotated[float, Field(gt=0, le=10)] = 3.0
+
+
 class CustomerExperience(_Model):
     """What the Proactive Customer Experience System promises, to whom, and where its tickets go.
 
@@ -328,6 +340,7 @@ class CustomerExperience(_Model):
     ticket_mention: Annotated[str, AfterValidator(lambda value: mentionable(value) if value else value)] = ""
     tell_again_minutes: Annotated[int, Field(ge=15, le=10_080)] = 240
     tell_in_office_hours: bool = True
+    rehearsal: Rehearsal | None = None
     key_rotation: Annotated[str, _matching(r"[A-Za-z0-9:.+-]*", "a date or another short text", 40)] = ""
 
     @field_validator("slo_days", mode="before")

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import urllib.parse
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from components import templates
 from components.traced_app import KEY, UNIT, TracedAppArgs, unit_values
 from sandbox.testing.processes import free_port, running, wait_until
 
+from .scripts import Done, run
 from .test_traced_app import get, unit_environment
 
 FILES = Path(templates.FILES, "traced_app")
@@ -227,3 +229,47 @@ def test_without_a_key_the_unit_is_that_of_the_app_alone() -> None:
     text = unit(key=None)
     assert not re.search("journey|JOURNEY|LoadCredential|SAMPLING", text)
     assert "ddtrace-run /opt/watchpost-app/venv/bin/python app.py\n" in text
+
+
+def play(port: int, **changes: str | int) -> Done:
+    """Run the load generator that plays customers."""
+    variables: dict[str, str | int] = {
+        "port": port,
+        "tiers": "gold silver bronze",
+        "customers": 9,
+        "orders": 2,
+        "share": 0,
+        "step": "pay",
+        "trouble": "slow",
+        "delay": 1,
+    }
+    return run("load/customers.sh", variables={**variables, **changes})
+
+
+def test_customers_of_each_tier_place_orders_and_have_them_delivered(shop: Shop) -> None:
+    done = play(shop.port)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"customers": 9, "orders": 18, "delivered": 18, "troubled": 0}
+    entries = shop.entries(18 * 4)
+    seen = Counter((span["meta"]["customer.tier"], span["meta"]["journey.step"]) for span in entries)
+    assert seen == {(tier, step): 6 for tier in ("gold", "silver", "bronze") for step in STEPS}
+    assert len({span["meta"]["customer.id"] for span in entries}) == 9
+
+
+@pytest.mark.parametrize(("trouble", "delivered"), [("slow", 12), ("error", 9)])
+def test_only_a_share_of_each_tiers_customers_meets_trouble_at_one_step(
+    shop: Shop, trouble: str, delivered: int
+) -> None:
+    done = play(shop.port, customers=12, orders=1, share=25, trouble=trouble, delay="0.5")
+    assert json.loads(done.stdout) == {"customers": 12, "orders": 12, "delivered": delivered, "troubled": 3}
+    entries = shop.entries(12 * 4 - (12 - delivered) * 2)
+    bad = [span for span in entries if span["error"] or span["duration"] > 0.5e9]
+    assert {span["meta"]["journey.step"] for span in bad} == {"pay"}
+    assert sorted(span["meta"]["customer.tier"] for span in bad) == ["bronze", "gold", "silver"]
+
+
+def test_customers_whose_shop_does_not_answer_are_said_so() -> None:
+    done = play(free_port())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "watchpost: the customers' orders broke off: " in done.stderr
+    assert "Traceback" not in done.stderr

@@ -73,6 +73,7 @@ REPORTS = {
     "files/agent/service.sh": json.dumps("Agent 7.78.4"),
     "files/mysql/user.sh": json.dumps("8.0.36"),
     "files/traced_app/prove_traces.sh": json.dumps({"traces": 3, "tracer": "4.16.0"}),
+    "files/load/customers.sh": '{"customers": 1, "orders": 1, "delivered": 1, "troubled": 0}',
     "files/load/run.sh": json.dumps(
         {path: {"requests": 5000, "errors": 0} for path in ("/", "/api/apm", "/api/trace")}
     ),

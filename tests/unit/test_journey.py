@@ -3,7 +3,7 @@
 import pulumi
 
 from components.traced_app import KEY, LoadGenerator, LoadGeneratorArgs, TracedApp, TracedAppArgs
-from tests.unit.mocks import Program, run, unencrypted
+from tests.unit.mocks import Program, run, run_program, unencrypted
 from tests.unit.test_components import agent, host, service
 
 SECRET = "fake-key-of-the-pseudonyms"
@@ -56,3 +56,21 @@ def test_without_a_key_nothing_of_the_journey_exists() -> None:
     made, journey = program(None), program(SECRET)
     assert set(journey.commands) - set(made.commands) == OF_THE_JOURNEY
     assert not any("journey" in step.stdin.lower() for name, step in made.commands.items() if name.startswith("app-"))
+
+
+ON = {"enabled": True, "ticketUrl": "https://example.com/tickets", "tiers": ["best", "rest"], "careTiers": ["best"]}
+
+
+def test_a_stack_with_customer_experience_serves_the_journey_and_plays_its_customers() -> None:
+    on, off = run_program(customerExperience=ON), run_program()
+    made = set(on.commands) - set(off.commands)
+    assert made == {"vm-app-journey.py", "vm-app-pseudonym-key", "vm-customers-run"}
+    assert "JOURNEY_TIERS=best,rest " in on.commands["vm-app-unit"].stdin
+    assert "tiers='best rest' customers=24 orders=8 share=0" in on.commands["vm-customers-run"].command
+    assert "journey" not in off.commands["vm-app-unit"].stdin
+
+
+def test_a_rehearsal_lets_a_share_of_the_customers_meet_trouble() -> None:
+    rehearsal = {"step": "prepare", "trouble": "error", "share": 20, "seconds": 2.5}
+    made = run_program(customerExperience={**ON, "rehearsal": rehearsal})
+    assert "share=20 step=prepare trouble=error delay=2.5 " in made.commands["vm-customers-run"].command
