@@ -11,6 +11,7 @@ from pulumi_command import remote
 
 from components import remote as scripts
 from components import vagrant
+from components.step_command import library
 from settings.model import HostSettings, LoginSettings, ProxySettings
 from settings.project import key
 
@@ -100,6 +101,14 @@ class Host(pulumi.ComponentResource):
         # Blocks all further steps if the first one failed, or if the machine is already another host of the stack.
         alone = only_host(name, booted.result, args.machines)
         self.shell = replace(shell, owner=pulumi.Output.all(owner, alone).apply(lambda both: str(both[0])))
+        shared = self.shell.run(
+            f"{name}-library",
+            "host/library.sh",
+            parent=self,
+            stdin=library(),
+            depends_on=[booted.resource],
+            undo=False,  # ready.sh does it, which comes last
+        )
         # One install for all packages: parallel ones would wait for dpkg's lock.
         packages = self.shell.run(
             f"{name}-packages",
@@ -110,7 +119,7 @@ class Host(pulumi.ComponentResource):
                 "directories": " ".join(args.directories),
                 "users": " ".join(args.users),
             },
-            depends_on=[booted.resource],
+            depends_on=[shared.resource],
         )
         self.ready = packages.resource
         self.register_outputs({"ssh": self.ssh})

@@ -1,15 +1,23 @@
 """Renders and parses the command line of a step on a host."""
 
+import hashlib
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Self
 
 from components import templates
 
-INCLUDE = re.compile(r"^\. files/(\S+)\n", re.MULTILINE)
-"""A script's line that includes another file of ``files/``; replaced by its content, since hosts lack the files."""
+LIBRARY = "/var/lib/watchpost/library"
+"""The folder on a host with the files of ``files/`` that scripts share, so that each is sent and stored once."""
+
+SHARED = ("host/mask.py", "host/cause.sh", "host/folder.sh", "host/dpkg.sh")
+"""Those files."""
+
+USE = re.compile(r"(?<=^use )files/(\S+)$|(?<=\bmask=)files/(\S+)$", re.MULTILINE)
+"""Where a script names one of them, by its path in the clone."""
 
 BEGIN, END = "host/step.sh", 'finish "$1"'
 """The prologue and epilogue of every script."""
@@ -54,7 +62,7 @@ class StepCommand:
         """Build the command for a script in ``files/``; if ``masked``, its output shows nothing of standard input."""
         parts = [*([MASKED] if masked else []), BEGIN, script]
         text = "\n".join(templates.text(part).rstrip("\n") for part in parts)
-        text = INCLUDE.sub(lambda line: templates.text(line[1]), f"{text}\n{END}")
+        text = USE.sub(lambda file: f"{LIBRARY}/{library_name(file[1] or file[2])}", f"{text}\n{END}")
         values = {name: str(value) for name, value in variables.items()}
         return cls(script=script, verb=verb, text=text, variables=values, sudo=sudo)
 
@@ -91,6 +99,18 @@ class StepCommand:
         assignments = [f"{name}={_word(value)}" for name, value in self.variables.items()]
         words = [*(["sudo", "-n"] if self.sudo else []), *(["env", *assignments] if assignments else [])]
         return f"{CSH}{' '.join([*words, 'bash', '-c', _word(self.text)])} files/{self.script} {self.verb}"
+
+
+def library_name(path: str) -> str:
+    """Return a shared file's name on a host; it changes with the content, so scripts that use the file run again."""
+    file = PurePosixPath(path)
+    return f"{file.stem}-{hashlib.sha256(templates.text(path).encode()).hexdigest()[:12]}{file.suffix}"
+
+
+def library() -> str:
+    """Render the shared files as ``host/library.sh`` reads them: each after a line with its name and length."""
+    texts = {library_name(path): templates.text(path) for path in SHARED}
+    return "".join(f"{name} {len(text)}\n{text}" for name, text in texts.items())
 
 
 def _word(text: str) -> str:

@@ -23,12 +23,9 @@ places=(/etc /opt /var/cache/apt/archives /var/lib/dpkg /usr /var /tmp)
 written=("$list" "$keyring" "$keyring~" "$config/install.json" "$config/install_info" "$config/environment")
 # What the Agent's packages leave behind when they are purged.
 left=("$config" /opt/datadog-agent /var/log/datadog /opt/datadog-packages /etc/datadog-installer)
-# shellcheck source=/dev/null
-. files/host/cause.sh
-# shellcheck source=/dev/null
-. files/host/folder.sh
-# shellcheck source=/dev/null
-. files/host/dpkg.sh
+use files/host/cause.sh
+use files/host/folder.sh
+use files/host/dpkg.sh
 # What is encrypted stays so, also when the server redirects: curl applies --proto to redirects too.
 encrypted=(--proto '=http,https')
 

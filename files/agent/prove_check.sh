@@ -5,8 +5,7 @@
 set -eu
 : "${check:?}" "${metric:?}" "${twice:?}"
 [ "$1" != remove ] || exit 0
-# shellcheck source=/dev/null
-. files/host/cause.sh
+use files/host/cause.sh
 
 # After a reboot, what the check looks at may still be starting.
 timeout 300 systemctl is-system-running --wait >/dev/null 2>&1 || true

@@ -7,10 +7,8 @@
 set -eu
 : "${checks:?}" "${version:=}"
 [ "$1" != remove ] || exit 0
-# shellcheck source=/dev/null
-. files/host/cause.sh
-# shellcheck source=/dev/null
-. files/host/folder.sh
+use files/host/cause.sh
+use files/host/folder.sh
 
 # One word: `sending`, `refused` (the key), `unreachable`, or none as long as the Agent doesn't know.
 # Its health doesn't tell: an Agent that reaches nobody calls itself healthy. Of several keys, one that is valid will do.

@@ -10,10 +10,8 @@ verb=$1
 kept=/var/lib/watchpost/files$path
 kept_directory=$(dirname "$kept")
 made=$kept_directory.made
-# shellcheck source=/dev/null
-. files/host/cause.sh
-# shellcheck source=/dev/null
-. files/host/folder.sh
+use files/host/cause.sh
+use files/host/folder.sh
 # One at a time: files of one directory are removed at once, and the last has to know that it is.
 alone files quietly
 

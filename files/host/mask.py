@@ -1,9 +1,10 @@
 """Runs a step on a host and shows what it says, with ``[secret]`` in the place of each secret.
 
 Arguments: the step's text, its name, and what it is called for. Secrets are what comes by standard input, but for keys
-of YAML, paths that are there, and what stands in the step itself; and what the Agent's files keep from others. Eight
-characters in a row give one away, in any quotes, escapes, hexadecimal or base64. No program is called before the step:
-each could show what it likes. Where nobody listens any more, the step's next word ends it, as it would without this.
+of YAML, paths that are there, and what stands in the step itself or in what steps share; and what the Agent's files
+keep from others. Eight characters in a row give one away, in any quotes, escapes, hexadecimal or base64. No program is
+called before the step: each could show what it likes. Where nobody listens any more, the step's next word ends it, as
+it would without this.
 """
 
 import base64
@@ -197,7 +198,8 @@ def main(script, name, verb):
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda number, _: step.send_signal(number))
     try:
-        Relay(step, Mask("\n".join([script, *os.environ.values()]))).run()
+        shared = [file.read_text() for file in Path(__file__).parent.glob("*.sh")]
+        Relay(step, Mask("\n".join([script, *shared, *os.environ.values()]))).run()
     except BrokenPipeError:
         os._exit(141)
     code = step.wait()

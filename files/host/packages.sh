@@ -13,10 +13,8 @@ note=$kept/ours
 # While the packages are ours, they aren't marked as manually installed: so it is seen when somebody else does that.
 unmarked=/etc/apt/apt.conf.d/90watchpost
 info=/var/lib/dpkg/info
-# shellcheck source=/dev/null
-. files/host/cause.sh
-# shellcheck source=/dev/null
-. files/host/dpkg.sh
+use files/host/cause.sh
+use files/host/dpkg.sh
 
 is_installed() {
   [ "$(package_state "$1")" = installed ]

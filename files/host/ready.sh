@@ -37,6 +37,7 @@ undo='
   [ -z "${failed:-}" ] || exit 1
   for lock in /run/watchpost/*.lock; do [ ! -e "$lock" ] || flock --nonblock "$lock" rm -f "$lock"; done
   rm -rf /run/watchpost/{log,answer,merged}.* /var/lib/watchpost/owner.new.*
+  [ "$(cat "$2")" != "$1" ] || rm -rf /var/lib/watchpost/library
   rmdir /run/watchpost 2>/dev/null
   [ "$(cat "$2")" != "$1" ] || rm -f "$2"
   rmdir --ignore-fail-on-non-empty /var/lib/watchpost/undo /var/lib/watchpost 2>/dev/null
@@ -136,7 +137,7 @@ if [ "$1" = apply ]; then
 fi
 found=$(cat "$claim" 2>/dev/null || true)
 was=''
-# Another name's in this stack: whether that has another machine by now is for the program to see, and packages.sh, the
+# Another name's in this stack: whether that has another machine by now is for the program to see, and library.sh, the
 # next step, is it that takes the machine over.
 if [ "$1" = apply ] && [ "$found" != "$claimant" ] && [ "${found%/*}" = "${claimant%/*}" ]; then
   was=${found##*/}

@@ -21,12 +21,21 @@ case $claimant in
 *' public') claimant=${claimant% public} ;;
 *)
   # Nobody guards a secret that is handed in where Python is gone, unlike before the packages are there.
-  if [ "${unmasked:-no}" = yes ] && [ -n "$(cat)" ]; then
-    [ "$1" = remove ] || { echo "watchpost: python3 is gone from $(hostname): install it there and run \`pulumi up\` again" >&2 && exit 1; }
-    exec >/dev/null 2>&1
+  if [ -n "${unmasked:-}" ] && [ -n "$(cat)" ]; then
+    [ "$1" = remove ] || { echo "watchpost: $unmasked" >&2 && exit 1; }
+    exec 3>&2 >/dev/null 2>&1
+    complaints=3
   fi
   ;;
 esac
+
+# Reads a file that steps share, of those that host/library.sh keeps.
+use() {
+  # shellcheck source=/dev/null
+  [ ! -r "$1" ] || { . "$1" && return; }
+  echo "watchpost: $1 is gone from $(hostname): run \`python -m watchpost drift --repair\` and then \`pulumi up\`" >&"${complaints:-2}"
+  exit 1
+}
 
 # The step's result, in JSON.
 report() {
@@ -44,7 +53,7 @@ json_text() {
 
 if [ "$0" != files/host/ready.sh ]; then
   claimed=$(cat "$claim" 2>/dev/null || true)
-  if [ "$0 $1" = "files/host/packages.sh apply" ] && [ "$claimed" != "$claimant" ] && [ "${claimed%/*}" = "${claimant%/*}" ]; then
+  if [ "$0 $1" = "files/host/library.sh apply" ] && [ "$claimed" != "$claimant" ] && [ "${claimed%/*}" = "${claimant%/*}" ]; then
     echo "$(hostname) was ${claimed##*/} in this stack and is ${claimant##*/} now"
     echo "$claimant" >"$claim.new" && sync "$claim.new" && mv -T "$claim.new" "$claim" && sync "$(dirname "$claim")"
     claimed=$claimant

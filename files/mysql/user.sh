@@ -12,8 +12,7 @@ kept=/var/lib/watchpost/mysql-user.sql
 kept_unit=/var/lib/watchpost/mysql-unit
 kept_formerly=/var/lib/watchpost/mysql-user
 complete='-- complete'
-# shellcheck source=/dev/null
-. files/host/cause.sh
+use files/host/cause.sh
 user="'datadog'@'127.0.0.1'"
 host=$(hostname)
 # root's own .my.cnf counts, also where sudo keeps another HOME.

@@ -6,8 +6,7 @@ set -eu
 : "${directory:?}"
 # By `make update`: uv with the hashes of its wheels for amd64 and arm64.
 uv="uv==0.13.9 --hash=sha256:5435c5ce14a56431208ca0996416d310f1598e8c2c8ba707688985a16bb82dbe --hash=sha256:d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19 --hash=sha256:ecb6028d79dc96fbeafffe5c8af62a7099487ebc05a701e76714eebcffd06375"
-# shellcheck source=/dev/null
-. files/host/cause.sh
+use files/host/cause.sh
 
 # Whether the environment holds what requirements.txt names, and an install of it came to its end.
 complete() {

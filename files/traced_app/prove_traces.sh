@@ -6,8 +6,7 @@
 set -eu
 : "${port:?}" "${endpoints:?}"
 [ "$1" = apply ] || exit 0
-# shellcheck source=/dev/null
-. files/host/cause.sh
+use files/host/cause.sh
 
 # The Agent publishes these figures once a minute.
 deadline=$((SECONDS + 150))

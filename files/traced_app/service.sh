@@ -5,8 +5,7 @@
 # Source: https://docs.datadoghq.com/extend/dogstatsd/datagram_shell/?tab=events
 set -eu
 : "${unit:?}" "${port:?}" "${endpoints:?}" "${tags:?}" "${version:?}"
-# shellcheck source=/dev/null
-. files/host/cause.sh
+use files/host/cause.sh
 
 fail() {
   journalctl --unit "$unit" --lines 20 --no-pager >&2

@@ -2,11 +2,13 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
-from components import step_command
+from components import step_command, templates
 from components.step_command import StepCommand
 
 Done = subprocess.CompletedProcess[str]
@@ -18,13 +20,24 @@ def command(script: str, verb: str, variables: Mapping[str, str | int]) -> list[
     Its report is printed as is, and its standard input has no owner line.
     """
     bare = """[ "$result" = null ] || sed 's/^"\\(.*\\)"$/\\1/' <<<"$result\""""
-    with mock.patch.object(step_command, "END", bare):  # instead of step.sh's finish
+    # Instead of step.sh's finish, and of the library on a host.
+    with mock.patch.multiple(step_command, END=bare, LIBRARY=str(library())):
         line = StepCommand.of(script, verb, variables, sudo=False).render()
     owned = line.replace(
         "read -r claimant\nclaim=/var/lib/watchpost/owner\n", "claimant=tests/host\nclaim=/dev/fd/8\n", 1
     )
     assert owned != line
     return ["bash", "-c", f"exec 8<<<tests/host\n{owned}"]
+
+
+@cache
+def library() -> Path:
+    """Write the files that scripts share to a folder that everybody may read."""
+    folder = Path(tempfile.mkdtemp(prefix="library-"))
+    folder.chmod(0o755)
+    for path in step_command.SHARED:
+        (folder / step_command.library_name(path)).write_text(templates.text(path))
+    return folder
 
 
 def run(

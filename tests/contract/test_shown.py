@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from components import templates
+from components import step_command, templates
 from components.remote import reported
 from components.step_command import StepCommand
 from sandbox.testing.processes import wait_until
@@ -32,13 +32,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = templates.text(f"host/{name}").replace("/var/lib/watchpost/owner", str(folder / "owner"))
         (folder / "host" / name).write_text(text)
     (folder / "owner").write_text("stack/vm\n")
+    (folder / "library").mkdir()
+    (folder / "library" / step_command.library_name("host/mask.py")).write_text(templates.text("host/mask.py"))
     return folder
 
 
 def line(files: Path, script: str, verb: str = "apply") -> list[str]:
     """Return the command of a step with this script, as a login shell gets it."""
     (files / "own.sh").write_text(script)
-    with mock.patch.object(templates, "FILES", files):
+    library = mock.patch.object(step_command, "LIBRARY", str(files / "library"))
+    with library, mock.patch.object(templates, "FILES", files):
         return ["bash", "-c", StepCommand.of("own.sh", verb, {}, sudo=False, masked=True).render()]
 
 
@@ -177,6 +180,27 @@ def test_a_step_to_which_nobody_listens_any_more_ends_at_its_next_word(files: Pa
         go.write_text("go\n")
         wait_until(lambda: not Path(f"/proc/{inner}").exists(), "the step has ended", 10)
     assert not there.exists()
+
+
+def test_without_the_library_no_secret_is_handed_on_and_a_removal_says_why_it_fails(files: Path) -> None:
+    library = files / "library"
+    library.rename(files / "gone")
+    try:
+        refused = run(files, "cat", f"{SECRET}\n")
+        bare = run(files, "cat; echo worked", "")
+        command = line(files, f"use {library}/cause.sh", "remove")
+        removed, others = (
+            subprocess.run(command, input=f"{owner}\n{SECRET}\n", capture_output=True, text=True, check=False)
+            for owner in ("stack/vm", "stack/other")
+        )
+    finally:
+        (files / "gone").rename(library)
+    assert refused.returncode == removed.returncode == 1
+    assert refused.stderr.startswith(f"watchpost: {library}/mask-")
+    assert removed.stderr.startswith(f"watchpost: {library}/cause.sh is gone from ")
+    assert SECRET not in refused.stdout + refused.stderr + removed.stdout + removed.stderr
+    assert bare.stdout.startswith("worked\n")
+    assert others.returncode == 0
 
 
 def test_without_python_no_secret_is_handed_on(files: Path, tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Runs single steps of ``files/`` on a machine, as the program does, without the engine."""
 
+import base64
+import gzip
 import shlex
 import subprocess
 from collections.abc import Mapping
 
-from components.step_command import StepCommand
+from components import step_command, templates
+from components.step_command import StepCommand, library
 from sandbox.machine import Machine
 
 Done = subprocess.CompletedProcess[str]
@@ -14,10 +17,24 @@ OWNER = "tests/host"
 """The machine's owner."""
 
 
+LIBRARY = "/run/systemd/tests-library"
+"""The machine's library of files that scripts share."""
+
+
 def claimed(command: str) -> str:
-    """Wrap a step's command to claim the machine for :data:`OWNER`, out of sight of Watchpost's own claims."""
-    return f"echo {OWNER} | sudo -n tee /run/systemd/tests-owner >/dev/null\n" + command.replace(
-        "claim=/var/lib/watchpost/owner", "claim=/run/systemd/tests-owner", 1
+    """Wrap a step's command to claim the machine for :data:`OWNER`, and to bring along the library that it needs.
+
+    Both are out of sight of Watchpost's own.
+    """
+    shared = base64.b64encode(gzip.compress(library().encode())).decode()
+    keep = shlex.quote(templates.text("host/library.sh").replace(step_command.LIBRARY, LIBRARY))
+    return (
+        f"echo {OWNER} | sudo -n tee /run/systemd/tests-owner >/dev/null\n"
+        f"[ -e {LIBRARY}/{step_command.library_name(step_command.SHARED[-1])} ] ||"
+        f" echo {shared} | base64 -d | gunzip | sudo -n env LC_ALL=C.UTF-8 bash -c {keep} library apply\n"
+        + command.replace("claim=/var/lib/watchpost/owner", "claim=/run/systemd/tests-owner", 1).replace(
+            step_command.LIBRARY, LIBRARY
+        )
     )
 
 

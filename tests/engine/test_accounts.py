@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.remote import reported
-from components.step_command import StepCommand
+from components.step_command import StepCommand, library
 from sandbox.machine import Machine
 
 USER = "jane"
@@ -42,6 +42,8 @@ def steps(machine: Machine) -> tuple[int, str, str]:
         first = run(StepCommand.of("host/ready.sh", "apply", {}, sudo=False).render(), "tests/vm\n")
         if first.returncode:
             return first.returncode, "", first.stdout + first.stderr
+        shared = run(StepCommand.of("host/library.sh", "apply", {}, sudo=True).render(), f"tests/vm\n{library()}")
+        assert shared.returncode == 0, shared.stderr
         variables = {"path": "/etc/watchpost/it", "owner": "root:root", "mode": "0600"}
         file = run(StepCommand.of("host/file.sh", "apply", variables, sudo=True).render(), "tests/vm\nfake-content\n")
         return file.returncode, json.dumps(reported(file.stdout)), first.stdout + file.stdout + file.stderr

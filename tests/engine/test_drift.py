@@ -2,6 +2,7 @@
 
 import pytest
 
+from components.step_command import LIBRARY
 from sandbox.stack import Stack
 from sandbox.testing.account import call
 from sandbox.testing.stacks import drift, starts, up
@@ -81,6 +82,21 @@ def test_a_change_on_the_host_is_reported_and_repaired(stack: Stack, change: str
     assert done.names("update") >= steps
     assert drift(stack).returncode == 0
     assert starts(machine, "datadog-agent") <= restarts + 1
+
+
+def test_a_library_that_is_gone_is_reported_and_put_back(stack: Stack) -> None:
+    machine = stack.machines["vm"]
+    machine.run(f"rm -r {LIBRARY}")
+    looked = drift(stack, "--repair")
+    assert looked.returncode == 1
+    assert f"vm-library: {LIBRARY}/mask-" in looked.stdout
+    assert f"vm-packages: watchpost: {LIBRARY}/cause-" in looked.stdout
+    left = stack.destroy(check=False)
+    assert left.returncode != 0
+    assert "and then `pulumi up`" in left.stdout + left.stderr
+    done = up(stack)
+    assert done.code == 0, done.text
+    assert drift(stack).returncode == 0
 
 
 def test_a_host_that_cannot_be_reached_is_reported(stack: Stack) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from components.step_command import StepCommand
+from components.step_command import StepCommand, library
 
 OWNER = "tests/vm"
 SIZE = "900M"
@@ -154,6 +154,7 @@ def steps(url: str, round: int = 1) -> list[Step]:
     config = "/etc/datadog-agent"
     return [
         Step("host/ready.sh", {}),
+        Step("host/library.sh", {}, library()),
         Step(
             "host/packages.sh",
             {"packages": "served | never-heard-of", "directories": "/var/lib/served", "users": "served"},

@@ -97,8 +97,8 @@ def connection(program: Program, name: str) -> Mapping[str, Any]:
 
 def test_a_host_passes_its_gate_before_its_packages_are_installed() -> None:
     program = run(lambda: pulumi.export("ssh", host().ssh))
-    assert children(program, "vm") == {"vm-ready", "vm-packages"}
-    assert program.before(program.commands["vm-packages"]) == {"vm-ready"}
+    assert children(program, "vm") == {"vm-ready", "vm-library", "vm-packages"}
+    assert program.before(program.commands["vm-packages"]) == {"vm-ready", "vm-library"}
     assert "env packages='a, b | c' directories='' users='' " in program.commands["vm-packages"].plain["create"]
     assert program.outputs == {"ssh": "ssh -p 22 watchpost@198.18.0.2"}
 

@@ -64,7 +64,7 @@ def local_commands(program: Program, *names: str) -> list[Created]:
 
 def test_the_dev_stack_watches_one_host(dev_stack: Program) -> None:
     program = dev_stack
-    assert len(program.of(COMMAND)) == 19
+    assert len(program.of(COMMAND)) == 20
     assert len(program.of(DASHBOARD)) == 2
     assert len(program.of(DOWNTIME)) == 2
     program.one(MONITOR)
@@ -125,7 +125,9 @@ def test_everything_on_a_host_waits_for_its_gate_and_the_agent_starts_after_its_
     for name, command in program.commands.items():
         if name != "vm-ready":
             assert "vm-ready" in program.before(command), name
-        if name not in ("vm-ready", "vm-packages"):
+        if name not in ("vm-ready", "vm-library"):
+            assert "vm-library" in program.before(command), name
+        if name not in ("vm-ready", "vm-library", "vm-packages"):
             assert "vm-packages" in program.before(command), name
     restarts = [command for command in program.commands.values() if command.script == "files/agent/service.sh"]
     assert len(restarts) == 1
@@ -168,7 +170,7 @@ def test_a_vagrant_vm_is_made_first_and_takes_all_on_it_along(vagrant_stdout: di
 
 def test_a_vagrant_vm_can_be_previewed_before_it_is_there(vagrant_stdout: dict[str, str]) -> None:
     program = run_program(hosts={"box": {"vagrant": True}}, stdout=vagrant_stdout, preview=True)
-    assert len(program.of(COMMAND)) == 19
+    assert len(program.of(COMMAND)) == 20
 
 
 def test_a_host_of_somebody_else_is_not_deleted_with_anything(dev_stack: Program) -> None:
@@ -205,6 +207,7 @@ def test_cleaning_runs_the_scripts_that_leave_something_to_remove_and_leaving_ru
     assert leave_nothing == {
         "files/agent/prove_check.sh",
         "files/agent/service.sh",
+        "files/host/library.sh",  # ready.sh removes it
         "files/load/run.sh",
         "files/traced_app/prove_traces.sh",
     }

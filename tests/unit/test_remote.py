@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from components import templates
 from components.remote import AGAIN, was_cut_off
-from components.step_command import END, StepCommand
+from components.step_command import END, LIBRARY, SHARED, StepCommand, library_name
 from tests.unit.mocks import ROOT
 
 SHELLS = [shell for shell in ("bash", "sh", "dash", "zsh", "fish", "tcsh", "ksh") if shutil.which(shell)]
@@ -83,11 +83,11 @@ def test_every_script_reaches_bash_as_it_stands_in_its_file(shell: str, script: 
     words = "env some=value bash -c"
     assert f"\n{words} " in line
     shown = output(shell, line.replace(f"\n{words}", "\nprintf '%s|%s|%s'", 1))
-    included = ("host/cause.sh", "host/dpkg.sh", "host/folder.sh", "host/mask.py")
-    parts = {f". files/{part}\n": templates.text(part) for part in included}
     files = [*(["host/masked.sh"] if masked else []), "host/step.sh", script]
-    lines = "".join(map(templates.text, files)).splitlines(keepends=True)
-    text = "".join(parts.get(line, line) for line in lines)
+    text = "".join(map(templates.text, files))
+    for path in SHARED:
+        kept = f"{LIBRARY}/{library_name(path)}"
+        text = text.replace(f"use files/{path}\n", f"use {kept}\n").replace(f"mask=files/{path}\n", f"mask={kept}\n")
     assert shown == f"{text.rstrip()}\n{END}|files/{script}|apply"
     # Linux takes no longer argument: MAX_ARG_STRLEN.
     assert len(line.encode()) < 128 * 1024

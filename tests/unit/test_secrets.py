@@ -42,7 +42,7 @@ def holders(program: Program, secret: str) -> set[str]:
 def masked(program: Program) -> set[str]:
     """The steps that mask their secrets."""
     steps = program.of("command:remote:Command")
-    return {step.name for step in steps if "for what is ``public``" in step.command}
+    return {step.name for step in steps if "\nmask=" in step.command}
 
 
 def test_steps_that_are_given_secrets_or_run_the_agent_are_masked_and_no_others(dev_stack: Program) -> None:
