@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -185,6 +186,21 @@ def test_a_failing_shard_stops_no_other_and_its_hosts_are_named(answers: dict[st
     assert "host web-3 (prod-0): connection refused" in done.output
     assert "prod-1: done" in done.stderr
     assert "3 of 3" in done.stderr
+
+
+@pytest.mark.parametrize("operation", ["up", "preview", "destroy"])
+def test_the_outcome_for_other_programs_names_what_failed_on_each_host(
+    answers: dict[str, Outcome], operation: str
+) -> None:
+    failures = {"web-3": "connection refused"}
+    answers["prod-0"] = Outcome("prod-0", ("web-1", "web-3"), Counter(create=2), failed=True, failures=failures)
+    answers["prod-1"] = Outcome("prod-1", ("web-2",), failed=True, error="no such backend")
+    done = CliRunner().invoke(commands, [operation, str(EXAMPLE), "--json"])
+    assert done.exit_code == 1
+    found = {entry["stack"]: entry for entry in json.loads(done.stdout)}
+    assert [found["prod-0"][key] for key in ("failed", "changes", "failures")] == [True, {"create": 2}, failures]
+    assert [found["prod-1"][key] for key in ("hosts", "error")] == [["web-2"], "no such backend"]
+    assert found["prod-datadog"]["failed"] is False
 
 
 def test_all_stacks_well_is_exit_code_0(answers: dict[str, Outcome]) -> None:

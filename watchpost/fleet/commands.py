@@ -67,13 +67,17 @@ def operation(name: "Operation", text: str) -> None:
         metavar="K",
         help=f"Only this shard, by its number, or `{DATADOG}`; may be given several times.",
     )
-    def command(path: Path, parallel: int, chosen: tuple[str, ...]) -> None:
+    @click.option("--json", "as_json", is_flag=True, help="Print the outcome of each stack for other programs.")
+    def command(path: Path, parallel: int, chosen: tuple[str, ...], as_json: bool) -> None:
         from watchpost.fleet import runner  # imported here: half a second, which `--help` shouldn't take
         from watchpost.fleet.progress import summary
 
         fleet = inventory.load(path)
         outcomes = runner.run(name, selected(fleet, chosen), parallel=parallel)
-        summary(outcomes, Console())
+        if as_json:
+            click.echo(json.dumps([outcome.document() for outcome in outcomes]))
+        else:
+            summary(outcomes, Console())
         if any(outcome.failed for outcome in outcomes):
             sys.exit(1)
 

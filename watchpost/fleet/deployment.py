@@ -17,6 +17,7 @@ from settings.project import PROJECT, ROOT
 from watchpost.fleet.inventory import filled, from_environment, secrets
 from watchpost.fleet.outcome import Outcome
 from watchpost.fleet.shards import HOSTS
+from watchpost.stack import reason
 
 Operation = Literal["up", "preview", "destroy"]
 
@@ -51,7 +52,7 @@ def run(
     except (auto.CommandError, subprocess.CalledProcessError) as error:
         outcome.failed = True
         if not outcome.failures and not outcome.error:
-            outcome.error = _reason(error)
+            outcome.error = reason(str(error.stderr if isinstance(error, subprocess.CalledProcessError) else error))
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -142,10 +143,3 @@ def _encrypt(workspace: auto.LocalWorkspace, folder: Path, stack: str, name: str
     subprocess.run(command, input=value, cwd=folder, text=True, check=True, capture_output=True)
     stored: dict[str, str] = yaml.safe_load((folder / f"Pulumi.{stack}.yaml").read_text())["config"][key]
     return stored
-
-
-def _reason(error: Exception) -> str:
-    """Extract the last error line from the output of ``pulumi``."""
-    text = str(error.stderr) if isinstance(error, subprocess.CalledProcessError) else str(error)
-    told = [line for line in text.splitlines() if line.startswith("error:")] or text.strip().splitlines()
-    return told[-1] if told else "pulumi ended without saying why"

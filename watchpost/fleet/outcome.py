@@ -33,6 +33,18 @@ class Outcome:
         """The hosts that failed; all of the stack's hosts if it failed without naming one."""
         return sorted(self.failures) or (sorted(self.hosts) if self.failed else [])
 
+    def document(self) -> dict[str, object]:
+        """Return the outcome for other programs: ``failures`` by host, ``error`` if it concerns no single host."""
+        return {
+            "stack": self.stack,
+            "hosts": list(self.hosts),
+            "changes": dict(self.changes),
+            "failed": self.failed,
+            "failures": self.failures,
+            "error": "" if self.failures else self.error,
+            "seconds": round(self.seconds, 1),
+        }
+
     def note(self, event: EngineEvent) -> None:
         """Record one event of the engine."""
         if before := event.resource_pre_event:
