@@ -70,8 +70,8 @@ class Arrival:
             if since is not None and re.match(r"Agent 7\.", said):
                 if "appKey" in self._credentials.missing:
                     pulumi.log.info(
-                        f"whether data of {host} arrives is not asked: that takes an application key (datadog:appKey,"
-                        " or DD_APP_KEY), which this stack has not and needs for nothing else"
+                        f"whether data from {host} arrives is not checked: that takes an application key"
+                        " (datadog:appKey or DD_APP_KEY), which this stack lacks and needs for nothing else"
                     )
                 else:
                     await self._wait(host, since)
@@ -88,11 +88,11 @@ class Arrival:
         try:
             seen = await asked_back(lambda query, since: points(url, api_key, app_key, query, since), query, since)
         except RefusedError as error:
-            pulumi.log.warn(f"whether data of {host} arrives was not asked: {error}")
+            pulumi.log.warn(f"whether data from {host} arrives was not checked: {error}")
             return
         if not seen:
             pulumi.log.warn(
-                f"nothing of {host} was seen: {PATIENCE:.0f} s after its Agent was restarted, Datadog at {url} has no"
+                f"no data from {host}: {PATIENCE:.0f} s after its Agent restarted, Datadog at {url} has no"
                 f" {METRIC} of it. Does what is sent to {self._destination} end up in the account of datadog:apiKey"
                 f" and datadog:appKey?"
             )

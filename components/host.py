@@ -80,7 +80,7 @@ class Host(pulumi.ComponentResource):
             for path, login in {(name,): machine, (name, "proxy"): machine.proxy}.items():
                 if login and not login.host_key:
                     pulumi.log.warn(
-                        f"any machine that answers at {login.address} is taken for {'.'.join(path)}:"
+                        f"any machine that answers at {login.address} is trusted as {'.'.join(path)}:"
                         " its host key is not checked. Set it with:"
                         f" pulumi config set --path '{key('hosts', *path, 'hostKey')}' KEY",
                         self,
@@ -135,8 +135,8 @@ async def only_host(name: str, reported: pulumi.Output[Any], machines: Mapping[s
     other = found.get("was", "")
     if other in machines and await machines[other].future() == found["machine"]:
         raise pulumi.RunError(
-            f"hosts {other} and {name} are one machine, and a machine has one name: nothing was done on it as {name}."
-            f" Take one of them out: pulumi config rm --path '{key('hosts', name)}'"
+            f"hosts {other} and {name} are the same machine: nothing was done on it as {name}."
+            f" Remove one of them: pulumi config rm --path '{key('hosts', name)}'"
         )
     return True
 

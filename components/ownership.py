@@ -75,7 +75,7 @@ class OwnershipTag:
         url, api_key, app_key, tag = await self.account()
         orphan_tag = f"{tag}/{arguments.name}"
         for orphan in await asyncio.to_thread(_removed, arguments.type, url, api_key, app_key, orphan_tag):
-            pulumi.log.warn(f"{orphan} was left behind by an interrupted run: it was removed and is made anew")
+            pulumi.log.warn(f"{orphan} was left behind by an interrupted update: it was removed and is created again")
 
 
 def _removed(type_: str, url: str, api_key: str, app_key: str, tag: str) -> list[str]:
@@ -85,7 +85,7 @@ def _removed(type_: str, url: str, api_key: str, app_key: str, tag: str) -> list
 
     from components import orphans
 
-    search = "what an interrupted run may have left in Datadog can't be looked for"
+    search = "can't check what an interrupted update left in Datadog"
     removed = []
     try:
         with client(url, api_key, app_key) as datadog:
@@ -103,7 +103,7 @@ def explain_doubt(arguments: pulumi.ErrorHookArgs) -> bool:
     """Explain what to do about an object that may exist although its creation failed; never retry."""
     if arguments.failed_operation == "create" and plugin_errors.may_have_made(arguments.errors[0]):
         pulumi.log.error(
-            f"{arguments.name} may be in Datadog without the stack knowing: the next `pulumi up` removes it and makes"
-            f" it anew; python -m watchpost recover --stack {pulumi.get_stack()} shows it, and removes it with --yes"
+            f"{arguments.name} may exist in Datadog without the stack knowing: the next `pulumi up` replaces it;"
+            f" python -m watchpost recover --stack {pulumi.get_stack()} shows it, and removes it with --yes"
         )
     return False

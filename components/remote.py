@@ -184,7 +184,7 @@ def _result(name: str, stdout: object, keys: Sequence[str] | None, again: Callab
     """Return the step's result; if the state has none, that of running the step ``again`` under another name."""
     if found := reported(stdout, keys):
         return found[0]
-    pulumi.log.warn(f"the state holds no report of {name}: the step is run again")
+    pulumi.log.warn(f"the state has no report from {name}: running the step again")
 
     def second(stdout: object) -> Any:
         if found := reported(stdout, keys):
@@ -207,7 +207,7 @@ def was_cut_off(arguments: pulumi.ErrorHookArgs) -> bool:
     again = plugin_errors.was_cut_off(error) and len(arguments.errors) <= AGAIN
     if again:
         pulumi.log.warn(
-            f"{arguments.name} was cut off ({plugin_errors.reason(error)}), as when its host reboots: it is run again"
+            f"{arguments.name} was cut off ({plugin_errors.reason(error)}), as by a reboot of its host: it runs again"
             " once the host answers"
         )
     return again

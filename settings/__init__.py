@@ -43,9 +43,8 @@ def load() -> tuple[Settings, Credentials]:
         )
     if unknown := sorted(settings.agent_config.keys() - agent_options.known()):
         pulumi.log.warn(
-            f"{key('agentConfig')} holds {', '.join(unknown)}, which no name known to Watchpost resembles"
-            f" ({agent_options.TEMPLATE}): it is written as it stands, and the Agent says nothing where it doesn't know"
-            " it"
+            f"{key('agentConfig')} holds {', '.join(unknown)}, which resembles no option that Watchpost knows"
+            f" ({agent_options.TEMPLATE}): it is written as it is, and the Agent ignores an option that it doesn't know"
         )
     return settings, credentials
 

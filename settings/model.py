@@ -128,7 +128,7 @@ def _host_name(value: str) -> str:
     Source: ``ValidHostname`` in pkg/util/hostname/validate/validate.go of https://github.com/DataDog/datadog-agent
     """
     if value in LOCAL_NAMES:
-        raise ValueError("must be a name of its own: every machine calls itself that, and the Agent doesn't take it")
+        raise ValueError("must be a name of its own: every machine calls itself that, and the Agent refuses it")
     label = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
     if len(value) > 255 or not re.fullmatch(rf"({label}\.)*{label}", value):
         raise ValueError(
@@ -480,7 +480,7 @@ class Settings(_Model):
         if mistaken := {option: meant for option in value if (meant := agent_options.nearest(option))}:
             names = ", ".join(f"`{option}` (`{meant}` is one)" for option, meant in mistaken.items())
             raise ValueError(
-                f"must hold names that the Agent knows, and not {names}; take it out with: pulumi config rm --path"
+                f"must contain only options that the Agent knows, not {names}; remove it with: pulumi config rm --path"
                 f" '{key('agentConfig', next(iter(mistaken)))}' (an Agent that does know it takes it from its"
                 " datadog.yaml, where what stands there stays)"
             )

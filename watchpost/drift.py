@@ -126,7 +126,7 @@ async def _check_host(found: Sequence[Step]) -> list[Finding]:
             return [finding for finding in await asyncio.gather(*map(check, found)) if finding]
     except (OSError, TimeoutError, asyncssh.Error) as error:
         halted = "; `pulumi up` starts a VM that is halted" if found[0].vm else ""
-        reason = f"the host can't be looked at: {error or type(error).__name__}{halted}"
+        reason = f"can't check the host: {error or type(error).__name__}{halted}"
         return [Finding(name=found[0].name, reason=reason, repair=found[0].name)]
 
 
@@ -178,12 +178,12 @@ def check_downtimes(datadog: "ApiClient", found: Sequence[Downtime]) -> list[Fin
         except ApiException as error:
             if error.status != 404:
                 raise WatchpostError(
-                    f"the downtimes can't be looked at: Datadog refused ({error.status} {error.reason}), see DD_API_KEY"
+                    f"can't check the downtimes: Datadog refused ({error.status} {error.reason}), see DD_API_KEY"
                     " and DD_APP_KEY or datadog:apiKey and datadog:appKey"
                 ) from None
             attributes = {"status": "gone"}
         except HTTPError as error:
-            raise WatchpostError(f"the downtimes can't be looked at: Datadog does not answer: {error}") from None
+            raise WatchpostError(f"can't check the downtimes: Datadog does not answer: {error}") from None
         if reason := unmuted(downtime, attributes):
             findings.append(Finding(name=downtime.name, reason=reason, repair=repair_key(downtime.name)))
     return findings
@@ -261,7 +261,7 @@ def command(stack: Stack, only: str | None, repair: bool, as_json: bool) -> None
         for name in dict.fromkeys(finding.repair for finding in findings if finding.repair):
             stack.set(f'{key("repairs")}["{name}"]', now)
         click.echo(
-            f"noted in {key('repairs')}: the next `pulumi up` runs these steps again, and makes these downtimes anew",
+            f"noted in {key('repairs')}: the next `pulumi up` runs these steps again, and creates these downtimes anew",
             err=as_json,
         )
     if findings:

@@ -52,9 +52,7 @@ class Finding:
 
     def __str__(self) -> str:
         title = f"  {self.title}" if self.title else ""
-        return (
-            f"{self.kind:<9} {self.identifier}{title}{'  (has a shared link that nobody knows)' if self.shared else ''}"
-        )
+        return f"{self.kind:<9} {self.identifier}{title}{'  (has an unknown shared link)' if self.shared else ''}"
 
 
 def read(deployment: Mapping[str, Any]) -> State:
@@ -140,6 +138,6 @@ def command(stack: Stack, yes: bool, as_json: bool) -> None:
     elif not findings:
         click.echo("nothing was left behind")
     elif yes:
-        click.echo("put right; `pulumi up` goes on from here")
+        click.echo("repaired; `pulumi up` continues from here")
     if findings and not yes:
-        raise WatchpostError("this is put right by the same command with --yes, as long as no other run is under way")
+        raise WatchpostError("run the same command with --yes to repair this, while no other update is running")

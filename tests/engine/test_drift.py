@@ -104,7 +104,7 @@ def test_a_host_that_cannot_be_reached_is_reported(stack: Stack) -> None:
     machine.run("systemctl stop ssh.socket ssh.service 2>/dev/null & sleep 0.2", check=False)
     looked = drift(stack)
     assert looked.returncode == 1
-    assert "vm-ready: the host can't be looked at: " in looked.stdout
+    assert "vm-ready: can't check the host: " in looked.stdout
     machine.start()
 
 

@@ -100,7 +100,7 @@ def test_what_a_lost_answer_left_is_replaced_by_the_next_run(empty: Stack, path:
     told(up(empty), HINT)
     again = up(empty)
     assert again.code == 0, again.text
-    assert "was left behind by an interrupted run: it was removed and is made anew" in again.text
+    assert "was left behind by an interrupted update: it was removed and is created again" in again.text
     assert content(empty.account) == ONE_OF_EACH
     assert up(empty, "--expect-no-changes").code == 0
 
@@ -119,7 +119,7 @@ def test_what_was_made_as_the_engine_was_killed_is_replaced_by_the_next_run(empt
     empty.pulumi("cancel", "--yes", empty.name)
     again = up(empty)
     assert again.code == 0, again.text
-    assert again.text.count("was left behind by an interrupted run") >= 2
+    assert again.text.count("was left behind by an interrupted update") >= 2
     assert content(empty.account) == ONE_OF_EACH
     assert "pending   creating " in recover(empty, "--yes").stdout
     assert recover(empty).stdout == "nothing was left behind\n"
@@ -131,7 +131,7 @@ def test_an_account_that_may_not_be_looked_into_is_told(empty: Stack) -> None:
     told(up(empty), HINT)
     empty.account.fault("GET", DASHBOARD, 403)
     refused = up(empty)
-    told(refused, "what an interrupted run may have left in Datadog can't be looked for: Datadog at ")
+    told(refused, "can't check what an interrupted update left in Datadog: Datadog at ")
     assert " refused: 403 Forbidden" in refused.text
     assert up(empty).code == 0
     assert content(empty.account) == ONE_OF_EACH

@@ -181,7 +181,7 @@ def converge(stack: Stack, operation: str) -> tuple[str, int]:
             needed.append("cancel")
             done = run(stack, operation)
         if done.code == 0:
-            removed = done.text.count("was left behind by an interrupted run")
+            removed = done.text.count("was left behind by an interrupted update")
             return ", ".join([*needed, *([f"{removed} replaced"] if removed else [])]) or "as it was", attempt + 1
     log = (stack.folder / "killed.log").read_text()
     raise AssertionError(f"seed {SEED}: {operation} does not converge:\n{done.text}\nafter\n{log}")

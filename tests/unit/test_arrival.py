@@ -123,7 +123,7 @@ def test_what_was_not_seen_is_a_warning_that_names_the_setting(
 ) -> None:
     assert waited(monkeypatch, lambda *_: [], url) == "Agent 7.78.4"
     (warning,) = warned
-    assert warning.startswith("nothing of vm was seen")
+    assert warning.startswith("no data from vm")
     assert setting in warning
     assert "\n" not in warning
 
@@ -136,7 +136,7 @@ def test_an_account_that_does_not_say_is_a_warning_and_no_failure(
 
     assert waited(monkeypatch, refuse) == "Agent 7.78.4"
     assert warned == [
-        "whether data of vm arrives was not asked: Datadog at https://api.datadoghq.eu refused: 403 Forbidden"
+        "whether data from vm arrives was not checked: Datadog at https://api.datadoghq.eu refused: 403 Forbidden"
     ]
 
 
@@ -154,7 +154,7 @@ def test_a_stack_without_an_application_key_says_that_nobody_was_asked(monkeypat
     told: list[str] = []
     monkeypatch.setattr(pulumi.log, "info", told.append)
     assert waited(monkeypatch, mock.Mock(), missing=["appKey"]) == "Agent 7.78.4"
-    assert [line.partition(":")[0] for line in told] == ["whether data of vm arrives is not asked"]
+    assert [line.partition(":")[0] for line in told] == ["whether data from vm arrives is not checked"]
 
 
 def test_a_run_that_restarts_no_agent_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ def test_a_host_behind_a_proxy_is_reached_by_way_of_it() -> None:
 def test_a_proxy_s_host_key_is_checked_and_its_absence_is_said() -> None:
     proxy = {"address": "198.18.0.9", "user": "jump", "privateKey": PRIVATE_KEY, "acceptAnyHostKey": True}
     (warning,) = run(lambda: host(proxy=proxy)).warnings
-    assert "any machine that answers at 198.18.0.9 is taken for vm.proxy: its host key is not checked" in warning
+    assert "any machine that answers at 198.18.0.9 is trusted as vm.proxy: its host key is not checked" in warning
 
 
 def test_the_ssh_command_is_what_a_person_types() -> None:
@@ -319,7 +319,7 @@ DAMAGED = ("", "no report", "=watchpost= {", "=watchpost= {}", "=watchpost= [1]"
 def test_a_step_whose_report_is_damaged_in_the_state_is_run_again(damaged: str | None) -> None:
     program = run(body_of_a_check, stdout={"files/agent/prove_check.sh": damaged}, again=json.dumps(SAMPLE))
     assert program.outputs == {"sample": SAMPLE}
-    assert program.warnings == ["the state holds no report of check-proof: the step is run again"]
+    assert program.warnings == ["the state has no report from check-proof: running the step again"]
     again, first = program.commands["check-proof-again"], program.commands["check-proof"]
     assert again.plain == first.plain
     assert children(program, "check") >= {"check-proof", "check-proof-again"}

@@ -124,7 +124,7 @@ def test_a_step_that_was_cut_off_is_run_again_but_not_forever() -> None:
     with mock.patch("pulumi.log.warn") as warn:
         assert [was_cut_off(failed(error, times)) for times in (1, AGAIN, AGAIN + 1)] == [True, True, False]
     assert warn.call_args[0][0] == (
-        f"vm-packages was cut off ({reason}), as when its host reboots: it is run again once the host answers"
+        f"vm-packages was cut off ({reason}), as by a reboot of its host: it runs again once the host answers"
     )
 
 
