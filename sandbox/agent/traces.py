@@ -14,7 +14,12 @@ from typing import Any
 FLUSH = 10
 """Seconds covered by one bucket of statistics."""
 KEPT = 10
-"""Traces sent whole in a second (``apm_config.max_traces_per_second``)."""
+"""Traces sent whole in a second (``apm_config.max_traces_per_second``), besides those that their tracer keeps."""
+USER_KEEP = 2
+"""The priority of a trace that a sampling rule or the app itself keeps: no sampler of the Agent drops it.
+
+Source: https://docs.datadoghq.com/tracing/trace_pipeline/ingestion_mechanisms/
+"""
 
 Source = tuple[str, str, str, str, str]
 Key = tuple[str, str, str, str, str]
@@ -43,6 +48,7 @@ class TraceStats:
     version: str = "7"
     _groups: dict[Key, Hits] = field(default_factory=dict)
     _traces: list[Sequence[Mapping[str, Any]]] = field(default_factory=list)
+    _kept: list[Sequence[Mapping[str, Any]]] = field(default_factory=list)
     _minute: deque[dict[Source, dict[str, int]]] = field(default_factory=lambda: deque([{}], maxlen=60 // FLUSH + 1))
 
     def add(self, source: Source, traces: Iterable[Sequence[Mapping[str, Any]]], size: int) -> None:
@@ -57,6 +63,8 @@ class TraceStats:
             counts["SpansReceived"] += len(trace)
             if len(self._traces) < KEPT:
                 self._traces.append(trace)
+            elif any((span.get("metrics") or {}).get("_sampling_priority_v1", 0) >= USER_KEEP for span in trace):
+                self._kept.append(trace)
             services = {span["span_id"]: span.get("service") for span in trace}
             for span in trace:
                 measured = (span.get("metrics") or {}).get("_dd.measured") == 1
@@ -104,7 +112,7 @@ class TraceStats:
 
     def flush_traces(self) -> dict[str, Any] | None:
         """The traces that are sent whole, as one ``AgentPayload``; ``None`` where there are none."""
-        traces, self._traces = self._traces, []
+        traces, self._traces, self._kept = [*self._traces, *self._kept], [], []
         if not traces:
             return None
         chunks = [{"spans": [dict(span) for span in trace]} for trace in traces]

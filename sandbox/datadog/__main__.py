@@ -14,8 +14,9 @@ from pathlib import Path
 import click
 from aiohttp import web
 
+from sandbox.datadog import desk
 from sandbox.datadog.account import API_KEY, APP_KEY
-from sandbox.datadog.evaluation.rounds import evaluate_forever
+from sandbox.datadog.evaluation.rounds import deliver_forever, evaluate_forever
 from sandbox.datadog.server import application
 from sandbox.datadog.store import Store, opened
 
@@ -48,9 +49,11 @@ async def _serve(store: Store, folder: Path, port: int) -> None:
     fresh = folder / f"address.{os.getpid()}"
     fresh.write_text(json.dumps(address))
     fresh.rename(folder / "address.json")
-    going = asyncio.create_task(evaluate_forever(store))
+    store.set("url", str(address["url"]))
+    going = [asyncio.create_task(task(store)) for task in (evaluate_forever, deliver_forever, desk.follow_forever)]
     await stop.wait()
-    going.cancel()
+    for task in going:
+        task.cancel()
     (folder / "address.json").unlink(missing_ok=True)
     await runner.cleanup()
 

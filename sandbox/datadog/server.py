@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from sandbox.datadog import configuration, pages, permissions, telemetry
+from sandbox.datadog import configuration, desk, pages, permissions, telemetry
 from sandbox.datadog.handling import STORE
 from sandbox.datadog.schema import RefusedError
 from sandbox.datadog.store import Store
@@ -31,8 +31,8 @@ API_KEY_ONLY = {
 }
 """What an Agent may do with the API key alone."""
 
-PUBLIC = ("/agent/", "/snapshot/")
-"""What needs no key besides the pages, as with Datadog's download and picture hosts."""
+PUBLIC = ("/agent/", "/snapshot/", desk.PATH)
+"""What needs no key besides the pages, as with Datadog's download and picture hosts, or isn't Datadog's."""
 
 NAMES = ("127.0.0.1", "localhost", "10.0.2.2")
 """How this server is called: on loopback, and from inside a machine. With a name that a web page's owner has pointed at
@@ -116,6 +116,7 @@ def application(store: Store) -> web.Application:
             web.get("/agent/install_script_agent7.sh", telemetry.agent_script),
             web.get("/agent/{kind:apt|keys}/{path:.+}", telemetry.agent_file),
             web.post("/agent/apmtelemetry", telemetry.take_install_report),
+            web.post(desk.PATH, desk.receive),
             *pages.routes(),
         ]
     )

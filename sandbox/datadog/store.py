@@ -200,6 +200,15 @@ class Store:
             (json.dumps(list(series)), start, end),
         ).fetchall()
 
+    def sums(self, series: Iterable[int], start: float, end: float) -> dict[int, float]:
+        """The sum of what each of these series has from ``start`` until before ``end``; of those that have anything."""
+        rows = self._db.execute(
+            "select series, sum(value) as total from sample"
+            " where series in (select value from json_each(?)) and at >= ? and at < ? group by series",
+            (json.dumps(list(series)), start, end),
+        )
+        return {row["series"]: row["total"] for row in rows}
+
     def latest(self, series: Iterable[int], before: float) -> dict[int, float]:
         """When each of these series has its last point before a moment, in Unix seconds."""
         rows = self._db.execute(
@@ -228,6 +237,11 @@ class Store:
             (service, start, end, count),
         )
         return [dict(row) for row in rows]
+
+    def latest_traces(self) -> Iterator[dict[str, Any]]:
+        """The traces that are kept, with their spans, newest first."""
+        for row in self._db.execute("select * from trace order by at desc"):
+            yield {**row, "spans": json.loads(row["spans"])}
 
     def trace(self, name: str) -> dict[str, Any] | None:
         """A trace by its id, with its spans."""

@@ -4,7 +4,7 @@ Source: https://docs.datadoghq.com/dashboards/functions/arithmetic/
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import reduce
 
 import polars as pl
@@ -22,11 +22,14 @@ ONE_DEVIATION = (0.1587, 0.8413)
 """The quantiles between which two standard deviations of a normal distribution lie."""
 
 
-def compute(formula: Formula, series: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def compute(formula: Formula, series: Mapping[str, pl.DataFrame], counts: Collection[str] = ()) -> pl.DataFrame:
     """The formula's series, with the columns of those it is of; of ``anomalies`` also ``lower`` and ``upper``.
 
     Values of two queries belong together where group and interval are the same; what isn't grouped goes with each
-    group. Where a value is missing, or is divided by zero, there is none.
+    group. Where a value is missing, or is divided by zero, there is none; of those that are ``counts``, a missing value
+    is 0.
+
+    Source: https://docs.datadoghq.com/dashboards/functions/interpolation/#default-zero
     """
     if isinstance(formula, Anomalies):
         return band(series[formula.name], formula.bounds)
@@ -34,6 +37,8 @@ def compute(formula: Formula, series: Mapping[str, pl.DataFrame]) -> pl.DataFram
         raise UnknownFormError("count_nonzero() outside of a monitor")
     names = sorted({node.id for node in ast.walk(formula) if isinstance(node, ast.Name)})
     joined = reduce(_joined, (series[name].rename({"value": f"value {name}"}) for name in names))
+    filled = [f"value {name}" for name in names if name in counts]
+    joined = joined.with_columns(pl.col(name).fill_null(0.0) for name in filled).drop_nulls()
     value = _expression(formula)
     return joined.select("group", "at", value.alias("value")).filter(pl.col("value").is_finite()).sort("group", "at")
 
@@ -42,7 +47,7 @@ def _joined(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
     for one, other in ((left, right), (right, left)):
         if set(one["group"]) == {EVERYTHING} != set(other["group"]):
             return other.join(one.drop("group"), on="at")
-    return left.join(right, on=["group", "at"])
+    return left.join(right, on=["group", "at"], how="full", coalesce=True)
 
 
 def _expression(node: ast.expr) -> pl.Expr:

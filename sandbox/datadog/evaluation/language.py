@@ -5,6 +5,7 @@ https://docs.datadoghq.com/monitors/types/metric/
 """
 
 import ast
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -191,6 +192,7 @@ def _functions(text: str) -> tuple[Modifier, str, int]:
     return modifier, rollup, interval
 
 
+@functools.lru_cache(maxsize=256)
 def comparison(text: str) -> Comparison:
     """The query of a metric monitor.
 

@@ -63,6 +63,14 @@ async def evaluate_forever(store: Store) -> None:
         evaluated = minute
 
 
+async def deliver_forever(store: Store) -> None:
+    """Send webhooks, each second those that are to be sent; receivers are waited for by threads."""
+    while True:
+        await asyncio.sleep(1)
+        for delivery, made in list(webhooks.pending(store)):
+            webhooks.answered(store, delivery, await asyncio.to_thread(webhooks.post, made))
+
+
 def evaluate(store: Store, now: datetime.datetime) -> None:
     """One round: downtimes begin and end, monitors are evaluated, whoever is to know gets mail or a webhook.
 

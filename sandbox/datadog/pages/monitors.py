@@ -1,5 +1,6 @@
 """The pages of monitors: what each evaluates, the state of its groups, what it told, and what it would tell."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,11 @@ NOBODY = "a-host"
 
 OPTIONS = ("require_full_window", "notify_no_data", "no_data_timeframe", "notify_audit", "new_group_delay")
 HISTORY = 50
+TAG = re.compile(r'tag:"([^"]+)"')
+"""A tag in a search for monitors.
+
+Source: https://docs.datadoghq.com/monitors/manage/search/
+"""
 
 
 def state(store: Store, monitor: Mapping[str, Any]) -> str:
@@ -31,9 +37,14 @@ def state(store: Store, monitor: Mapping[str, Any]) -> str:
     return next((status for status in WORST if status in found), "No Data")
 
 
-def list_all(store: Store, _: Asked) -> Page:
-    """All monitors."""
-    rows = [{"monitor": monitor, "state": state(store, monitor)} for monitor in store.all("monitor")]
+def list_all(store: Store, asked: Asked) -> Page:
+    """All monitors, or those with all tags of a search such as ``tag:"env:dev"``."""
+    wanted = set(TAG.findall(asked.query.get("q", "")))
+    rows = [
+        {"monitor": monitor, "state": state(store, monitor)}
+        for monitor in store.all("monitor")
+        if wanted <= set(monitor["tags"])
+    ]
     return "monitors.html", {"rows": rows}
 
 

@@ -3,11 +3,12 @@
 Source: https://docs.datadoghq.com/tracing/services/service_page/
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.datadog.evaluation import language, series
+from sandbox.datadog.evaluation import language, series, spans
 from sandbox.datadog.evaluation.language import Query
 from sandbox.datadog.pages import graphs, times
 from sandbox.datadog.pages.graphs import Graph, Line
@@ -40,6 +41,18 @@ def list_all(store: Store, _: Asked) -> Page:
         for operation in sorted(operations)
     ]
     return "services.html", {"rows": rows}
+
+
+def list_traces(store: Store, asked: Asked) -> Page:
+    """The latest traces with a span that matches the address's ``query``."""
+    text, fault, rows = asked.query.get("query", "*"), "", list[dict[str, Any]]()
+    try:
+        matches = spans.query(text)
+        found = (trace for trace in store.latest_traces() if any(matches(span) for span in trace["spans"]))
+        rows = list(itertools.islice(found, TRACES))
+    except language.UnknownFormError as error:
+        fault = str(error)
+    return "traces.html", {"query": text, "fault": fault, "rows": rows}
 
 
 def show(store: Store, asked: Asked) -> Page:

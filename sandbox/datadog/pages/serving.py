@@ -29,6 +29,11 @@ PATHS: Mapping[str, tuple[str, str]] = {
     "/apm/services": ("services", "list_all"),
     "/apm/entity/{entity}": ("services", "show"),
     "/apm/trace/{trace}": ("services", "show_trace"),
+    "/apm/traces": ("services", "list_traces"),
+    "/slo": ("objectives", "show"),
+    "/slo/manage": ("objectives", "show"),
+    "/tickets": ("tickets", "list_all"),
+    "/tickets/{id}": ("tickets", "show"),
     "/event/explorer": ("events", "list_all"),
     "/event/event": ("events", "show"),
     "/mail": ("mail", "list_all"),
@@ -36,7 +41,7 @@ PATHS: Mapping[str, tuple[str, str]] = {
 }
 """The module and the function of each page, by its path: Datadog's own where Datadog has such a page.
 
-Source: the addresses that Datadog's documentation and API answers link to; the mail is the sandbox's own.
+Source: the addresses that Datadog's documentation and API answers link to; mail and tickets are the sandbox's own.
 """
 
 STATIC = "/sandbox/static/{name}"

@@ -1,7 +1,7 @@
 """The first page: what is watched, each thing with its state and its link."""
 
-from sandbox.datadog import downtimes
-from sandbox.datadog.evaluation import memory
+from sandbox.datadog import desk, downtimes
+from sandbox.datadog.evaluation import memory, slos
 from sandbox.datadog.pages import events, hosts, monitors, services
 from sandbox.datadog.pages.rendering import Asked, Page
 from sandbox.datadog.store import Store
@@ -27,6 +27,8 @@ def show(store: Store, _: Asked) -> Page:
             for (service, env), operations in sorted(services.known(store).items())
             for operation in sorted(operations)
         ],
+        "objectives": store.all(slos.KIND),
+        "tickets": desk.tickets(store)[-LISTED:][::-1],
         "events": [events.shown(event) for event in store.all("event")[-LISTED:][::-1]],
         "mails": memory.mails(store)[-LISTED:][::-1],
     }

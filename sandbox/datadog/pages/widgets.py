@@ -10,14 +10,17 @@ from typing import Any
 
 import polars as pl
 
-from sandbox.datadog.evaluation import formulas, language, series
+from sandbox.datadog.evaluation import formulas, language, memory, series, slos, windows
 from sandbox.datadog.evaluation.language import UnknownFormError
-from sandbox.datadog.pages import graphs, times
+from sandbox.datadog.pages import graphs, objectives, times
 from sandbox.datadog.pages.graphs import Graph, Line, Mark
 from sandbox.datadog.pages.times import Frame
 from sandbox.datadog.store import Store
 
 DISPLAYS = ("line", "bars")
+LISTED = 25
+STATUS_TERM = re.compile(r"(tag|group_status):(\"[^\"]*\"|[\w-]+)")
+STATES = {"alert": "Alert", "warn": "Warn", "no data": "No Data", "ok": "OK"}
 MARKER = re.compile(r"\s*y\s*=\s*(-?\d+(?:\.\d+)?)\s*")
 
 
@@ -31,6 +34,9 @@ class Widget:
     span: str = ""
     graph: Graph | None = None
     top: list[tuple[str, float]] = field(default_factory=list)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    stream: list[dict[str, Any]] = field(default_factory=list)
+    objective: dict[str, Any] | None = None
     queries: list[str] = field(default_factory=list)
 
 
@@ -59,6 +65,13 @@ class Board:
                 return Widget(title=title, kind=kind, graph=graph, span=span, queries=queries)
             if kind == "toplist":
                 return Widget(title=title, kind=kind, top=self._toplist(definition, frame), span=span, queries=queries)
+            if kind == "slo":
+                return Widget(title=title, kind=kind, objective=self._objective(definition), span=span)
+            if kind == "manage_status":
+                return Widget(title=title, kind=kind, groups=self._groups(definition), queries=[definition["query"]])
+            if kind == "list_stream":
+                stream, query = self._stream(definition, frame)
+                return Widget(title=title, kind=kind, stream=stream, span=span, queries=[query])
             raise UnknownFormError(f"widgets of type {kind!r}")
         except UnknownFormError as error:
             return Widget(title=title, kind=kind, fault=f"The sandbox does not draw {error}.", queries=queries)
@@ -113,6 +126,7 @@ class Board:
             if query.get("data_source") != "metrics":
                 raise UnknownFormError(f"the data source {query.get('data_source')!r}")
             parsed[query["name"]] = language.parse(query["query"], self.variables)
+        counts = {name for name, query in parsed.items() if query.modifier == "as_count"}
         read = [(language.formula(formula["formula"]), formula) for formula in request["formulas"]]
         banded = any(isinstance(tree, language.Anomalies) for tree, _ in read)
         found, intervals = {}, {}
@@ -123,7 +137,7 @@ class Board:
             found[name] = series.evaluate(self.source, query, before, frame.end, every)
             intervals[name] = every
         for tree, formula in read:
-            made = formulas.compute(tree, found).filter(
+            made = formulas.compute(tree, found, counts).filter(
                 pl.col("at") >= series.begin(frame.start, min(intervals.values()))
             )
             by = max((query.by for query in parsed.values()), key=len)
@@ -137,11 +151,74 @@ class Board:
         formula = (request.get("formulas") or [{}])[0]
         if len(ways) != 1 or not ways <= set(series.REDUCERS) or len(request.get("formulas") or []) != 1:
             raise UnknownFormError(f"a top list by {', '.join(map(str, ways)) or 'nothing'}")
-        ((_, _, _, found),) = self._series(request, frame, bars=False)
+        found = self._scalars(request, formula["formula"], ways.pop(), frame)
         limit = formula.get("limit") or {}
         descending = limit.get("order", "desc") == "desc"
-        rows = sorted(series.reduced(found, ways.pop()).items(), key=lambda row: row[1], reverse=descending)
+        rows = sorted(found.items(), key=lambda row: row[1], reverse=descending)
         return rows[: int(limit.get("count", 10))]
+
+    def _scalars(self, request: Mapping[str, Any], text: str, how: str, frame: Frame) -> dict[str, float]:
+        """A formula over one value of each query, for each group."""
+        parsed, values = {}, {}
+        for query in request["queries"]:
+            if query.get("data_source") != "metrics":
+                raise UnknownFormError(f"the data source {query.get('data_source')!r}")
+            name, asked = query["name"], language.parse(query["query"], self.variables)
+            every = series.interval(frame.span, asked=asked.interval)
+            parsed[name] = asked
+            values[name] = series.reduced(series.evaluate(self.source, asked, frame.start, frame.end, every), how)
+        tree = language.formula(text)
+        if isinstance(tree, language.Anomalies | language.Count):
+            raise UnknownFormError(f"the formula {text!r} in a top list")
+        return windows.combined(tree, parsed, values)
+
+    def _objective(self, definition: Mapping[str, Any]) -> dict[str, Any]:
+        slo = self.store.get(slos.KIND, str(definition.get("slo_id")))
+        if slo is None:
+            raise UnknownFormError(f"the SLO {definition.get('slo_id')}, which isn't there")
+        return objectives.state(self.source, slo, self.frame.end)
+
+    def _groups(self, definition: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The groups of monitors that a summary lists: by the monitors' tags and the groups' state.
+
+        Source: https://docs.datadoghq.com/monitors/manage/search/
+        """
+        terms = STATUS_TERM.findall(definition["query"])
+        if "".join(definition["query"].split()) != "".join(f"{key}:{value}" for key, value in terms):
+            raise UnknownFormError(f"the search for monitors {definition['query']!r}")
+        tags = {value.strip('"') for key, value in terms if key == "tag"}
+        states = {STATES.get(value.strip('"').lower()) for key, value in terms if key == "group_status"}
+        found = [
+            {"monitor": monitor, "group": group}
+            for monitor in self.store.all("monitor")
+            if tags <= set(monitor["tags"])
+            for group in memory.groups(self.store, monitor["id"])
+            if not states or group.status in states
+        ]
+        return sorted(found, key=lambda row: row["group"].last_triggered, reverse=True)
+
+    def _stream(self, definition: Mapping[str, Any], frame: Frame) -> tuple[list[dict[str, Any]], str]:
+        """The events of monitors in a list: their notifications, by the tags of the monitor.
+
+        Source: https://docs.datadoghq.com/dashboards/widgets/list/
+        """
+        (request,) = definition["requests"]
+        query = request.get("query") or {}
+        text = str(query.get("query_string", ""))
+        source, *tags = text.split() or [""]
+        if (
+            query.get("data_source") != "event_stream"
+            or source != "source:alert"
+            or not all(":" in tag for tag in tags)
+        ):
+            raise UnknownFormError(f"the list {dict(query)}")
+        of = {str(monitor["id"]) for monitor in self.store.all("monitor") if set(tags) <= set(monitor["tags"])}
+        found = [
+            mail
+            for mail in memory.mails(self.store)
+            if mail["about"] == "monitor" and mail["of"] in of and frame.start <= mail["at"] < frame.end
+        ]
+        return found[-LISTED:][::-1], text
 
     def _events(self, query: str, frame: Frame) -> Iterator[tuple[float, str]]:
         """The events that an overlay shows: those with all of its tags."""

@@ -1,0 +1,120 @@
+"""The sandbox's ticket desk: a receiver of the webhooks that open and close tickets.
+
+What becomes of each is decided by ``files/customer_experience/desk.py``, as in front of a real ticket system.
+"""
+
+import asyncio
+import datetime
+import functools
+import importlib.util
+from types import ModuleType
+from typing import Any
+
+from aiohttp import web
+
+from components import templates
+from sandbox.datadog.handling import STORE, parsed
+from sandbox.datadog.store import Store
+
+KIND = "ticket"
+"""What tickets are kept as, by number."""
+
+PATH = "/desk/tickets"
+"""Where webhooks are sent to."""
+
+_STATE = "desk"
+
+
+@functools.cache
+def _decisions() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("desk_decisions", templates.FILES / "customer_experience" / "desk.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def receive(request: web.Request) -> web.Response:
+    """Take a webhook's request."""
+    store = request.app[STORE]
+    return web.Response(status=take(store, await parsed(request), store.now()))
+
+
+def take(store: Store, asked: Any, now: datetime.datetime) -> int:
+    """Take a webhook's JSON; return the status that answers it: 400 where it isn't the generic ticket's JSON."""
+    desk = _load(store)
+    try:
+        decision = desk.take(asked, now)
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        return 400
+    if decision.ticket == "open":
+        number = store.next(KIND, 1)
+        ticket = {
+            "id": number,
+            "key": decision.key,
+            "customer": _decisions().customer(asked),
+            "step": asked.get("step", ""),
+            "opened": now.timestamp(),
+            "closed": None,
+            "told": [],
+            "asked": asked,
+        }
+        store.put(KIND, str(number), ticket)
+    ticket_now = _latest(store, decision.key)
+    if ticket_now is not None:
+        if decision.ticket == "close":
+            ticket_now |= {"closed": now.timestamp(), "closing": asked}
+        _tell(store, ticket_now, decision.tell, now)
+    _save(store, desk)
+    return 200
+
+
+async def follow_forever(store: Store) -> None:
+    """Tell those who waited, as soon as the office opens."""
+    while True:
+        await asyncio.sleep(10)
+        follow(store, store.now())
+
+
+def follow(store: Store, now: datetime.datetime) -> None:
+    """Tell the customers who waited for office hours."""
+    open_tickets = [ticket for ticket in tickets(store) if ticket["closed"] is None]
+    if not open_tickets:
+        return
+    desk = _load(store)
+    for ticket in open_tickets:
+        _tell(store, ticket, desk.due(ticket["key"], ticket["asked"], now), now)
+    _save(store, desk)
+
+
+def tickets(store: Store) -> list[dict[str, Any]]:
+    """All tickets, oldest first."""
+    return store.all(KIND)
+
+
+def _latest(store: Store, key: str) -> dict[str, Any] | None:
+    return next((ticket for ticket in reversed(tickets(store)) if ticket["key"] == key), None)
+
+
+def _tell(store: Store, ticket: dict[str, Any], text: str, now: datetime.datetime) -> None:
+    if text:
+        ticket["told"] = [*ticket["told"], {"at": now.timestamp(), "text": text}]
+    store.put(KIND, str(ticket["id"]), ticket)
+
+
+def _load(store: Store) -> Any:
+    """The desk's memory, as it was kept."""
+    kept, decisions = store.get(_STATE, "memory") or {"cases": {}, "last_told": {}}, _decisions()
+    return decisions.Desk(
+        cases={
+            key: decisions.Case(**{**case, "monitors": set(case["monitors"])}) for key, case in kept["cases"].items()
+        },
+        last_told={who: datetime.datetime.fromisoformat(when) for who, when in kept["last_told"].items()},
+    )
+
+
+def _save(store: Store, desk: Any) -> None:
+    cases = {key: {**vars(case), "monitors": sorted(case.monitors)} for key, case in desk.cases.items()}
+    told = {who: when.isoformat() for who, when in desk.last_told.items()}
+    store.put(_STATE, "memory", {"cases": cases, "last_told": told})

@@ -1,0 +1,35 @@
+"""The pages of SLOs: how much of each is reached, what is left of its error budget, and the alerts on it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sandbox.datadog.evaluation import series, slos
+from sandbox.datadog.evaluation.language import UnknownFormError
+from sandbox.datadog.pages import monitors
+from sandbox.datadog.pages.rendering import Asked, NotFoundError, Page
+from sandbox.datadog.store import Store
+
+
+def state(source: series.Source, slo: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """What a page shows of an SLO: ``fault`` says why it isn't computed."""
+    fault = slos.fault(slo)
+    try:
+        found = [] if fault else slos.statuses(source, slo, now)
+    except UnknownFormError as error:
+        fault, found = str(error), []
+    return {"slo": slo, "fault": fault, "statuses": found}
+
+
+def show(store: Store, asked: Asked) -> Page:
+    """All SLOs, or the one of an address such as ``/slo?slo_id=ID``."""
+    name = asked.query.get("slo_id", "")
+    found = [slo for slo in store.all(slos.KIND) if name in ("", slo["id"])]
+    if name and not found:
+        raise NotFoundError(f"There is no SLO {name}.")
+    source, now = series.Source(store), store.now().timestamp()
+    alerts = [
+        {"monitor": monitor, "state": monitors.state(store, monitor)}
+        for monitor in store.all("monitor")
+        if any(f'"{slo["id"]}"' in monitor["query"] for slo in found)
+    ]
+    return "objectives.html", {"rows": [state(source, slo, now) for slo in found], "alerts": alerts, "one": bool(name)}

@@ -1,0 +1,28 @@
+"""The pages of the ticket desk: the tickets that webhooks opened, what their customers were told, and what was sent.
+
+Datadog has no such pages: its webhooks reach a ticket system.
+"""
+
+from sandbox.datadog import desk
+from sandbox.datadog.evaluation import webhooks
+from sandbox.datadog.pages.rendering import Asked, NotFoundError, Page
+from sandbox.datadog.store import Store
+
+LISTED = 100
+
+
+def list_all(store: Store, _: Asked) -> Page:
+    """All tickets and deliveries, newest first."""
+    return "tickets.html", {
+        "tickets": desk.tickets(store)[::-1][:LISTED],
+        "deliveries": webhooks.deliveries(store)[::-1][:LISTED],
+    }
+
+
+def show(store: Store, asked: Asked) -> Page:
+    """One ticket."""
+    ticket = store.get(desk.KIND, asked.match["id"])
+    if ticket is None:
+        raise NotFoundError(f"There is no ticket {asked.match['id']}.")
+    number = str(ticket["asked"].get("monitor", ""))
+    return "ticket.html", {"ticket": ticket, "monitor": store.get("monitor", number)}
