@@ -1,0 +1,415 @@
+"""Simulated customers before the very monitors that ``components/customer_experience.py`` makes.
+
+A population places orders for some time, in the account's own time; a share of it meets trouble at one step. Spans
+become metrics, monitors are evaluated each minute, webhooks reach the ticket desk: all by the sandbox's own code.
+"""
+
+import asyncio
+import contextlib
+import datetime
+import hashlib
+import itertools
+import json
+import math
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pulumi
+
+from sandbox.datadog import dashboards, desk, monitors
+from sandbox.datadog.evaluation import memory, rounds, slos, spans, webhooks
+from sandbox.datadog.store import Store, opened
+from sandbox.pulumi.plugins.datadog.monitor import Monitor
+from settings import CustomerExperience
+from settings.office_hours import OfficeHours
+
+BEGIN = datetime.datetime(2026, 3, 2, 9, 0, tzinfo=datetime.UTC)
+"""When each simulation begins: on a Monday morning."""
+
+MINUTE = datetime.timedelta(minutes=1)
+DELAYS: Mapping[str, float] = {"place": 0.0, "pay": 5.0, "prepare": 20.0, "deliver": 50.0}
+"""Seconds after an order was placed at which each step begins."""
+
+SERVICE, ENV = "shop", "dev"
+TICKET_URL = "http://127.0.0.1:1/desk/tickets"
+"""Never asked for: what would be sent is given to the desk."""
+
+BOARD = "cus-tom-ers"
+"""The id of the dashboard."""
+
+HISTORY = 30
+"""Minutes of orders before anything is evaluated or goes wrong."""
+
+
+class _Made(pulumi.runtime.Mocks):
+    """Collects what the component makes: type, id and inputs."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(100_000_001)
+        self.resources: list[tuple[str, str, dict[str, Any]]] = []
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        """Fail: the component calls no provider functions."""
+        raise NotImplementedError(args.token)
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        """Collect a resource; return its id, and its inputs with what a provider computes."""
+        inputs, name = _plain(args.inputs), f"{args.name}-id"
+        match args.typ:
+            case "datadog:index/monitor:Monitor":
+                name = str(next(self._numbers))
+            case "datadog:index/serviceLevelObjective:ServiceLevelObjective":
+                name = hashlib.sha256(args.name.encode()).hexdigest()[:32]
+            case "datadog:index/dashboardJson:DashboardJson":
+                inputs["url"] = f"/dashboard/{BOARD}"
+            case "random:index/randomString:RandomString":
+                inputs["result"] = "simulated123"
+        self.resources.append((args.typ, name, inputs))
+        return name, inputs
+
+
+def _keep(store: Store, kind: str, name: str, inputs: dict[str, Any]) -> None:
+    """Keep a resource as the API would."""
+    match kind:
+        case "datadog:index/monitor:Monitor":
+            body = Monitor()._body(inputs)
+            store.put("monitor", name, monitors.answer(body, number=int(name), now=BEGIN))
+        case "datadog:index/spansMetric:SpansMetric":
+            attributes = {
+                "compute": {
+                    "aggregation_type": inputs["compute"]["aggregationType"],
+                    "path": inputs["compute"].get("path"),
+                },
+                "filter": inputs["filter"],
+                "group_by": [
+                    {"path": each["path"], "tag_name": each["tagName"]} for each in inputs.get("groupBies", [])
+                ],
+            }
+            store.put(spans.KIND, inputs["name"], {"id": inputs["name"], "attributes": attributes})
+        case "datadog:index/serviceLevelObjective:ServiceLevelObjective":
+            store.put(slos.KIND, name, {**inputs, "id": name})
+        case "datadog:index/dashboardJson:DashboardJson":
+            store.put("dashboard", BOARD, dashboards.answer(json.loads(inputs["dashboard"]), name=BOARD, now=BEGIN))
+        case "datadog:index/webhook:Webhook":
+            body = {"name": inputs["name"], "url": inputs["url"], "payload": inputs["payload"]}
+            store.put(webhooks.KIND, inputs["name"], {**body, "encode_as": inputs["encodeAs"]})
+
+
+def _plain(value: Any) -> Any:
+    """Inputs as a provider gets them: whole numbers are numbers, and secrets are what they hide."""
+    if isinstance(value, dict):
+        return (
+            _plain(value["value"])
+            if "4dabf18193072939515e22adb298388d" in value
+            else {name: _plain(inner) for name, inner in value.items()}
+        )
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def make(store: Store, experience: CustomerExperience) -> None:
+    """Make the system of ``experience`` in a store, by running its component; `startup.prepare` makes that quick."""
+    from components.customer_experience import CustomerExperienceSystem, CustomerExperienceSystemArgs
+    from components.datadog_context import DatadogContext
+    from components.links import Links
+    from components.ownership import OwnershipTag
+    from settings.credentials import Credentials
+
+    def body() -> None:
+        context = DatadogContext(
+            env=ENV, ownership=OwnershipTag(Credentials(), "datadoghq.eu"), links=Links(app_url="http://127.0.0.1")
+        )
+        hours = OfficeHours(
+            days=("MO", "TU", "WE", "TH", "FR"), start=datetime.time(8), end=datetime.time(18), timezone="UTC"
+        )
+        args = CustomerExperienceSystemArgs(
+            context=context, experience=experience, service=SERVICE, hours=hours, mentions="@incidents@example.com"
+        )
+        CustomerExperienceSystem("customers", args)
+
+    made = _Made()
+
+    def main() -> None:
+        with asyncio.Runner() as runner:
+            runner.get_loop().set_default_executor(engine)
+            pulumi.runtime.set_mocks(made, project="watchpost", stack="dev", preview=False)
+            pulumi.runtime.test(body)()  # type: ignore[no-untyped-call]
+
+    # The component and the mocks have a thread and an event loop each.
+    with (
+        contextlib.closing(asyncio.new_event_loop()) as loop,
+        ThreadPoolExecutor(1, initializer=lambda: asyncio.set_event_loop(loop)) as engine,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        thread.submit(main).result()
+    for kind, name, inputs in made.resources:
+        _keep(store, kind, name, inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Customer:
+    """A customer with ``rate`` orders a minute, whose steps take ``pace`` times as long as others'."""
+
+    pseudonym: str
+    tier: str
+    rate: float
+    pace: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """What some customers meet at one step, in minutes from the beginning."""
+
+    kind: Literal["slow", "errors"]
+    step: str
+    spans: Sequence[tuple[float, float]]
+    customers: frozenset[str]
+
+    def meets(self, customer: Customer, step: str, at: float) -> bool:
+        """Whether a step that begins ``at`` seconds meets it."""
+        within = any(60 * begin <= at < 60 * end for begin, end in self.spans)
+        return within and step == self.step and customer.pseudonym in self.customers
+
+
+Choice = Callable[[random.Random, list[Customer]], Trouble]
+"""Chooses who of a population meets what trouble."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """How orders vary; ``NONE`` lets each customer order once a minute, and each step take as long as the last one."""
+
+    latency: float = 0.45
+    """Standard deviation of the logarithm of a latency."""
+    traffic: float = 0.8
+    """Standard deviation of the logarithm of how often a customer orders."""
+    failing: float = 0.002
+    """Share of orders that fail without any trouble."""
+    met: float = 0.75
+    """Share of orders that fail where errors are the trouble."""
+
+
+REALISTIC = Noise()
+NONE = Noise(latency=0.0, traffic=0.0, failing=0.0, met=1.0)
+
+
+def population(rng: random.Random, experience: CustomerExperience, size: int, noise: Noise) -> list[Customer]:
+    """Make customers, as many of each tier; of some there are few orders."""
+    return [
+        Customer(
+            pseudonym=hashlib.sha256(f"{rng.random()}".encode()).hexdigest()[:16],
+            tier=experience.tiers[number % len(experience.tiers)],
+            rate=min(max(rng.lognormvariate(0.0 if not noise.traffic else -0.2, noise.traffic), 0.03), 4.0),
+            pace=rng.lognormvariate(0.0, noise.latency / 3),
+        )
+        for number in range(size)
+    ]
+
+
+def orders(
+    rng: random.Random,
+    customer: Customer,
+    experience: CustomerExperience,
+    minutes: int,
+    trouble: Trouble,
+    noise: Noise,
+) -> Iterator[dict[str, Any]]:
+    """A customer's entry spans; a step that fails ends its order. Times are in seconds from the beginning."""
+    objectives = {step.name: step.objective / 1000 for step in experience.steps}
+    at = rng.random() * 60 / customer.rate
+    while at < 60 * minutes:
+        for step, delay in DELAYS.items():
+            begin = at + delay
+            usual = 0.35 * objectives[step] * customer.pace
+            duration = rng.lognormvariate(math.log(usual), noise.latency)
+            failed = rng.random() < noise.failing
+            if trouble.meets(customer, step, begin):
+                if trouble.kind == "slow":
+                    duration *= 6
+                else:
+                    failed = rng.random() < noise.met
+            yield {"at": begin, "step": step, "duration": duration, "failed": failed, "customer": customer}
+            if failed:
+                break
+        at += 60 / customer.rate if not noise.traffic else rng.expovariate(customer.rate / 60)
+
+
+def span(order: Mapping[str, Any]) -> dict[str, Any]:
+    """An order's step as the tracer sends it."""
+    customer: Customer = order["customer"]
+    return {
+        "span_id": 1,
+        "service": SERVICE,
+        "name": "flask.request",
+        "resource": f"POST {order['step']}",
+        "start": int((BEGIN.timestamp() + order["at"]) * 1e9),
+        "duration": int(order["duration"] * 1e9),
+        "error": int(order["failed"]),
+        "meta": {
+            "env": ENV,
+            "customer.id": customer.pseudonym,
+            "customer.tier": customer.tier,
+            "journey.step": order["step"],
+        },
+        "metrics": {},
+    }
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What became of a simulation."""
+
+    ticketed: frozenset[str]
+    """The customers for whom a ticket was opened, by pseudonym."""
+    met: frozenset[str]
+    """Those in individual care one of whose orders met the trouble."""
+    in_trouble: frozenset[str]
+    """Those of them who have enough such orders to tell anything by, in one of the monitors' windows."""
+    watched: frozenset[str]
+    """All in individual care."""
+    minutes_to_ticket: list[float]
+    """From the first order in trouble to each right ticket."""
+    left_open: int
+    tickets: int
+    told: Counter[str]
+    """How often each customer was told of trouble."""
+    incidents: int
+    """How often the platform's incident was opened."""
+    deliveries: Counter[str] = field(default_factory=Counter)
+
+
+class System:
+    """The system as its component makes it, once; each simulation has a copy."""
+
+    def __init__(self, folder: Path, experience: CustomerExperience | None = None) -> None:
+        self._folder, self._numbers = folder, itertools.count()
+        self.experience = experience or CustomerExperience(
+            enabled=True, ticket_url=TICKET_URL, tell_in_office_hours=False
+        )
+        with opened(folder / "made") as store:
+            make(store, self.experience)
+
+    def simulate(
+        self,
+        seed: int,
+        trouble: Choice,
+        *,
+        noise: Noise = REALISTIC,
+        size: int = 36,
+        minutes: int = 75,
+    ) -> Outcome:
+        """Let a population order for some ``minutes``, from whom ``trouble`` chooses who meets what."""
+        customers, placed, met = self.placed(seed, trouble, noise=noise, size=size, minutes=minutes)
+        folder = self._folder / f"run-{next(self._numbers)}"
+        shutil.copytree(self._folder / "made", folder)
+        try:
+            with opened(folder) as store:
+                run(store, placed, minutes)
+                return self._outcome(store, customers, placed, met)
+        finally:
+            shutil.rmtree(folder)
+
+    def placed(
+        self, seed: int, trouble: Choice, *, noise: Noise, size: int, minutes: int
+    ) -> tuple[list[Customer], list[dict[str, Any]], Trouble]:
+        """Make a population, its orders' steps, and the trouble that some of them met."""
+        rng = random.Random(seed)  # noqa: S311 - the same for the same seed
+        customers = population(rng, self.experience, size, noise)
+        met = trouble(rng, customers)
+        placed = [each for one in customers for each in orders(rng, one, self.experience, minutes, met, noise)]
+        return customers, placed, met
+
+    def _outcome(
+        self, store: Store, customers: Sequence[Customer], placed: Sequence[Mapping[str, Any]], met: Trouble
+    ) -> Outcome:
+        care = {customer.pseudonym for customer in customers if customer.tier in self.experience.care_tiers}
+        bad = [order for order in placed if met.meets(order["customer"], order["step"], order["at"])]
+        in_trouble = frozenset(
+            name
+            for name in care & met.customers
+            if self._tells(order["at"] for order in bad if order["customer"].pseudonym == name)
+        )
+        tickets = desk.tickets(store)
+        first: dict[str, float] = {}
+        for ticket in tickets:
+            first.setdefault(ticket["customer"], ticket["opened"] - BEGIN.timestamp())
+        begun = {name: min(order["at"] for order in bad if order["customer"].pseudonym == name) for name in in_trouble}
+        incident = next(each for each in store.all("monitor") if "experience:platform" in each["tags"])
+        return Outcome(
+            ticketed=frozenset(first),
+            met=frozenset(order["customer"].pseudonym for order in bad) & care,
+            in_trouble=in_trouble,
+            watched=frozenset(care),
+            minutes_to_ticket=[(first[name] - begun[name]) / 60 for name in in_trouble if name in first],
+            left_open=sum(ticket["closed"] is None for ticket in tickets),
+            tickets=len(tickets),
+            told=Counter(
+                ticket["customer"]
+                for ticket in tickets
+                for each in ticket["told"]
+                if each["text"] == ticket["asked"]["customer"]
+            ),
+            incidents=sum(each.new == "Alert" for each in memory.transitions(store, incident["id"])),
+            deliveries=Counter(each["state"] for each in webhooks.deliveries(store)),
+        )
+
+    def _tells(self, times: Iterator[float]) -> bool:
+        """Whether one of a customer's windows has enough orders in trouble to tell anything by."""
+        window = 2 * (self.experience.window_minutes // 3)
+        counted = Counter(int(at // 60) for at in times)
+        return any(
+            sum(counted[minute + offset] for offset in range(window)) >= self.experience.minimum_orders
+            for minute in counted
+        )
+
+
+def run(store: Store, placed: Sequence[Mapping[str, Any]], minutes: int) -> None:
+    """Feed each minute's spans, evaluate, and deliver what is to be sent."""
+    by_minute: dict[int, list[list[dict[str, Any]]]] = {}
+    for order in placed:
+        # A span arrives when it has ended.
+        by_minute.setdefault(int((order["at"] + order["duration"]) // 60), []).append([span(order)])
+    for minute in range(minutes):
+        store.add_points(spans.points(store, by_minute.get(minute, [])))
+        now = BEGIN + (minute + 1) * MINUTE
+        if minute >= HISTORY - 3:
+            rounds.evaluate(store, now)
+            webhooks.deliver(store, lambda made, now=now: desk.take(store, json.loads(made.body), now))  # type: ignore[misc]
+            desk.follow(store, now)
+
+
+# What can go wrong
+
+
+def some(kind: Literal["slow", "errors"], share: float = 0.2, minutes: int = 22) -> Choice:
+    """A share of each tier's customers meets trouble at a step that the seed chooses."""
+
+    def choose(rng: random.Random, customers: list[Customer]) -> Trouble:
+        chosen: list[str] = []
+        for tier in sorted({customer.tier for customer in customers}):
+            names = [customer.pseudonym for customer in customers if customer.tier == tier]
+            chosen += rng.sample(names, max(1, round(share * len(names))))
+        step = rng.choice(list(DELAYS))
+        return Trouble(kind=kind, step=step, spans=[(HISTORY, HISTORY + minutes)], customers=frozenset(chosen))
+
+    return choose
+
+
+def everybody(_: random.Random, customers: list[Customer]) -> Trouble:
+    """The whole platform is slow at one step."""
+    names = frozenset(customer.pseudonym for customer in customers)
+    return Trouble(kind="slow", step="pay", spans=[(HISTORY, HISTORY + 20)], customers=names)
+
+
+def flapping(_: random.Random, customers: list[Customer]) -> Trouble:
+    """One customer with many orders meets trouble again and again."""
+    one = max((each for each in customers if each.tier == "gold"), key=lambda customer: customer.rate)
+    spans = [(HISTORY + 30 * turn, HISTORY + 30 * turn + 13) for turn in range(4)]
+    return Trouble(kind="slow", step="pay", spans=spans, customers=frozenset({one.pseudonym}))

@@ -1,0 +1,36 @@
+"""Customers in trouble, and only those, get a ticket: a small part of ``python -m bench customers``, by seeds.
+
+The monitors are those that ``components/customer_experience.py`` makes; the account evaluates them as in any sandbox.
+"""
+
+import pytest
+
+from sandbox.testing import customers
+from sandbox.testing.customers import NONE, System
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> System:
+    return System(tmp_path_factory.mktemp("customers"))
+
+
+@pytest.mark.parametrize("kind", ["slow", "errors"])
+def test_those_in_trouble_and_only_those_get_a_ticket_in_time(system: System, kind: str) -> None:
+    found = system.simulate(7, customers.some(kind), noise=NONE, size=18, minutes=62)  # type: ignore[arg-type]
+    assert found.in_trouble
+    assert found.ticketed == found.met == found.in_trouble < found.watched
+    window = system.experience.window_minutes
+    assert all(0 < minutes <= window + 1 for minutes in found.minutes_to_ticket)
+    assert set(found.deliveries) == {"sent"}
+
+
+def test_a_slowdown_of_the_whole_platform_is_one_incident_and_no_ticket(system: System) -> None:
+    found = system.simulate(3, customers.everybody, size=18, minutes=80)
+    assert (found.incidents, found.tickets) == (1, 0)
+
+
+@pytest.mark.long
+def test_a_customer_in_and_out_of_trouble_is_told_once(system: System) -> None:
+    found = system.simulate(5, customers.flapping, noise=NONE, size=18, minutes=165)
+    assert found.tickets > 1
+    assert list(found.told.values()) == [1]
