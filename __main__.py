@@ -75,10 +75,15 @@ if settings.part != "hosts":
         "monitor": monitor.link,
         "downtimes": downtimes.links,
     }
-    if settings.share_dashboards:
+    if settings.share_dashboards != "no":
         shared = SharedDashboard(
             "shared-apm",
-            SharedDashboardArgs(context=context, dashboard=timeboards.apm, title=f"{service} ({env})"),
+            SharedDashboardArgs(
+                context=context,
+                dashboard=timeboards.apm,
+                title=f"{service} ({env})",
+                access=settings.share_dashboards,
+            ),
             in_datadog,
         )
         outputs["sharedDashboard"] = shared.link

@@ -22,7 +22,7 @@ CHANGES: Mapping[str, object] = {
     "version": "1.1.0",
     "loadRequests": 60,
     "service": "other-app",
-    "shareDashboards": False,
+    "shareDashboards": "no",
 }
 """New values of settings; each is changed alone, and changed back."""
 

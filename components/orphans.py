@@ -3,7 +3,9 @@
 Source: https://docs.datadoghq.com/api/latest/
 """
 
+import contextlib
 import re
+import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -11,26 +13,42 @@ from datadog_api_client import ApiClient
 from datadog_api_client.exceptions import ApiException
 from datadog_api_client.v1.api.dashboards_api import DashboardsApi
 from datadog_api_client.v1.api.monitors_api import MonitorsApi
+from datadog_api_client.v2.api.dashboard_secure_embed_api import DashboardSecureEmbedApi
+from datadog_api_client.v2.api.dashboard_sharing_api import DashboardSharingApi
 from datadog_api_client.v2.api.downtimes_api import DowntimesApi
 
 KINDS = {
     "datadog:index/downtimeSchedule:DowntimeSchedule": ("downtime",),
     "datadog:index/monitor:Monitor": ("monitor",),
+    "datadog:index/secureEmbedDashboard:SecureEmbedDashboard": ("embed",),
+    "pulumi-python:dynamic/datadog:PublicDashboard": ("link",),
     "datadog:index/dashboardJson:DashboardJson": ("dashboard",),
 }
-"""The kinds of objects, by resource type. Secure embeds are missing: they can't carry a tag, and no API lists them."""
+"""The kinds of objects, by resource type."""
 
 ALL = tuple(kind for kinds in KINDS.values() for kind in kinds)
 """Every kind, in order of removal."""
 
+SHARED = {"link": "open", "embed": "secure-embed"}
+"""The kinds of shared dashboards, with Datadog's ``share_type``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaggedObject:
-    """An object in Datadog with an ownership tag; ``kind`` is ``monitor``, ``dashboard`` or ``downtime``."""
+    """An object in Datadog with an ownership tag.
+
+    ``kind`` is ``monitor``, ``dashboard``, ``downtime``, or of what shares ``dashboard``, ``link`` or ``embed``.
+    """
 
     kind: str
     identifier: str
     title: str
+    dashboard: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The identifier; of a shared dashboard only its end, since it opens what is shared."""
+        return f"...{self.identifier[-4:]}" if self.kind in SHARED else self.identifier
 
 
 def find(client: ApiClient, tag: str, kinds: Collection[str] = ALL) -> Iterator[TaggedObject]:
@@ -49,10 +67,35 @@ def find(client: ApiClient, tag: str, kinds: Collection[str] = ALL) -> Iterator[
         for monitor in MonitorsApi(client).list_monitors_with_pagination():
             if any(ours.match(found) for found in monitor.get("tags", [])):
                 yield TaggedObject(kind="monitor", identifier=str(monitor.id), title=monitor.name)
-    if "dashboard" in kinds:
-        for dashboard in DashboardsApi(client).list_dashboards_with_pagination():
-            if ours.search(dashboard.get("description") or ""):
-                yield TaggedObject(kind="dashboard", identifier=dashboard.id, title=dashboard.title)
+    shares = [kind for kind in SHARED if kind in kinds]
+    if not shares and "dashboard" not in kinds:
+        return
+    of_stack = f"{tag.partition('/')[0]}/"  # what is shared is a dashboard with another resource's name
+    for dashboard in DashboardsApi(client).list_dashboards_with_pagination():
+        text = dashboard.get("description") or ""
+        if shares and of_stack in text:
+            yield from _shared(client, dashboard.id, ours, shares)
+        if "dashboard" in kinds and ours.search(text):
+            yield TaggedObject(kind="dashboard", identifier=dashboard.id, title=dashboard.title)
+
+
+def _shared(client: ApiClient, dashboard: str, ours: re.Pattern[str], kinds: Collection[str]) -> Iterator[TaggedObject]:
+    """Find what shares a dashboard and carries a tag in its title."""
+    client.configuration.unstable_operations["list_shared_dashboards_by_dashboard_id"] = True
+    with _in_preview():
+        listed = DashboardSharingApi(client).list_shared_dashboards_by_dashboard_id(dashboard).to_dict()
+    for share in (found["attributes"] for found in listed["data"]):
+        kind = next((kind for kind in kinds if SHARED[kind] == share["share_type"]), None)
+        if kind and ours.search(share.get("title") or ""):
+            yield TaggedObject(kind=kind, identifier=share["token"], title=share["title"], dashboard=dashboard)
+
+
+@contextlib.contextmanager
+def _in_preview() -> Iterator[None]:
+    """Let the client call what Datadog has in preview, without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using unstable operation")
+        yield
 
 
 def remove(client: ApiClient, found: TaggedObject) -> None:
@@ -66,6 +109,12 @@ def remove(client: ApiClient, found: TaggedObject) -> None:
             DowntimesApi(client).cancel_downtime(found.identifier)
         elif found.kind == "monitor":
             MonitorsApi(client).delete_monitor(int(found.identifier), force="true")
+        elif found.kind == "link":
+            DashboardsApi(client).delete_public_dashboard(found.identifier)
+        elif found.kind == "embed":
+            client.configuration.unstable_operations["delete_dashboard_secure_embed"] = True
+            with _in_preview():
+                DashboardSecureEmbedApi(client).delete_dashboard_secure_embed(found.dashboard, found.identifier)
         else:
             DashboardsApi(client).delete_dashboard(found.identifier)
     except ApiException as error:

@@ -34,7 +34,7 @@ class OwnershipTag:
     """The stack's tag."""
 
     def __init__(self, credentials: Credentials, site: str) -> None:
-        self._credentials, self._site, self._is_new = credentials, site, False
+        self.credentials, self.api_url, self._is_new = credentials, credentials.url(site), False
         created = pulumi.ResourceHook(f"{NAME}-created", self._note_creation)
         letters = random.RandomString(
             NAME,
@@ -54,9 +54,9 @@ class OwnershipTag:
 
     async def account(self) -> tuple[str, str, str, str]:
         """Return the API's address, the API key, the application key, and the stack's tag, once known."""
-        known = await pulumi.Output.all(self._credentials.api_key, self._credentials.app_key, self.text).future()
+        known = await pulumi.Output.all(self.credentials.api_key, self.credentials.app_key, self.text).future()
         assert known is not None  # all are known by the time an object is created
-        return (self._credentials.url(self._site), *known)
+        return (self.api_url, *known)
 
     def hooks(self, component: str) -> pulumi.ResourceHookBinding:
         """Create the resource hooks for the Datadog objects of ``component``."""
@@ -91,7 +91,7 @@ def _removed(type_: str, url: str, api_key: str, app_key: str, tag: str) -> list
         with client(url, api_key, app_key) as datadog:
             for orphan in orphans.find(datadog, tag, orphans.KINDS.get(type_, ())):
                 orphans.remove(datadog, orphan)
-                removed.append(f"{orphan.kind} {orphan.identifier}")
+                removed.append(f"{orphan.kind} {orphan.shown}")
     except ApiException as error:
         raise pulumi.RunError(f"{search}: Datadog at {url} refused: {error.status} {error.reason}") from None
     except HTTPError as error:

@@ -80,6 +80,11 @@ REFUSED = (
         "Datadog answered that it did not make the shared link",
         f"{DATADOG}/fwprovider/resource_datadog_secure_embed_dashboard.go, Create",
     ),
+    Words(
+        r"can't be created: (Datadog at \S+ refused: 4(?!08)\d\d |export )",
+        "Datadog answered that it did not make the public link, or wasn't asked",
+        "https://docs.datadoghq.com/api/latest/dashboards/#create-a-shared-dashboard",
+    ),
 )
 """Errors of a create that leave nothing new in Datadog."""
 

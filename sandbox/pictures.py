@@ -21,7 +21,6 @@ from sandbox import paths
 from sandbox.datadog import Account, demo
 from sandbox.progress import SandboxError, say, step
 from sandbox.stack import Stack
-from sandbox.testing.account import request
 
 FOLDER = paths.ROOT / "docs" / "pictures"
 
@@ -76,7 +75,6 @@ def take(stack: Stack, browser: Browser) -> None:
     stack.python("-m", "watchpost", "snapshot", "--stack", stack.name, cwd=stack.project)
     for picture in _of_now(stack.outputs(), account):
         _shoot(browser, account, picture)
-    _shoot_public(browser, account)
     if not STATES.keys() <= {mail["kind"] for mail in account.mails() if mail["about"] == "monitor"}:
         demo.run(account, say)
     for picture in _of_mail(account):
@@ -126,6 +124,7 @@ def _of_now(outputs: Mapping[str, Any], account: Account) -> Iterator[Picture]:
         part = f"section.card:has(h2:has-text('{words}'))"
         yield Picture(name=name, path=timeboard, query={"span": "15m"}, part=part, close=True)
     yield Picture(name="apm", path=_path(outputs["apmDashboard"], account), query=_load(account))
+    yield Picture(name="shared", path=_path(outputs["sharedDashboard"], account), query=_load(account))
     yield Picture(name="service", path=_path(outputs["service"], account), query=_load(account))
     yield Picture(name="downtimes", path="/monitors/downtimes")
 
@@ -160,17 +159,6 @@ def _of_mail(account: Account) -> Iterator[Picture]:
 def _path(address: str, account: Account) -> str:
     """The path of one of the stack's links, which lead to the account's pages."""
     return address.removeprefix(account.url).partition("?")[0]
-
-
-def _shoot_public(browser: Browser, account: Account) -> None:
-    """The APM dashboard by a link that opens for anybody, shared as a person would do it, for as long as it takes."""
-    board = next(each for each in account.dashboards() if HITS.removesuffix(".hits") in json.dumps(each))
-    body = {"dashboard_id": board["id"], "dashboard_type": "custom_timeboard", "share_type": "open"}
-    token = request(account, "POST", "/api/v1/dashboard/public", body).json()["token"]
-    try:
-        _shoot(browser, account, Picture(name="shared", path=f"/p/{token}", query=_load(account)))
-    finally:
-        request(account, "DELETE", f"/api/v1/dashboard/public/{token}")
 
 
 def _shoot(browser: Browser, account: Account, picture: Picture) -> None:

@@ -53,6 +53,11 @@ def _clock(value: object) -> object:
     return time.fromisoformat(value.replace("24:", "00:"))
 
 
+def _former_switch(value: object) -> object:
+    """Take what version 1.0 took: true shared an embed; and YAML 1.1 reads `no` as false."""
+    return {"true": "embed", "false": "no"}.get(str(value).lower(), value)
+
+
 INTEGRATIONS = (
     "case", "eventbridge", "google-chat", "hangouts", "jira", "oncall", "opsgenie", "pagerduty", "servicenow", "slack",
     "sns", "splunk-oncall", "team", "teams", "victorops", "webhook", "workflow", "xmatters", "zendesk",
@@ -429,7 +434,7 @@ class Settings(_Model):
     trace_url: AddressOrNone
     agent_config: dict[str, Any]
     on_destroy: Literal["clean", "leave"]
-    share_dashboards: bool
+    share_dashboards: Annotated[Literal["no", "public", "embed"], BeforeValidator(_former_switch)]
     customer_experience: CustomerExperience | None
     repairs: dict[str, Annotated[str, _matching(r"[A-Za-z0-9:.+-]*", "a date and time", 40)]]
 

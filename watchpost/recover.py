@@ -3,7 +3,7 @@
 An update can end after Datadog has created an object and before the state records it. Such an orphan carries the
 stack's ownership tag (:mod:`components.ownership`), but its id isn't in the state. ``pulumi up`` removes the orphans of
 resources that it creates again; this command lists and removes all of them. Objects without the stack's tag are never
-touched, nor are those in its state, except for dashboards with an orphaned shared link.
+touched, nor are those in its state.
 
 Sources: https://docs.datadoghq.com/api/latest/ and https://www.pulumi.com/docs/support/troubleshooting/interrupted-updates/
 """
@@ -16,28 +16,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watchpost.errors import WatchpostError
-from watchpost.stack import Stack, name_of, of_one_stack
+from watchpost.stack import Stack, name_of, of_one_stack, plain
 
 if TYPE_CHECKING:
     from datadog_api_client import ApiClient
 
 OWNERSHIP_TAG = "random:index/randomString:RandomString"
-EMBED = "datadog:index/secureEmbedDashboard:SecureEmbedDashboard"
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
     """A stack's state, as far as recovery needs it.
 
-    ``tag`` is the ownership tag, ``known`` the ids of Datadog's objects in the state. ``pending`` are the operations
-    that an interrupted update left, such as ``creating my-metric-monitor``; ``shared`` are the dashboards whose shared
-    link was being created.
+    ``tag`` is the ownership tag, ``known`` the ids of Datadog's objects in the state, and the tokens of shared
+    dashboards. ``pending`` are the operations that an interrupted update left, such as ``creating my-metric-monitor``.
     """
 
     tag: str | None
     known: frozenset[str]
     pending: tuple[str, ...]
-    shared: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +44,9 @@ class Finding:
     kind: str
     identifier: str
     title: str = ""
-    shared: bool = False
-    """Whether the object is in the state, but its shared link isn't."""
 
     def __str__(self) -> str:
-        title = f"  {self.title}" if self.title else ""
-        return f"{self.kind:<9} {self.identifier}{title}{'  (has an unknown shared link)' if self.shared else ''}"
+        return f"{self.kind:<9} {self.identifier}{f'  {self.title}' if self.title else ''}"
 
 
 def read(deployment: Mapping[str, Any]) -> State:
@@ -68,13 +62,11 @@ def read(deployment: Mapping[str, Any]) -> State:
     ]
     return State(
         tag=f"{PREFIX}{tags[0]}" if tags else None,
-        known=frozenset(r["id"] for r in found if r["type"].startswith("datadog:") and r.get("id")),
-        pending=tuple(f"{operation['type']} {name_of(operation['resource'])}" for operation in pending),
-        shared=frozenset(
-            operation["resource"]["inputs"]["dashboardId"]
-            for operation in pending
-            if operation["type"] == "creating" and operation["resource"]["type"] == EMBED
+        known=frozenset(
+            [r["id"] for r in found if r["type"].startswith("datadog:") and r.get("id")]
+            + [plain(r["outputs"]["token"]) for r in found if "token" in r.get("outputs", {})]
         ),
+        pending=tuple(f"{operation['type']} {name_of(operation['resource'])}" for operation in pending),
     )
 
 
@@ -95,16 +87,11 @@ def recover(stack: Stack, datadog: "ApiClient", state: State, *, yes: bool) -> I
     tagged = list(orphans.find(datadog, state.tag)) if state.tag else []
     known = read(stack.export()).known
     lost = [found for found in tagged if found.identifier not in known]
-    shared = [found for found in tagged if found.identifier in state.shared]
     for found in lost:
-        yield Finding(kind=found.kind, identifier=found.identifier, title=found.title)
-    for found in shared:
-        yield Finding(kind=found.kind, identifier=found.identifier, title=found.title, shared=True)
+        yield Finding(kind=found.kind, identifier=found.shown, title=found.title)
     if yes:
-        for found in [*lost, *shared]:
+        for found in lost:
             orphans.remove(datadog, found)
-        if shared:
-            stack.refresh()
 
 
 @click.command()

@@ -10,6 +10,7 @@ from datadog_api_client.v1.model.dashboard import Dashboard
 from datadog_api_client.v1.model.monitor import Monitor
 from datadog_api_client.v1.model.monitor_update_request import MonitorUpdateRequest
 from datadog_api_client.v1.model.shared_dashboard import SharedDashboard
+from datadog_api_client.v1.model.shared_dashboard_update_request import SharedDashboardUpdateRequest
 from datadog_api_client.v2.model.downtime_create_request import DowntimeCreateRequest
 from datadog_api_client.v2.model.downtime_update_request import DowntimeUpdateRequest
 from datadog_api_client.v2.model.secure_embed_create_request import SecureEmbedCreateRequest
@@ -130,23 +131,78 @@ async def delete_dashboard(request: web.Request) -> web.Response:
 
 async def create_public(request: web.Request) -> web.Response:
     store, body = request.app[STORE], await parsed(request, SharedDashboard)
-    thing(request, "dashboard", body["dashboard_id"], f"Dashboard with ID {body['dashboard_id']}")
+    if told := sorted(SharedDashboard.read_only_vars & body.keys()):
+        raise RefusedError(400, f"read-only: {', '.join(told)}")
+    dashboard = thing(request, "dashboard", body["dashboard_id"], f"Dashboard with ID {body['dashboard_id']}")
     token = f"sandbox-{secrets.token_hex(16)}"
-    url = f"{request.url.origin()}/p/{token}"
-    share = {"share_type": "open", **body, "token": token, "public_url": url, "created": store.now().isoformat()}
+    given = {name: value for name, value in body.items() if value is not None}
+    share = {
+        "title": dashboard["title"],
+        "share_type": "open",
+        "status": "active",
+        "global_time": {"live_span": "1h"},
+        **given,
+        "token": token,
+        "public_url": f"{request.url.origin()}/p/{token}",
+        "created": store.now().isoformat(),
+    }
     store.put("public", token, share)
     return web.json_response(share)
 
 
+def _public(request: web.Request) -> dict[str, Any]:
+    return thing(request, "public", request.match_info["token"], "Shared dashboard")
+
+
 async def get_public(request: web.Request) -> web.Response:
-    return web.json_response(thing(request, "public", request.match_info["token"], "Shared dashboard"))
+    return web.json_response(_public(request))
+
+
+async def update_public(request: web.Request) -> web.Response:
+    share, body = _public(request), await parsed(request, SharedDashboardUpdateRequest)
+    share |= {name: value for name, value in body.items() if value is not None or name == "expiration"}
+    request.app[STORE].put("public", share["token"], share)
+    return web.json_response(share)
 
 
 async def delete_public(request: web.Request) -> web.Response:
-    token = request.match_info["token"]
-    thing(request, "public", token, "Shared dashboard")
+    token = _public(request)["token"]
     request.app[STORE].drop("public", token)
     return web.json_response({"deleted_public_dashboard_token": token})
+
+
+async def list_shared(request: web.Request) -> web.Response:
+    """Everything by which one dashboard is shared."""
+    store, name = request.app[STORE], _dashboard(request)["id"]
+    shares = [share for kind in ("public", "embed") for share in store.all(kind) if share["dashboard_id"] == name]
+    return web.json_response({"data": [_shared(share) for share in shares], "included": []})
+
+
+def _shared(share: dict[str, Any]) -> dict[str, Any]:
+    attributes = {
+        "created_at": share.get("created") or share["created_at"],
+        "embeddable_domains": share.get("embeddable_domains", []),
+        "expiration": share.get("expiration"),
+        "global_time": share.get("global_time"),
+        "global_time_selectable": bool(
+            share.get("global_time_selectable_enabled", share.get("global_time_selectable"))
+        ),
+        "invitees": share.get("invitees", []),
+        "last_accessed": None,
+        "selectable_template_vars": share.get("selectable_template_vars", []),
+        "share_type": share["share_type"].replace("_", "-"),
+        "sharer_disabled": False,
+        "status": share.get("status", "active"),
+        "title": share.get("title", ""),
+        "token": share["token"],
+        "url": share.get("public_url") or share["url"],
+        "viewing_preferences": {"high_density": False, "theme": "system", **share.get("viewing_preferences", {})},
+    }
+    relationships = {
+        "dashboard": {"data": {"id": share["dashboard_id"], "type": "dashboard"}},
+        "sharer": {"data": {"id": str(uuid.UUID(int=0)), "type": "user"}},
+    }
+    return {"id": share["token"], "type": "shared_dashboard", "attributes": attributes, "relationships": relationships}
 
 
 def _embed(request: web.Request) -> dict[str, Any]:

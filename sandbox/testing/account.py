@@ -8,7 +8,7 @@ import urllib3
 from sandbox.datadog import Account
 from sandbox.stack import Stack
 
-ONE_OF_EACH = {"monitors": 1, "dashboards": 2, "downtimes": 2, "embeds": 1}
+ONE_OF_EACH = {"monitors": 1, "dashboards": 2, "downtimes": 2, "shared": 1}
 """The objects that a stack creates in Datadog."""
 
 NONE = dict.fromkeys(ONE_OF_EACH, 0)
@@ -20,7 +20,7 @@ def content(account: Account) -> dict[str, int]:
         "monitors": len(account.monitors()),
         "dashboards": len(account.dashboards()),
         "downtimes": len(account.downtimes()),
-        "embeds": len(account.embeds()),
+        "shared": len(account.public_dashboards()) + len(account.embeds()),
     }
 
 

@@ -19,6 +19,7 @@ import yaml
 from sandbox import paths
 from sandbox.machine import Machine
 from sandbox.stack import Stack
+from sandbox.testing.account import NONE, content
 from sandbox.testing.stacks import Update, host_state, logins, steered, up
 
 WRONG_KEYS = {"DD_API_KEY": "fake-of-another-account", "DD_APP_KEY": "fake-of-another-person"}
@@ -189,7 +190,7 @@ def test_the_first_good_update_goes_on_from_there_and_makes_one_of_each(stack: S
     done = up(stack)
     assert done.code == 0, done.text
     account = stack.account
-    made = [account.monitors(), account.dashboards(), account.downtimes(), account.embeds()]
+    made = [account.monitors(), account.dashboards(), account.downtimes(), account.public_dashboards()]
     assert [len(things) for things in made] == [1, 2, 2, 1]
     assert len(account.writes()) == 6
 
@@ -197,7 +198,7 @@ def test_the_first_good_update_goes_on_from_there_and_makes_one_of_each(stack: S
 def test_destroy_leaves_nothing_of_all_that(stack: Stack) -> None:
     stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
     account = stack.account
-    assert [account.monitors(), account.dashboards(), account.downtimes(), account.embeds()] == [[], [], [], []]
+    assert content(account) == NONE
     assert sorted(before ^ host_state(stack.machines["vm"])) == []
 
 

@@ -19,6 +19,8 @@ from sandbox.stack import Stack
 from sandbox.testing.account import NONE, ONE_OF_EACH, content, request
 from sandbox.testing.processes import wait_until
 from sandbox.testing.stacks import Update, begin, drift, recover, up
+from tests.engine import recorded
+from tests.engine.recorded import assert_as_recorded
 
 DASHBOARD, MONITOR = "/api/v1/dashboard", "/api/v1/monitor"
 DOWNTIME, EMBED = "/api/v2/downtime", "/api/v2/dashboard/*/shared/secure-embed"
@@ -29,7 +31,7 @@ HINT = "python -m watchpost recover --stack dev shows it, and removes it with --
 def datadog_side(folder: Path) -> Iterator[Stack]:
     """A stack without hosts, not yet brought up."""
     with Stack(folder=folder, hosts=()).afresh() as stack:
-        stack.configure(part="datadog")
+        stack.configure(part="datadog", shareDashboards="embed")
         yield stack
 
 
@@ -61,6 +63,7 @@ def test_what_passes_is_survived_within_one_run(stack: Stack) -> None:
     statuses = [request["status"] for request in account.writes()]
     assert sorted(statuses)[-5:] == [429, 429, 500, 502, 502]
     assert up(stack, "--expect-no-changes").code == 0
+    assert_as_recorded(stack, {recorded.EMBED})
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_a_create_that_fails_is_told_and_the_next_run_makes_one_of_each(
     assert content(account) == ONE_OF_EACH
 
 
-@pytest.mark.parametrize("path", [MONITOR, DASHBOARD, DOWNTIME])
+@pytest.mark.parametrize("path", [MONITOR, DASHBOARD, DOWNTIME, EMBED])
 def test_what_a_lost_answer_left_is_replaced_by_the_next_run(empty: Stack, path: str) -> None:
     empty.account.fault("POST", path, "lost")
     told(up(empty), HINT)

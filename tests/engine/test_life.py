@@ -4,10 +4,8 @@ The tests run in order, each on the last one's result.
 """
 
 import datetime
-import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -17,18 +15,13 @@ from dateutil.rrule import rrulestr
 from sandbox import paths
 from sandbox.agent import repository
 from sandbox.stack import Stack
+from sandbox.testing.account import NONE, content
 from sandbox.testing.processes import wait_until
 from sandbox.testing.stacks import host_state, inode, logins, starts, up
-from tests.engine.plugin import SECRET
+from tests.engine.recorded import EMBED, RECORDED, assert_as_recorded
 
 CHECK_CODE = "/etc/datadog-agent/checks.d/my_metric.py"
 CHECK_YAML = "/etc/datadog-agent/conf.d/my_metric.d/conf.yaml"
-
-RECORDED = json.loads(Path(__file__).with_name("recorded_outputs.json").read_text())
-"""The kind of each output, by resource type, in a state that the real plugins wrote (command 1.2.1, random 4.21.1,
-datadog 5.17 with the provider's 4.19), except for the Terraform bridge's own entries."""
-
-BRIDGES_OWN = "__pulumi_raw_state_delta"
 
 T = TypeVar("T")
 
@@ -42,7 +35,7 @@ def test_up_takes_a_bare_machine_to_a_watched_one(stack: Stack) -> None:
     assert len(stack.account.monitors()) == 1
     assert len(stack.account.dashboards()) == 2
     assert len(stack.account.downtimes()) == 2
-    assert len(stack.account.embeds()) == 1
+    assert len(stack.account.public_dashboards()) == 1
 
 
 def test_the_outputs_link_to_everything_and_prove_everything(stack: Stack) -> None:
@@ -52,7 +45,7 @@ def test_the_outputs_link_to_everything_and_prove_everything(stack: Stack) -> No
     assert set(outputs["downtimes"]) == {"nights", "closed-days"}
     assert outputs["timeboard"].startswith(f"{stack.account.url}/dashboard/")
     assert outputs["timeboardLast5Minutes"].startswith(outputs["timeboard"] + "?")
-    assert outputs["sharedDashboard"]
+    assert outputs["sharedDashboard"] == stack.account.public_dashboards()[0]["public_url"]
     proofs = outputs["hosts"]["vm"]["proofs"]
     assert proofs["agent"].startswith("Agent 7.")
     assert 0 <= proofs["my_metric"]["value"] <= 1000
@@ -68,25 +61,8 @@ def test_the_outputs_link_to_everything_and_prove_everything(stack: Stack) -> No
     }
 
 
-def kind(value: object) -> str:
-    """Return a value's JSON type, or ``secret``."""
-    if isinstance(value, dict):
-        return "secret" if SECRET.items() <= value.items() else "object"
-    names = {bool: "boolean", list: "array", str: "string", int: "number", float: "number", type(None): "null"}
-    return names[type(value)]
-
-
 def test_the_state_holds_what_the_real_plugins_write(stack: Stack) -> None:
-    state = json.loads(stack.pulumi("stack", "export").stdout)["deployment"]["resources"]
-    made = [resource for resource in state if resource["type"] in RECORDED]
-    assert {resource["type"] for resource in made} == set(RECORDED)
-    for resource in made:
-        recorded = RECORDED[resource["type"]]
-        outputs = {name: kind(value) for name, value in resource["outputs"].items() if name != BRIDGES_OWN}
-        assert set(recorded) - set(outputs) <= {"delete"}, resource["urn"]  # a proof has no `delete`
-        assert [
-            (name, found) for name, found in outputs.items() if found not in recorded.get(name, "").split("|")
-        ] == [], resource["urn"]
+    assert_as_recorded(stack, set(RECORDED) - {EMBED})
 
 
 def test_the_agent_reports_to_the_account(stack: Stack) -> None:
@@ -243,7 +219,7 @@ def test_all_changes_taken_back_leave_nothing_to_change(stack: Stack) -> None:
 def test_destroy_leaves_nothing_in_datadog_and_the_host_as_it_was(stack: Stack) -> None:
     stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
     account = stack.account
-    assert [account.monitors(), account.dashboards(), account.downtimes(), account.embeds()] == [[], [], [], []]
+    assert content(account) == NONE
     after = host_state(stack.machines["vm"])
     assert sorted(before ^ after) == []
 

@@ -231,8 +231,7 @@ def test_a_preview_needs_one_scope_and_drift_three_which_change_no_monitor_and_n
     assert done.returncode != 0
     assert "403 Forbidden" in done.stdout + done.stderr
     stack.configure(alertThreshold=None)
-    # The last one is for this stack's shared dashboard.
-    scopes = "monitors_read dashboards_read monitors_downtime dashboards_embed_share"
+    scopes = "monitors_read dashboards_read monitors_downtime"
     looked = run(scopes, *preview, "--refresh", "--expect-no-changes")
     assert looked.returncode == 0, changes.read(looked.stdout)
     assert [stack.account.monitors(), stack.account.dashboards()] == before

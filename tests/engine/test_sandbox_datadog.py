@@ -14,9 +14,10 @@ import urllib3
 from datadog_api_client.v1.api.dashboards_api import DashboardsApi
 from datadog_api_client.v1.api.monitors_api import MonitorsApi
 from datadog_api_client.v2.api.downtimes_api import DowntimesApi
+from datadog_api_client.v2.model.list_shared_dashboards_response import ListSharedDashboardsResponse
 
 from components import datadog_api
-from sandbox.datadog import API_KEY, APP_KEY, Account, pages
+from sandbox.datadog import API_KEY, APP_KEY, Account, pages, schema
 from sandbox.datadog.permissions import PERMISSIONS
 from sandbox.datadog.server import API_KEY_ONLY, application
 from sandbox.datadog.store import opened
@@ -324,6 +325,34 @@ class TestDashboards:
         assert refusal(call("POST", "/api/v1/dashboard/public", share | {"global_time": {"live_span": "5m"}}))
         answer = call("POST", "/api/v1/dashboard/public", share | {"global_time": {"live_span": "15m"}})[1]
         assert answer["public_url"].endswith(answer["token"])
+
+    def test_a_public_link_is_changed_as_the_model_allows_and_shows_nothing_while_paused(
+        self, call: Call, dashboard: str
+    ) -> None:
+        share: Json = {"dashboard_id": dashboard, "dashboard_type": "custom_timeboard"}
+        assert refusal(call("POST", "/api/v1/dashboard/public", share | {"token": "fake"})) == "read-only: token"
+        made = call("POST", "/api/v1/dashboard/public", share)[1]
+        path = f"/api/v1/dashboard/public/{made['token']}"
+        for change in ({"dashboard_id": "abc-def-ghi"}, {"token": "fake"}, {"status": "gone"}, {"tittle": "T"}):
+            assert refusal(call("PUT", path, change)), change
+        for change, status in (({"status": "paused", "title": "T"}, 404), ({"status": "active"}, 200)):
+            changed = call("PUT", path, change)[1]
+            assert changed == call("GET", path)[1]
+            assert (changed["title"], changed["token"]) == ("T", made["token"])
+            assert urllib3.request("GET", made["public_url"], retries=False).status == status
+        assert call("PUT", path, {"expiration": "2020-01-01T00:00:00+00:00"})[0] == 200
+        assert urllib3.request("GET", made["public_url"], retries=False).status == 404
+        assert call("PUT", f"{path}-other", {"status": "active"})[0] == 404
+
+    def test_all_shares_of_a_dashboard_are_listed_as_the_model_has_them(self, call: Call, dashboard: str) -> None:
+        embed = f"/api/v2/dashboard/{dashboard}/shared/secure-embed"
+        call("POST", embed, {"data": {"type": "secure_embed_request", "attributes": EMBED}})
+        call("POST", "/api/v1/dashboard/public", {"dashboard_id": dashboard, "dashboard_type": "custom_timeboard"})
+        status, listed = call("GET", f"/api/v2/dashboard/{dashboard}/shared")
+        assert status == 200
+        schema.check(listed, ListSharedDashboardsResponse)
+        assert {"open", "secure-embed"} == {share["attributes"]["share_type"] for share in listed["data"]}
+        assert call("GET", "/api/v2/dashboard/abc-def-ghi/shared")[0] == 404
 
 
 class TestDowntimes:

@@ -38,8 +38,11 @@ ALL_MESSAGES = {**WITHOUT_KEYS, DEBUG: "true"}
 RPC_TRACE = ("Marshaling property for RPC[", "Unmarshaling property for RPC[")
 """Prefixes of the engine's lines that show what it sends and receives, from ``-v=9`` on."""
 
-PULUMIS_OWN = r"pulumi-language-python-exec|pulumi-resource-datadog|(sandbox\.pulumi\.plugins|launch\.py \S+) datadog"
-"""Matches the processes that get decrypted configuration from Pulumi: the program, and the plugin it is meant for."""
+PULUMIS_OWN = (
+    r"pulumi-language-python-exec|pulumi-resource-(datadog|pulumi-python)|-m pulumi\.dynamic"
+    r"|(sandbox\.pulumi\.plugins|launch\.py \S+) datadog"
+)
+"""Matches the processes that get decrypted configuration from Pulumi: the program, and the plugins it is meant for."""
 
 MANUAL = paths.ROOT / "docs" / "operating.md"
 
@@ -76,7 +79,7 @@ def watched(stack: Stack) -> Watched:
     assert done.code == 0, done.text[-5000:]
     secrets["private key"] = stack.machines["vm"].private_key_file.read_text()
     secrets["database password"] = database_password(stack)
-    secrets["embed credential"] = stack.account.embeds()[0]["credential"]
+    secrets["shared link"] = stack.account.public_dashboards()[0]["token"]
     return Watched(stack, done.text, processes, began, secrets)
 
 

@@ -31,7 +31,8 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     try:
         with Stack(folder=folder, hosts=()).afresh() as stack:
             stack.configure(
-                hosts={"vm": {"address": "198.18.0.2", "user": "u", "privateKey": "fake", "hostKey": HOST_KEY}}
+                hosts={"vm": {"address": "198.18.0.2", "user": "u", "privateKey": "fake", "hostKey": HOST_KEY}},
+                shareDashboards=True,  # what 1.0 called `embed`
             )
             # An account's first monitor has the id in the state.
             call(stack, "POST", "/api/v1/monitor", MONITOR)

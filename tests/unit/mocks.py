@@ -47,6 +47,7 @@ MONITOR = "datadog:index/monitor:Monitor"
 DOWNTIME = "datadog:index/downtimeSchedule:DowntimeSchedule"
 EMBED = "datadog:index/secureEmbedDashboard:SecureEmbedDashboard"
 PROVIDER = "pulumi:providers:datadog"
+PUBLIC_PROVIDER = "pulumi:providers:pulumi-python"
 STACK = "pulumi:pulumi:Stack"
 
 MONITOR_ID = "100000001"
@@ -56,8 +57,10 @@ API_KEY = "fake-api-key-00000000000000000000"
 APP_KEY = "fake-app-key-00000000000000000000"
 PRIVATE_KEY = "fake-private-key-0000000000000000"
 PASSWORD = "FakeDatabasePassword000000000000"
+PUBLIC = "pulumi-python:dynamic/datadog:PublicDashboard"
+PUBLIC_LINK = "https://p.example.com/sb/fake-public-0000"
 EMBED_LINK = "https://p.example.com/sb/embed/fake-embed-0000"
-SECRETS = (API_KEY, APP_KEY, PRIVATE_KEY, PASSWORD, EMBED_LINK)
+SECRETS = (API_KEY, APP_KEY, PRIVATE_KEY, PASSWORD, EMBED_LINK, PUBLIC_LINK)
 
 HOST = {
     "address": "198.18.0.2",
@@ -220,6 +223,8 @@ class Mocks(pulumi.runtime.Mocks):
                 return {"url": f"/dashboard/{args.name}"}
             case "datadog:index/secureEmbedDashboard:SecureEmbedDashboard":
                 return {"url": EMBED_LINK}
+            case "pulumi-python:dynamic/datadog:PublicDashboard":
+                return {"url": PUBLIC_LINK}
         return {}
 
     def printed(self, args: MockResourceArgs) -> str | None:

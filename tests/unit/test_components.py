@@ -5,7 +5,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import pulumi
@@ -43,6 +43,8 @@ from tests.unit.mocks import (
     MONITOR_ID,
     PASSWORD,
     PRIVATE_KEY,
+    PUBLIC,
+    PUBLIC_LINK,
     SAMPLE,
     Program,
     Secret,
@@ -420,18 +422,27 @@ def test_downtimes_mute_their_monitor_and_leave_the_schedule_alone_afterwards() 
     assert set(program.outputs["links"]) == {"nights", "closed-days"}
 
 
-def test_a_shared_link_is_a_secret_and_so_is_what_opens_it() -> None:
+@pytest.mark.parametrize(
+    ("access", "type_", "secret", "link"),
+    [
+        ("public", PUBLIC, {"url", "token"}, PUBLIC_LINK),
+        ("embed", EMBED, {"url", "credential", "token"}, EMBED_LINK),
+    ],
+)
+def test_a_shared_link_is_a_secret_and_so_is_what_opens_it(
+    access: Literal["public", "embed"], type_: str, secret: set[str], link: str
+) -> None:
     def body() -> None:
         of_stack = context()
-        args = SharedDashboardArgs(context=of_stack, dashboard=timeboards(of_stack).apm, title="T")
-        shared = SharedDashboard("shared", args)
-        pulumi.export("link", shared.link)
+        args = SharedDashboardArgs(context=of_stack, dashboard=timeboards(of_stack).apm, title="T", access=access)
+        pulumi.export("link", SharedDashboard("shared", args).link)
 
     program = run(body)
-    embed = program.one(EMBED)
-    assert {"url", "credential", "token"} <= set(embed.request.additionalSecretOutputs)
-    assert embed.plain["dashboardId"] == "boards-apm-id"
-    assert program.outputs == {"link": Secret(EMBED_LINK)}
+    shared = program.one(type_)
+    assert secret <= set(shared.request.additionalSecretOutputs)
+    assert (shared.plain.get("dashboardId") or shared.plain["dashboard_id"]) == "boards-apm-id"
+    assert shared.plain["title"] == f"T ({MARK}/shared)"
+    assert program.outputs == {"link": Secret(link)}
 
 
 def test_what_components_know_is_registered_with_them() -> None:

@@ -71,7 +71,7 @@ def test_what_asks_or_reads_a_file_is_not(text: str) -> None:
     assert keys_on_command_lines(text) == []
 
 
-NOT_THE_PROGRAM_S = ("/api/v1/dashboard/public", "/api/v1/events", "/api/v1/hosts", "/api/v1/graph/snapshot")
+NOT_THE_PROGRAM_S = ("/api/v1/events", "/api/v1/hosts", "/api/v1/graph/snapshot")
 
 
 def test_the_manual_names_the_permission_that_each_path_needs() -> None:
@@ -88,4 +88,4 @@ def test_the_manual_names_the_permission_that_each_path_needs() -> None:
             for row, known, permission in rows
             if row == asked and named in (known, f"{known}/*")
         ]
-        assert told[:1] == (list(needed) or ["none"]), (method, path)
+        assert {*told[:1]} & {*(needed or ["none"])}, (method, path)

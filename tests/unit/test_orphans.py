@@ -11,7 +11,7 @@ from components import orphans
 from components.orphans import ALL, KINDS, TaggedObject
 
 OWN, OTHER = "watchpost:0000fake0000", "watchpost:1111fake1111"
-CLIENT: Any = None
+CLIENT: Any = SimpleNamespace(configuration=SimpleNamespace(unstable_operations={}))
 
 
 class Answer(dict[str, Any]):
@@ -25,6 +25,7 @@ class Api:
     """Answers every list with things of ours, of another stack, and of a person; notes what is removed."""
 
     removed: list[object]
+    asked: list[str]
     status = 204
 
     def __init__(self, _: object) -> None: ...
@@ -42,19 +43,31 @@ class Api:
         texts = [("1", f"d ({OWN}/nights)"), ("2", f"d ({OTHER}/nights)"), ("3", None), ("4", f"d ({OWN}/nights+1)")]
         return [Answer(id=i, title="d", description=text) for i, text in texts]
 
-    def _remove(self, identifier: object, **_: object) -> None:
+    def list_shared_dashboards_by_dashboard_id(self, dashboard: str) -> Any:
+        self.asked.append(dashboard)
+        told = [("open", f"T ({OWN}/nights)"), ("secure-embed", f"T ({OWN}/nights)")]
+        told += [("open", "somebody's"), ("open", f"T ({OTHER}/nights)"), ("open", ""), ("invite", f"({OWN}/nights)")]
+        shares = [
+            {"attributes": {"share_type": kind, "title": title, "token": f"{dashboard}-fake-{number}"}}
+            for number, (kind, title) in enumerate(told)
+        ]
+        return SimpleNamespace(to_dict=lambda: {"data": shares})
+
+    def _remove(self, *identifier: object, **_: object) -> None:
         if self.status != 204:
             raise ApiException(status=self.status)
-        self.removed.append(identifier)
+        self.removed.append(identifier[-1])
 
     cancel_downtime = delete_monitor = delete_dashboard = _remove
+    delete_public_dashboard = delete_dashboard_secure_embed = _remove
 
 
 @pytest.fixture(autouse=True)
 def api(monkeypatch: pytest.MonkeyPatch) -> type[Api]:
-    for name in ("DowntimesApi", "MonitorsApi", "DashboardsApi"):
+    for name in ("DowntimesApi", "MonitorsApi", "DashboardsApi", "DashboardSharingApi", "DashboardSecureEmbedApi"):
         monkeypatch.setattr(orphans, name, Api)
-    monkeypatch.setattr(Api, "removed", [], raising=False)
+    for name in ("removed", "asked"):
+        monkeypatch.setattr(Api, name, [], raising=False)
     return Api
 
 
@@ -63,20 +76,37 @@ def found(own: str, kinds: Collection[str] = ALL) -> list[str]:
 
 
 def test_of_a_stack_everything_with_its_mark_is_found() -> None:
-    everything = ["downtime 1", "downtime 5", "monitor 1", "monitor 4", "dashboard 1", "dashboard 4"]
-    assert found(OWN) == everything
+    shared = {number: [f"link {number}-fake-0", f"embed {number}-fake-1"] for number in (1, 4)}
+    everything = ["downtime 1", "downtime 5", "monitor 1", "monitor 4"]
+    assert found(OWN) == [*everything, *shared[1], "dashboard 1", *shared[4], "dashboard 4"]
+
+
+def test_only_the_stack_s_own_dashboards_are_looked_into_for_what_shares_them(api: type[Api]) -> None:
+    assert found(f"{OWN}/nights", ["link"]) == ["link 1-fake-0", "link 4-fake-0"]
+    assert api.asked == ["1", "4"]
+    api.asked.clear()
+    assert found(OWN, ["dashboard"]) == ["dashboard 1", "dashboard 4"]
+    assert api.asked == []
+
+
+def test_of_what_opens_a_dashboard_only_the_end_is_shown() -> None:
+    assert TaggedObject(kind="link", identifier="fake-token-1234", title="T").shown == "...1234"
+    assert TaggedObject(kind="monitor", identifier="12345", title="T").shown == "12345"
 
 
 def test_of_a_resource_only_what_carries_its_whole_name() -> None:
-    assert found(f"{OWN}/nights") == ["downtime 1", "monitor 1", "dashboard 1"]
+    kinds = ["downtime", "monitor", "dashboard"]
+    assert found(f"{OWN}/nights", kinds) == ["downtime 1", "monitor 1", "dashboard 1"]
 
 
 @pytest.mark.parametrize("type_", KINDS)
 def test_only_what_is_asked_for_is_listed(type_: str) -> None:
-    assert found(f"{OWN}/nights", KINDS[type_]) == [f"{KINDS[type_][0]} 1"]
+    assert {thing.partition(" ")[0] for thing in found(f"{OWN}/nights", KINDS[type_])} == set(KINDS[type_])
 
 
-@pytest.mark.parametrize(("kind", "identifier"), [("downtime", "1"), ("monitor", 1), ("dashboard", "1")])
+@pytest.mark.parametrize(
+    ("kind", "identifier"), [("downtime", "1"), ("monitor", 1), ("dashboard", "1"), ("link", "1"), ("embed", "1")]
+)
 def test_what_is_gone_by_now_is_fine_and_a_refusal_is_not(api: type[Api], kind: str, identifier: object) -> None:
     thing = TaggedObject(kind=kind, identifier="1", title="T")
     orphans.remove(CLIENT, thing)

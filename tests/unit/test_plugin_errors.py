@@ -64,6 +64,8 @@ NOT_MADE = {
     "error creating resource from /api/v1/dashboard: 429 Too Many Requests: {}": 1,
     'error retrieving DowntimeSchedule: 400 Bad Request: {"errors":["no"]}': 2,
     'Error creating secure embed: API error (status 403): 403 Forbidden — {"errors":["Forbidden"]}': 3,
+    "the public link of dashboard abc can't be created: Datadog at https://example.com refused: 403 Forbidden: {}": 4,
+    "the public link of dashboard abc can't be created: export DD_APP_KEY": 4,
 }
 """Errors of a create that Datadog refused, each with its row."""
 
@@ -76,6 +78,8 @@ IN_DOUBT = [
     'error retrieving DowntimeSchedule: url.Error: Post "https://api.datadoghq.com/api/v2/downtime": EOF ',
     "error retrieving DowntimeSchedule: 500 Internal Server Error: {}",
     'Error creating secure embed: API error (status 0): Post "https://api.datadoghq.com/api/v2/dashboard/abc": EOF',
+    "the public link of dashboard abc can't be created: Datadog at https://api.datadoghq.com does not answer: EOF",
+    "the public link of dashboard abc can't be created: Datadog at https://example.com refused: 502 Bad Gateway: ",
     "Error parsing create response: invalid character '<' looking for beginning of value",
     'error creating monitor from /api/v1/monitor: 400 Bad Request: ["Duplicate of an existing monitor_id:1"]',
 ]

@@ -1,5 +1,6 @@
 """The whole program, under the configurations that people have."""
 
+import base64
 import json
 import re
 from datetime import UTC, datetime
@@ -22,10 +23,15 @@ from tests.unit.mocks import (
     EMBED_LINK,
     HOST,
     LOCAL_COMMAND,
+    MARK,
     MONITOR,
     MONITOR_ID,
     PASSWORD_TYPE,
     PROVIDER,
+    PUBLIC,
+    PUBLIC_LINK,
+    PUBLIC_PROVIDER,
+    SECRETS,
     Created,
     Program,
     Secret,
@@ -33,7 +39,7 @@ from tests.unit.mocks import (
     run_program,
 )
 
-DATADOG = (DASHBOARD, MONITOR, DOWNTIME, EMBED)
+DATADOG = (DASHBOARD, MONITOR, DOWNTIME, EMBED, PUBLIC)
 ENVIRONMENT_KEYS = {"DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY}
 
 
@@ -177,13 +183,29 @@ def test_a_host_of_somebody_else_is_not_deleted_with_anything(dev_stack: Program
     assert {command.request.deletedWith for command in dev_stack.commands.values()} == {""}
 
 
-def test_sharing_makes_one_secret_link_and_is_off_by_default() -> None:
-    shared = run_program(shareDashboards=True)
-    assert shared.one(EMBED).plain["dashboardId"] == "watchpost-apm-id"
-    assert shared.outputs["sharedDashboard"] == Secret(EMBED_LINK)
-    private = run_program(shareDashboards=False)
-    assert not private.of(EMBED)
+def test_sharing_makes_one_secret_link_of_the_kind_that_is_asked_for(dev_stack: Program) -> None:
+    public = dev_stack.one(PUBLIC)
+    assert public.plain["dashboard_id"] == "watchpost-apm-id"
+    assert public.plain["title"] == f"flask-app (dev) ({MARK}/shared-apm)"
+    assert dev_stack.outputs["sharedDashboard"] == Secret(PUBLIC_LINK)
+    embed = run_program(shareDashboards="embed")
+    assert embed.one(EMBED).plain["dashboardId"] == "watchpost-apm-id"
+    assert embed.outputs["sharedDashboard"] == Secret(EMBED_LINK)
+    assert not embed.of(PUBLIC, PUBLIC_PROVIDER)
+    private = run_program(shareDashboards="no")
+    assert not private.of(EMBED, PUBLIC, PUBLIC_PROVIDER)
     assert "sharedDashboard" not in private.outputs
+
+
+def test_a_public_link_holds_no_key_and_its_provider_those_of_the_stack_as_secrets(dev_stack: Program) -> None:
+    public = dev_stack.one(PUBLIC)
+    serialized = base64.b64decode(public.plain["__provider"])
+    assert b"components.public_dashboard" in serialized
+    assert not any(secret.encode() in serialized for secret in SECRETS)
+    keys = {"datadog:apiKey": Secret(API_KEY), "datadog:appKey": Secret(APP_KEY)}
+    assert dev_stack.one(PUBLIC_PROVIDER).inputs == keys
+    environment = {"DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY}
+    assert run_program(keys_in_stack=False, environment=environment).one(PUBLIC_PROVIDER).inputs == {}
 
 
 def test_without_load_no_request_is_sent_and_none_is_reported() -> None:
@@ -269,7 +291,10 @@ def test_an_address_of_the_environment_overrides_the_api_of_the_site() -> None:
 
 def test_every_resource_in_datadog_uses_the_program_s_provider(dev_stack: Program) -> None:
     provider = dev_stack.one(PROVIDER)
-    assert {resource.request.provider for resource in dev_stack.of(*DATADOG)} == {f"{provider.urn}::datadog-id"}
+    of_datadog = dev_stack.of(*set(DATADOG) - {PUBLIC})
+    assert {resource.request.provider for resource in of_datadog} == {f"{provider.urn}::datadog-id"}
+    dynamic = dev_stack.one(PUBLIC_PROVIDER)
+    assert dev_stack.one(PUBLIC).request.provider == f"{dynamic.urn}::shared-apm-id"
 
 
 def unstamped(name: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from components import orphans, ownership
 from components.orphans import TaggedObject
+from tests.unit.mocks import EMBED, PUBLIC
 from watchpost import recover
 from watchpost.__main__ import main
 from watchpost.errors import WatchpostError
@@ -38,7 +39,7 @@ MONITOR = resource("datadog:index/monitor:Monitor", "my-metric-monitor", "1")
 def test_the_state_tells_the_tag_and_what_is_known() -> None:
     provider = resource(DATADOG_PROVIDER, "datadog", "0-1", apiUrl="https://api.datadoghq.eu/")
     state = read(deployment(resource("pulumi:pulumi:Stack", "watchpost-dev"), provider, TAG, MONITOR))
-    assert state == State(tag=OWN, known=frozenset({"1"}), pending=(), shared=frozenset())
+    assert state == State(tag=OWN, known=frozenset({"1"}), pending=())
 
 
 def test_a_state_of_version_1_0_tells_its_tag_too() -> None:
@@ -48,12 +49,17 @@ def test_a_state_of_version_1_0_tells_its_tag_too() -> None:
 
 def test_what_was_under_way_is_told_by_name() -> None:
     pending = [
-        {"type": "creating", "resource": resource(recover.EMBED, "shared-apm", dashboardId="abc-def-ghi")},
+        {"type": "creating", "resource": resource("datadog:index/monitor:Monitor", "other")},
         {"type": "deleting", "resource": MONITOR},
     ]
     state = read(deployment(TAG, pending=pending))
-    assert state.pending == ("creating shared-apm", "deleting my-metric-monitor")
-    assert state.shared == {"abc-def-ghi"}
+    assert state.pending == ("creating other", "deleting my-metric-monitor")
+
+
+@pytest.mark.parametrize("type_", [PUBLIC, EMBED])
+def test_a_shared_dashboard_is_known_by_its_token_which_is_a_secret(type_: str) -> None:
+    shared = resource(type_, "shared-apm", "abc-def-ghi") | {"outputs": {"token": {"plaintext": '"fake-token"'}}}
+    assert "fake-token" in read(deployment(TAG, shared)).known
 
 
 @pytest.mark.parametrize("exported", [{}, deployment(), deployment(MONITOR)])
@@ -98,7 +104,7 @@ CLIENT: Any = None
 def state(**changes: Any) -> State:
     """A state that knows monitor 1 and dashboard b, as :data:`KNOWN` does."""
     known = frozenset({"1", "b"})
-    return State(**({"tag": OWN, "known": known, "pending": (), "shared": frozenset()} | changes))
+    return State(**({"tag": OWN, "known": known, "pending": ()} | changes))
 
 
 def test_without_yes_it_only_shows(steps: list[str]) -> None:
@@ -111,12 +117,6 @@ def test_without_yes_it_only_shows(steps: list[str]) -> None:
 def test_with_yes_it_takes_the_lock_first_and_removes_what_the_state_does_not_know(steps: list[str]) -> None:
     assert len(list(recover.recover(FakeStack(KNOWN, steps), CLIENT, state(), yes=True))) == 2
     assert steps == ["refresh", f"look for {OWN}", "state", "remove downtime d", "remove monitor 2"]
-
-
-def test_a_dashboard_with_a_shared_link_that_nobody_knows_goes_and_the_state_learns_it(steps: list[str]) -> None:
-    now = state(shared=frozenset({"b"}), pending=("creating shared-apm",))
-    assert len(list(recover.recover(FakeStack(KNOWN, steps), CLIENT, now, yes=True))) == 4
-    assert steps[-2:] == ["remove dashboard b", "refresh"]
 
 
 def test_without_a_tag_datadog_is_not_even_asked(steps: list[str]) -> None:
@@ -173,5 +173,5 @@ def test_nothing_left_behind_is_success_and_something_is_not(
     monkeypatch.setattr(orphans, "find", lambda *_: [TaggedObject(kind="monitor", identifier="7", title="T")])
     assert main(["recover", "--stack", "dev", "--json"]) == 1
     shown = capsys.readouterr()
-    assert json.loads(shown.out) == [{"kind": "monitor", "identifier": "7", "title": "T", "shared": False}]
+    assert json.loads(shown.out) == [{"kind": "monitor", "identifier": "7", "title": "T"}]
     assert "the same command with --yes" in shown.err

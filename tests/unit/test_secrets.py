@@ -75,8 +75,8 @@ def test_nothing_leaks_from_a_key_file_or_a_vagrant_vm(tmp_path: Path) -> None:
 
 
 def test_each_secret_goes_only_where_it_is_needed(dev_stack: Program) -> None:
-    assert holders(dev_stack, API_KEY) == {"datadog", "vm-agent-datadog.yaml"}
-    assert holders(dev_stack, APP_KEY) == {"datadog"}
+    assert holders(dev_stack, API_KEY) == {"datadog", "shared-apm", "vm-agent-datadog.yaml"}
+    assert holders(dev_stack, APP_KEY) == {"datadog", "shared-apm"}
     assert holders(dev_stack, PASSWORD) == {"vm-mysql-user", "vm-mysql-conf.yaml"}
     assert holders(dev_stack, PRIVATE_KEY) == set(dev_stack.commands)
 

@@ -56,10 +56,10 @@ def test_defaults_lack_only_hosts_and_recipients() -> None:
 
 
 def test_values_arrive_as_text_and_are_understood() -> None:
-    settings = accepted(windowMinutes="6", noDataMinutes="12", shareDashboards="true", loadRequests="0")
+    settings = accepted(windowMinutes="6", noDataMinutes="12", shareDashboards="public", loadRequests="0")
     assert isinstance(settings, Settings)
     assert (settings.window_minutes, settings.no_data_minutes, settings.load_requests) == (6, 12, 0)
-    assert settings.share_dashboards is True
+    assert settings.share_dashboards == "public"
 
 
 def test_recipients_become_mentions() -> None:
@@ -113,7 +113,7 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"agentUrl": "https://[x"}, "agentUrl", '"https://[x":', URL),
     ({"traceUrl": "http://example.com"}, "traceUrl", '"http://example.com":', URL),
     ({"onDestroy": "keep"}, "onDestroy", '"keep":', "must be 'clean' or 'leave'"),
-    ({"shareDashboards": "perhaps"}, "shareDashboards", '"perhaps":', "must be a valid boolean"),
+    ({"shareDashboards": "perhaps"}, "shareDashboards", '"perhaps":', "must be 'no', 'public' or 'embed'"),
     ({"recipients": ["you"]}, "recipients[0]", '"you":', "must be an e-mail address"),
     ({"recipients": []}, "recipients", "[]:", "must have at least one entry"),
     ({"hosts": {}}, "hosts", HIDDEN, "must have at least one entry"),

@@ -1,5 +1,6 @@
 """The page of a dashboard; and of a shared one, which has no frame."""
 
+import datetime
 from typing import Any
 
 from sandbox.datadog.evaluation.series import Source
@@ -20,10 +21,19 @@ def show_public(store: Store, asked: Asked) -> Page:
     """A dashboard that is shared by a public link: anybody can look at it, and nothing leads from it elsewhere."""
     share = store.get("public", asked.match["token"])
     dashboard = store.get("dashboard", share["dashboard_id"]) if share else None
-    if dashboard is None:
+    if share is None or dashboard is None or not _is_open(share, store.now()):
         raise NotFoundError("There is no shared dashboard of this address.")
-    name, values = _shown(store, asked, dashboard)
+    shared = {"title": share["title"], "default_timeframe": times.default_timeframe(share["global_time"]["live_span"])}
+    name, values = _shown(store, asked, {**dashboard, **shared})
     return name, {**values, "bare": True}
+
+
+def _is_open(share: dict[str, Any], now: datetime.datetime) -> bool:
+    """Whether anybody may look at it now: open, not paused, not expired."""
+    expiration = share.get("expiration")
+    if expiration is not None and datetime.datetime.fromisoformat(expiration) <= now:
+        return False
+    return bool(share["share_type"] == "open" and share["status"] == "active")
 
 
 def show_embed(store: Store, asked: Asked) -> Page:

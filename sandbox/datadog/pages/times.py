@@ -67,6 +67,13 @@ def frame(query: Mapping[str, str], now: float, default: Mapping[str, Any] | Non
     return past(3600, now)
 
 
+def default_timeframe(live_span: str) -> dict[str, Any]:
+    """A shared dashboard's ``live_span`` in the form of a dashboard's ``default_timeframe``."""
+    value, unit = re.fullmatch(r"(\d+)(\D+)", live_span).groups()  # type: ignore[union-attr]
+    units = {"m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month"}
+    return {"type": "live", "value": int(value), "unit": units[unit]}
+
+
 def _moment(text: str, now: float) -> float | None:
     if match := RELATIVE.fullmatch(text):
         return now - (int(match[1]) * UNITS[match[2]] if match[1] else 0)

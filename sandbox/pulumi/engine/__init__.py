@@ -11,7 +11,7 @@ from sandbox.progress import run
 from sandbox.pulumi import versions
 from sandbox.pulumi.engine import go
 
-TOOLS = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec")
+TOOLS = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec", "pulumi-resource-pulumi-python")
 CLI = Path(__file__).with_name("cli")
 LANGUAGE_HOST = Path(__file__).with_name("language")
 SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
@@ -47,7 +47,7 @@ def ensure(*beside: Callable[[], object]) -> Path:
     if (installed := _installed()) is not None:
         return installed
     modules = [part / name for part in (CLI, LANGUAGE_HOST) for name in ("go.mod", "go.sum")]
-    folder = paths.keyed("engine", *modules, *FLAGS, *QUIET_END)
+    folder = paths.keyed("engine", *modules, *FLAGS, *QUIET_END, *TOOLS)
     if not folder.exists():
         signals.together(lambda: cache.once(folder, _build), *beside)
     return folder
@@ -74,5 +74,6 @@ def _build(folder: Path) -> None:
         run(title, [program, "install", "-C", module, "-v", *FLAGS, "tool"], env=environment)
     sdk: list[str | Path] = [program, "list", "-C", LANGUAGE_HOST, "-m", "-f", "{{.Dir}}", SDK_MODULE]
     source = subprocess.run(sdk, env=environment, capture_output=True, text=True, check=True).stdout.strip()
-    (folder / TOOLS[2]).write_text(Path(f"{source}/python/cmd/{TOOLS[2]}").read_text().replace(*QUIET_END))
-    (folder / TOOLS[2]).chmod(0o755)
+    for script in (Path(f"{source}/python/cmd/{TOOLS[2]}"), Path(f"{source}/python/dist/{TOOLS[3]}")):
+        (folder / script.name).write_text(script.read_text().replace(*QUIET_END))
+        (folder / script.name).chmod(0o755)

@@ -1,0 +1,186 @@
+"""A dashboard shared by a public link, as a dynamic resource: the Datadog provider has none for it.
+
+The engine runs :class:`PublicDashboards` in a process of its own, and takes it from the state for a refresh or a
+destroy, which run no program. There it is named by this module and class: renaming either breaks existing stacks.
+
+Sources: https://www.pulumi.com/docs/iac/concepts/providers/dynamic-providers/ and
+https://docs.datadoghq.com/api/latest/dashboards/#create-a-shared-dashboard
+"""
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+from pulumi.dynamic import (
+    ConfigureRequest,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    ResourceProvider,
+    UpdateResult,
+)
+
+from components.datadog_api import client
+from settings.credentials import VARIABLES, Credentials, of_environment
+
+if TYPE_CHECKING:
+    from datadog_api_client.v1.api.dashboards_api import DashboardsApi
+
+KEYS = ("apiKey", "appKey")
+
+IDENTITY = ("api_url", "dashboard_id")
+"""The inputs that make it another link."""
+
+SETTINGS = ("title", "live_span", "share_type", "status")
+"""The inputs that a link can be given later, and that may drift."""
+
+
+class PublicDashboards(ResourceProvider):
+    """Creates, reads, updates and deletes public links.
+
+    The keys come from the provider's configuration, else from the environment, as with the Datadog provider.
+    """
+
+    serialize_as_secret_always = False  # the program serializes no key with it
+    keys: tuple[str, ...] = ("", "")
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Take the keys, and have the SDK, which shows every error with its traceback, show ours without."""
+        traceback.format_exc = _sentence  # type: ignore[assignment]
+        self.keys = tuple(str(req.config.get(f"datadog:{name}") or of_environment(name)[1]).strip() for name in KEYS)
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """Compare the inputs; another serialization of the provider, as by another Python, is no change."""
+        replaces = [name for name in IDENTITY if _olds.get(name) != _news.get(name)]
+        changed = [name for name in SETTINGS if _olds.get(name) != _news.get(name)]
+        return DiffResult(changes=bool(replaces or changed), replaces=replaces, delete_before_replace=True)
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Share the dashboard. The id is the dashboard's: the token is a secret."""
+        identity = {"dashboard_id": props["dashboard_id"], "dashboard_type": "custom_timeboard"}
+        body: Any = {**identity, **_settings(props)}
+        with self._dashboards(props, "can't be created") as dashboards:
+            return CreateResult(props["dashboard_id"], _outputs(props, dashboards.create_public_dashboard(body)))
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Read the link; one that is gone has no id."""
+        with self._dashboards(props, "can't be looked at", gone_is_fine=True) as dashboards:
+            found = _outputs(props, dashboards.get_public_dashboard(props["token"]))
+            return ReadResult(id_, found, {name: found[name] for name in (*IDENTITY, *SETTINGS)})
+        return ReadResult(None, {})
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """Give the link its settings; its address stays."""
+        body: Any = _settings(_news)
+        with self._dashboards(_olds, "can't be given other settings") as dashboards:
+            return UpdateResult(_outputs(_news, dashboards.update_public_dashboard(_olds["token"], body)))
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """Revoke the link; one that is gone is no error."""
+        with self._dashboards(_props, "can't be revoked", gone_is_fine=True) as dashboards:
+            dashboards.delete_public_dashboard(_props["token"])
+
+    @contextlib.contextmanager
+    def _dashboards(
+        self, props: Mapping[str, Any], fails: str, *, gone_is_fine: bool = False
+    ) -> "Iterator[DashboardsApi]":
+        """Give Datadog's API for dashboards, and explain in one sentence what it refuses.
+
+        Raises:
+            pulumi.RunError: Datadog refused the request, or doesn't answer, or a key is missing.
+        """
+        # Imported here: it takes half a second, and the program imports this module only for the resource.
+        from datadog_api_client.exceptions import ApiException
+        from datadog_api_client.v1.api.dashboards_api import DashboardsApi
+        from urllib3.exceptions import HTTPError
+
+        url, failed = props["api_url"], f"the public link of dashboard {props['dashboard_id']} {fails}"
+        if missing := [VARIABLES[name][0] for name, key in zip(KEYS, self.keys, strict=True) if not key]:
+            raise pulumi.RunError(f"{failed}: export {' and '.join(missing)}")
+        try:
+            with client(url, *self.keys) as datadog:
+                yield DashboardsApi(datadog)
+        except ApiException as error:
+            if gone_is_fine and error.status == 404:
+                return
+            remedy = (
+                "; the application key needs dashboards_public_share, and the organization has to allow public links"
+                " (Organization Settings > Public Sharing)"
+                if error.status == 403
+                else ""
+            )
+            raise pulumi.RunError(
+                f"{failed}: Datadog at {url} refused: {error.status} {error.reason}: {error.body}{remedy}"
+            ) from None
+        except HTTPError as error:
+            raise pulumi.RunError(f"{failed}: Datadog at {url} does not answer: {error}") from None
+
+
+def _sentence(*_: object) -> str:
+    """Format the current exception: one for users without its traceback."""
+    error = sys.exception()
+    return str(error) if isinstance(error, pulumi.RunError) else "".join(traceback.format_exception(error))
+
+
+def _settings(props: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the part of a request that both creating and updating have."""
+    live_span = {"global_time": {"live_span": props["live_span"]}}
+    return {**{name: props[name] for name in ("title", "share_type", "status")}, **live_span}
+
+
+def _outputs(props: Mapping[str, Any], answer: Any) -> dict[str, Any]:
+    """Build the resource's outputs from Datadog's answer."""
+    found = answer.to_dict()
+    return {
+        "api_url": props["api_url"],
+        "dashboard_id": found["dashboard_id"],
+        "live_span": (found.get("global_time") or {}).get("live_span"),
+        **{name: found.get(name) for name in ("title", "share_type", "status", "token")},
+        "url": found["public_url"],
+    }
+
+
+class PublicDashboard(Resource, module="datadog", name="PublicDashboard"):
+    """A link at which anybody can view the dashboard ``dashboard_id``; whoever has it has all it takes.
+
+    ``api_url`` is the address of Datadog's API, ``live_span`` the time frame that viewers see.
+    """
+
+    token: pulumi.Output[str]
+    url: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        dashboard_id: pulumi.Input[str],
+        title: pulumi.Input[str],
+        live_span: str,
+        api_url: str,
+        opts: pulumi.ResourceOptions,
+    ) -> None:
+        inputs = {
+            "api_url": api_url,
+            "dashboard_id": dashboard_id,
+            "title": title,
+            "live_span": live_span,
+            "share_type": "open",
+            "status": "active",
+            "token": None,
+            "url": None,
+        }
+        super().__init__(PublicDashboards(), name, inputs, opts)
+
+
+def provider(name: str, credentials: Credentials) -> pulumi.ProviderResource:
+    """Create the provider, with the keys of the stack's configuration only, as the Datadog provider has them.
+
+    By default, the engine would give it the whole configuration: its state would have every secret, and each change of
+    a setting would change it.
+    """
+    keys = {"datadog:apiKey": credentials.api_key_of_stack, "datadog:appKey": credentials.app_key_of_stack}
+    return pulumi.ProviderResource("pulumi-python", name, {name: key for name, key in keys.items() if key is not None})

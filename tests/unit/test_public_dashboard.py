@@ -1,0 +1,82 @@
+"""``components.public_dashboard``: what of a link is another one, and where the keys come from."""
+
+import os
+import pickle
+import traceback
+from typing import Any
+from unittest import mock
+
+import pulumi
+import pytest
+from pulumi.dynamic import Config, ConfigureRequest
+from pulumi.dynamic.dynamic import serialize_provider
+
+from components.public_dashboard import PublicDashboards
+from tests.unit.mocks import API_KEY, APP_KEY
+
+INPUTS: dict[str, Any] = {
+    "__provider": "one",
+    "api_url": "https://api.datadoghq.com",
+    "dashboard_id": "abc-def-ghi",
+    "title": "T",
+    "live_span": "1h",
+    "share_type": "open",
+    "status": "active",
+}
+
+
+def configured(config: dict[str, str], environment: dict[str, str]) -> PublicDashboards:
+    """Return the provider as the engine's process configures it."""
+    provider = PublicDashboards()
+    with mock.patch.dict(os.environ, environment, clear=True), mock.patch.object(traceback, "format_exc"):
+        provider.configure(ConfigureRequest(Config(config, "watchpost")))
+    return provider
+
+
+@pytest.mark.parametrize(
+    ("config", "environment"),
+    [
+        ({"datadog:apiKey": f" {API_KEY}\n", "datadog:appKey": APP_KEY}, {"DD_API_KEY": "fake-other"}),
+        ({"datadog:appKey": APP_KEY}, {"DATADOG_API_KEY": API_KEY, "DD_APP_KEY": "fake-other"}),
+        ({}, {"DD_API_KEY": API_KEY, "DATADOG_API_KEY": "fake-other", "DD_APP_KEY": f"{APP_KEY}\n"}),
+    ],
+)
+def test_keys_are_those_that_the_datadog_provider_takes(config: dict[str, str], environment: dict[str, str]) -> None:
+    assert configured(config, environment).keys == (API_KEY, APP_KEY)
+
+
+def test_a_missing_key_is_one_sentence() -> None:
+    provider = configured({}, {"DD_API_KEY": API_KEY})
+    with pytest.raises(
+        pulumi.RunError, match=r"^the public link of dashboard abc-def-ghi can't be created: export DD_"
+    ):
+        provider.create(INPUTS)
+
+
+def test_the_serialized_provider_is_its_name_alone() -> None:
+    with mock.patch.dict(os.environ, {"DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY}):
+        serialized = serialize_provider(PublicDashboards())
+    assert len(serialized) < 200
+    assert PublicDashboards().__dict__ == {}
+    assert isinstance(pickle.loads(pickle.dumps(PublicDashboards())), PublicDashboards)  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize(
+    ("changes", "replaces", "changed"),
+    [
+        ({}, [], False),
+        ({"__provider": "as another Python writes it"}, [], False),
+        ({"title": "U"}, [], True),
+        ({"live_span": "4h"}, [], True),
+        ({"status": "paused"}, [], True),
+        ({"share_type": "invite"}, [], True),
+        ({"dashboard_id": "jkl-mno-pqr"}, ["dashboard_id"], True),
+        ({"api_url": "https://api.datadoghq.eu"}, ["api_url"], True),
+    ],
+)
+def test_another_dashboard_or_account_is_another_link(
+    changes: dict[str, str], replaces: list[str], *, changed: bool
+) -> None:
+    diff = PublicDashboards().diff("abc-def-ghi", INPUTS | {"token": "fake", "url": "fake"}, INPUTS | changes)
+    assert (diff.changes, diff.replaces) == (changed, replaces)
+    assert diff.delete_before_replace
