@@ -17,6 +17,7 @@ from datadog_api_client.v2.model.secure_embed_create_request import SecureEmbedC
 from datadog_api_client.v2.model.secure_embed_update_request import SecureEmbedUpdateRequest
 
 from sandbox.datadog import dashboards, downtimes, monitors, queries
+from sandbox.datadog.evaluation import memory
 from sandbox.datadog.handling import STORE, page, parsed, thing
 from sandbox.datadog.schema import RefusedError
 
@@ -27,13 +28,18 @@ def _monitor(request: web.Request) -> dict[str, Any]:
     return thing(request, "monitor", request.match_info["id"], "Monitor")
 
 
+def _evaluated(request: web.Request, monitor: dict[str, Any]) -> dict[str, Any]:
+    """A monitor with its state."""
+    return {**monitor, "overall_state": memory.state(request.app[STORE], monitor["id"])}
+
+
 def _check_monitor(request: web.Request, monitor: dict[str, Any]) -> None:
     name = request.match_info.get("id")
     monitors.check(monitor, [other for other in request.app[STORE].all("monitor") if str(other["id"]) != name])
 
 
 async def list_monitors(request: web.Request) -> web.Response:
-    found = request.app[STORE].all("monitor")
+    found = [_evaluated(request, monitor) for monitor in request.app[STORE].all("monitor")]
     if "page" in request.query:  # counted in pages; without it, all are listed
         size = int(request.query.get("page_size", 100))
         begin = int(request.query["page"]) * size
@@ -59,7 +65,7 @@ async def validate_monitor(request: web.Request) -> web.Response:
 
 async def get_monitor(request: web.Request) -> web.Response:
     assets: dict[str, Any] = {"assets": []} if request.query.get("with_assets") == "true" else {}
-    return web.json_response({**assets, **_monitor(request)})
+    return web.json_response({**assets, **_evaluated(request, _monitor(request))})
 
 
 async def update_monitor(request: web.Request) -> web.Response:

@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-import re
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import polars as pl
 from aiohttp import web
 from datadog_api_client.v1.model.event_create_request import EventCreateRequest as EventV1
 from datadog_api_client.v1.model.metrics_payload import MetricsPayload as SeriesV1
@@ -15,7 +15,8 @@ from datadog_api_client.v2.model.event_create_request_payload import EventCreate
 from datadog_api_client.v2.model.metric_payload import MetricPayload as SeriesV2
 
 from sandbox.datadog import queries, snapshot
-from sandbox.datadog.evaluation import spans
+from sandbox.datadog.evaluation import language, series, spans
+from sandbox.datadog.evaluation.language import Query, UnknownFormError
 from sandbox.datadog.handling import STORE, parsed, thing
 from sandbox.datadog.schema import RefusedError, check
 from sandbox.datadog.store import Kind, Point
@@ -201,59 +202,82 @@ def _times(request: web.Request, first: str, last: str) -> tuple[float, float]:
         raise RefusedError(400, f"{first} and {last} are required, in Unix seconds") from error
 
 
-SIMPLE = re.compile(r"(?:(?P<how>avg|sum|min|max):)?(?P<metric>[A-Za-z][\w.]*)(?:\{(?P<scope>[^}]*)\})?.*", re.DOTALL)
-"""As much of a query as the sandbox understands: the metric, and the tags it is narrowed to."""
+MOST_SECONDS = 30
+"""Of a time frame there are this many points at least, where data came as often: graphs of minutes have fewer."""
 
 
-def _points(request: web.Request, text: str, start: float, end: float) -> tuple[str, list[tuple[float, float]]]:
-    """The metric of a query and its points within its scope."""
-    match = SIMPLE.fullmatch(text)
-    if match is None:
-        raise RefusedError(400, f"Error parsing query: {text!r}: the sandbox reads metric{{tags}} only")
+def _evaluated(request: web.Request, text: str, start: float, end: float) -> tuple[Query, int, pl.DataFrame]:
+    """A query's series, as a graph has them, and the interval of their points in seconds."""
     queries.check(text)
-    wanted = {tag.strip() for tag in (match["scope"] or "").split(",")} - {"", "*"}
-    found = request.app[STORE].points(match["metric"], start, end)
-    kept = [point for point in found if wanted <= {*point["tags"], f"host:{point['host']}"}]
-    return match["metric"], [(point["at"], point["value"]) for point in kept]
+    try:
+        query = language.parse(text)
+        every = query.interval or max(1, min(series.interval(end - start), int((end - start) // MOST_SECONDS)))
+        return query, every, series.evaluate(series.Source(request.app[STORE]), query, start, end, every)
+    except UnknownFormError as error:
+        raise RefusedError(400, f"The sandbox does not evaluate {error}") from error
+
+
+def _lines(found: pl.DataFrame) -> dict[str, list[tuple[float, float]]]:
+    """The points of each group."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for group, at, value in found.select("group", "at", "value").iter_rows():
+        if value is not None:
+            lines.setdefault(group, []).append((at, value))
+    return lines
 
 
 async def query(request: web.Request) -> web.Response:
+    """The series of a query, one for each group.
+
+    Source: https://docs.datadoghq.com/api/latest/metrics/#query-timeseries-points
+    """
     start, end = _times(request, "from", "to")
     text = request.query.get("query", "")
-    metric, points = _points(request, text, start, end)
-    pointlist = [[at * 1000, value] for at, value in points]
-    series = [{"metric": metric, "scope": "*", "pointlist": pointlist, "length": len(points), "expression": text}]
-    return web.json_response({"status": "ok", "query": text, "series": series if points else []})
+    parsed, every, found = _evaluated(request, text, start, end)
+    answer = []
+    for group, points in _lines(found).items():
+        tags = [f"{key}:{value}" for key, value in zip(parsed.by, group.split(","), strict=False)]
+        answer.append(
+            {
+                "metric": parsed.metric,
+                "scope": ",".join(tags or parsed.scope) or "*",
+                "tag_set": tags,
+                "pointlist": [[at * 1000, value] for at, value in points],
+                "start": int(points[0][0] * 1000),
+                "end": int((points[-1][0] + every) * 1000) - 1,
+                "interval": every,
+                "length": len(points),
+                "aggr": parsed.how,
+                "expression": text,
+            }
+        )
+    return web.json_response({"status": "ok", "query": text, "group_by": list(parsed.by), "series": answer})
 
 
-def _check_graph(graph: str) -> None:
-    """Refuse a ``graph_def`` that is no graph.
+def _graph(graph: str) -> list[str]:
+    """The queries of a ``graph_def``; refused if it is no graph.
 
     Source: https://docs.datadoghq.com/api/latest/snapshots/#take-graph-snapshots
     """
     try:
         requests = json.loads(graph)["requests"]
-        texts = [request["q"] for request in requests]
+        return [str(request["q"]) for request in requests]
     except (ValueError, TypeError, KeyError) as error:
         raise RefusedError(400, 'graph_def must be JSON with {"requests": [{"q": "avg:metric{*}"}]}') from error
-    for text in texts:
-        queries.check(str(text))
 
 
 async def create_snapshot(request: web.Request) -> web.Response:
-    store = request.app[STORE]
     start, end = _times(request, "start", "end")
     text, graph = request.query.get("metric_query", ""), request.query.get("graph_def", "")
     if not text and not graph:
         raise RefusedError(400, "One of metric_query or graph_def is required")
     if start >= end:
         raise RefusedError(400, "start must be before end")
-    if graph:
-        _check_graph(graph)
-    title = request.query.get("title") or text or "graph"
-    points = _points(request, text, start, end)[1] if text else []
+    asked = _graph(graph) if graph else [text]
+    lines = [line for each in asked for line in _lines(_evaluated(request, each, start, end)[2]).values()]
     name = secrets.token_hex(16)
-    store.put("snapshot", name, {"svg": snapshot.draw(title, points, start, end)})
+    title = request.query.get("title") or text or "graph"
+    request.app[STORE].put("snapshot", name, {"svg": snapshot.draw(title, lines, start, end)})
     url = f"{request.url.origin()}/snapshot/{name}.svg"
     return web.json_response({"graph_def": graph, "metric_query": text, "snapshot_url": url})
 

@@ -12,6 +12,7 @@ from components import templates
 from components.recurrences import duration_text, recurrences
 from sandbox.datadog import dashboards, downtimes, monitors, snapshot
 from sandbox.datadog.evaluation import rounds
+from sandbox.datadog.pages import dashboards as boards
 from sandbox.datadog.store import Point, Store
 from settings.office_hours import OfficeHours
 
@@ -30,6 +31,7 @@ class Made:
     """The ids of what is on the pages."""
 
     timeboard: str
+    anomalies: str
     apm: str
     strange: str
     public: str
@@ -57,8 +59,9 @@ def fill(store: Store, *, hosts: tuple[str, ...] = ("vm", "vm2"), span: int = SP
     apm = _board(store, "apm_infrastructure", values | {"operation": "flask.request"})
     strange = dashboards.answer(STRANGE, name="str-ang-one", now=now)
     store.put("dashboard", "str-ang-one", strange)
-    store.put("public", "sandbox-open", {"token": "sandbox-open", "dashboard_id": apm, "share_type": "open"})
-    store.put("snapshot", "a" * 32, {"svg": snapshot.draw("my_metric", [(1, 1), (2, 3)], 1, 3)})
+    share = {"token": "sandbox-open", "dashboard_id": apm, "share_type": "open", "status": "active"}
+    store.put("public", "sandbox-open", share | {"title": "shop (dev)", "global_time": {"live_span": "1h"}})
+    store.put("snapshot", "a" * 32, {"svg": snapshot.draw("my_metric", [[(1, 1), (2, 3)]], 1, 3)})
     event = _events(store, now)
     if whole:
         begin = now - datetime.timedelta(seconds=min(span, 3600))
@@ -67,6 +70,7 @@ def fill(store: Store, *, hosts: tuple[str, ...] = ("vm", "vm2"), span: int = SP
         rounds.follow_changes(store, now)
     return Made(
         timeboard=timeboard,
+        anomalies=boards.anomalies(store)[0][1].rpartition("=")[2],
         apm=apm,
         strange="str-ang-one",
         public="sandbox-open",

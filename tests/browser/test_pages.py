@@ -15,6 +15,7 @@ PATHS = {
     "dashboards": "/dashboard/lists",
     "timeboard": "/dashboard/{timeboard}/watchpost?span=1h",
     "APM": "/dashboard/{apm}?from_ts=now-15m&to_ts=now&live=true",
+    "anomalies": "/dashboard/{timeboard}/watchpost?span=1h&fullscreen_widget={anomalies}",
     "what isn't drawn": "/dashboard/{strange}",
     "shared": "/p/{public}",
     "monitors": "/monitors/manage",

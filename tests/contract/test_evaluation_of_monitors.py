@@ -218,6 +218,8 @@ def test_a_downtime_tells_whom_it_mentions_of_its_life(store: Store) -> None:
     run(store, a="1 1 1 1")
     kinds = [(mail["kind"], mail["to"]) for mail in memory.mails(store) if mail["about"] == "downtime"]
     assert kinds == [(kind, ["me@example.com"]) for kind in ("scheduled", "started", "ended")], DOWNTIMES
+    subjects = [mail["subject"] for mail in memory.mails(store) if mail["about"] == "downtime"]
+    assert subjects == [f"[Downtime {kind}] m on" for kind in ("scheduled", "started", "ended")]  # of no group
 
 
 def test_each_occurrence_of_a_recurring_downtime_begins_and_ends(store: Store) -> None:

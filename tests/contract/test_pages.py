@@ -16,7 +16,7 @@ from components import links
 from components.recurrences import recurrences
 from sandbox.datadog import API_KEY, APP_KEY, Account
 from sandbox.datadog.evaluation import series
-from sandbox.datadog.pages import downtimes, services, times, widgets
+from sandbox.datadog.pages import dashboards, downtimes, services, times, widgets
 from sandbox.datadog.pages.graphs import Graph, Line
 from sandbox.datadog.pages.serving import PATHS
 from sandbox.datadog.store import Store, opened
@@ -223,6 +223,24 @@ def test_what_a_widget_does_not_know_it_names(store: Store, definition: dict[str
     widget = board.widget(definition)
     assert widget.graph is None
     assert named in widget.fault
+
+
+def test_anomalies_have_a_page_with_the_points_outside_of_the_band(account: Account, store: Store) -> None:
+    ((title, address),) = dashboards.anomalies(store)
+    start = get(account, "/").data.decode()
+    board = store.get("dashboard", address.split("/")[2])
+    assert board is not None
+    assert f'href="{address}"' in start
+    assert f'href="{address}&amp;' in get(account, f"{board['url']}?live=true").data.decode()
+    page = get(account, f"{address}&span=1h").data.decode()
+    assert title in page
+    assert page.count('class="drawing"') == 1
+    drawn = json.loads(page.partition('<script type="application/json">')[2].partition("</script>")[0])
+    outside = [point for line in drawn["lines"] for point in line["outside"]]
+    assert outside
+    table = page.partition('aria-label="Points outside of the band"')[2].partition("</tbody>")[0]
+    assert table.count("<tr><td>") == len(outside)
+    assert get(account, f"{board['url']}?fullscreen_widget=1").status == 404
 
 
 # The week

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import urllib3
@@ -18,9 +19,11 @@ from datadog_api_client.v2.model.list_shared_dashboards_response import ListShar
 
 from components import datadog_api
 from sandbox.datadog import API_KEY, APP_KEY, Account, pages, schema
+from sandbox.datadog.evaluation import memory
+from sandbox.datadog.evaluation.memory import Group
 from sandbox.datadog.permissions import PERMISSIONS
 from sandbox.datadog.server import API_KEY_ONLY, application
-from sandbox.datadog.store import opened
+from sandbox.datadog.store import Point, opened
 from sandbox.pulumi.plugins.datadog.client import Client, StatusError, UnreadableError, UrlError
 
 Call = Callable[..., tuple[int, Any]]
@@ -529,11 +532,49 @@ class TestAgents:
         )
         assert answer.status == 202
         assert account.series("my_metric")[-1]["host"] == "vm"
-        window = f"from={now - 60}&to={now + 60}"
+        window = f"from={now - 10}&to={now + 10}"
         found = call("GET", f"/api/v1/query?{window}&query=avg:my_metric%7Bhost:vm,env:dev%7D")[1]
         assert found["series"][0]["pointlist"] == [[now * 1000, 7.5]]
         assert call("GET", f"/api/v1/query?{window}&query=avg:my_metric%7Bhost:other%7D")[1]["series"] == []
         assert "vm" in {host["name"] for host in call("GET", "/api/v1/hosts")[1]["host_list"]}
+
+    def test_a_query_is_evaluated_by_group_and_what_is_not_known_is_refused_by_name(
+        self, call: Call, account: Account
+    ) -> None:
+        end = int(time.time()) // 60 * 60
+        with opened(account.folder) as store:
+            store.add_points(
+                Point(metric="q", at=end - 60 + second, value=value + second, host=host, tags=[f"host:{host}"])
+                for host, value in (("a", 10), ("b", 30))
+                for second in range(0, 60, 10)
+            )
+        window = f"from={end - 60}&to={end}"
+
+        def series(query: str) -> dict[str, list[list[float]]]:
+            answer = call("GET", f"/api/v1/query?{window}&query={quote(query)}")[1]
+            return {found["scope"]: found["pointlist"] for found in answer["series"]}
+
+        means = {"host:a": 35.0, "host:b": 55.0}
+        assert series("avg:q{*} by {host}.rollup(avg, 60)") == {
+            host: [[1000 * (end - 60), mean]] for host, mean in means.items()
+        }
+        assert series("sum:q{*}.rollup(avg, 60)") == {"*": [[1000 * (end - 60), 90.0]]}
+        assert series("max:q{host:a}.rollup(max, 60)") == {"host:a": [[1000 * (end - 60), 60.0]]}
+        refused = call("GET", f"/api/v1/query?{window}&query={quote('avg:q{*}.fill(last)')}")
+        assert "fill" in refusal(refused)
+
+    def test_a_monitor_is_in_the_worst_state_of_its_groups(self, call: Call, account: Account) -> None:
+        number = call("POST", "/api/v1/monitor", {**MONITOR, "name": "worst"})[1]["id"]
+        path = f"/api/v1/monitor/{number}"
+        assert call("GET", path)[1]["overall_state"] == "No Data"
+        with opened(account.folder) as store:
+            for host, status in (("a", "OK"), ("b", "Warn")):
+                group = Group(monitor=number, name=host, tags={"host": host}, status=status)  # type: ignore[arg-type]
+                memory.keep(store, group)
+        assert call("GET", path)[1]["overall_state"] == "Warn"
+        listed = {monitor["id"]: monitor["overall_state"] for monitor in call("GET", "/api/v1/monitor")[1]}
+        assert listed[number] == "Warn"
+        call("DELETE", path)
 
     def test_a_snapshot_is_a_picture_that_says_who_drew_it(self, call: Call, account: Account) -> None:
         answer = call("GET", "/api/v1/graph/snapshot?start=1&end=2&metric_query=avg:my_metric%7B*%7D")[1]

@@ -72,6 +72,19 @@ def by_monitor(store: Store) -> dict[int, dict[str, Group]]:
     return found
 
 
+WORST_FIRST: tuple[State, ...] = ("Alert", "Warn", "No Data", "OK")
+"""The first of these that one of its groups is in is the state of a monitor.
+
+Source: https://docs.datadoghq.com/monitors/status/
+"""
+
+
+def state(store: Store, monitor: int) -> State:
+    """The state of a monitor: the worst of its groups; ``No Data`` as long as it has none."""
+    found = {group.status for group in groups(store, monitor)}
+    return next((status for status in WORST_FIRST if status in found), "No Data")
+
+
 def keep(store: Store, group: Group) -> None:
     """Keep the state of a group."""
     store.put("group", f"{group.monitor} {group.name}", asdict(group))

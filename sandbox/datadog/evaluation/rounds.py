@@ -447,7 +447,7 @@ def _tell_of_downtime(store: Store, downtime: Thing, now: datetime.datetime, wha
     attributes = downtime["attributes"]
     number = attributes["monitor_identifier"].get("monitor_id")
     monitor = store.get("monitor", str(number)) if number is not None else None
-    of = monitor["name"] if monitor else f"{number or attributes['monitor_identifier']}"
+    of = messages.without_group(monitor["name"]) if monitor else f"{number or attributes['monitor_identifier']}"
     text = attributes["message"] or ""
     memory.send(
         store,
@@ -509,8 +509,8 @@ def _tell_of_change(store: Store, monitor: Thing, now: datetime.datetime, what: 
             Mail(
                 at=now.timestamp(),
                 to=messages.mentioned(monitor["message"]),
-                subject=memory.subject(["Monitor", what], monitor["name"]),
-                text=f"The monitor \u201c{monitor['name']}\u201d was {what} by {monitor['creator']['handle']}.",
+                subject=memory.subject(["Monitor", what], name := messages.without_group(monitor["name"])),
+                text=f"The monitor \u201c{name}\u201d was {what} by {monitor['creator']['handle']}.",
                 about="change",
                 of=str(monitor["id"]),
                 kind=what,

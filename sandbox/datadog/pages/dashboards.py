@@ -1,7 +1,10 @@
-"""The page of a dashboard; and of a shared one, which has no frame."""
+"""The page of a dashboard, or of one of its widgets; and of a shared one, which has no frame."""
 
 import datetime
+import json
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from sandbox.datadog.evaluation.series import Source
 from sandbox.datadog.pages import times, widgets
@@ -50,6 +53,11 @@ def _shown(store: Store, asked: Asked, dashboard: dict[str, Any]) -> Page:
         store=store, source=Source(store), frame=frame, variables=widgets.tags(variables, asked.query)
     )
     known = _values(store)
+    chosen = asked.query.get("fullscreen_widget")
+    kept = [widget for widget in dashboard["widgets"] if chosen in (None, str(widget["id"]))]
+    if not kept and chosen is not None:
+        raise NotFoundError(f"This dashboard has no widget {chosen}.")
+    asked_for = {name: asked.query[name] for name in ("from_ts", "to_ts", "live", "span") if name in asked.query}
     return "dashboard.html", {
         "dashboard": dashboard,
         "frame": frame,
@@ -62,13 +70,32 @@ def _shown(store: Store, asked: Asked, dashboard: dict[str, Any]) -> Page:
             }
             for variable in variables
         ],
-        "widgets": [board.widget(widget["definition"]) for widget in dashboard["widgets"]],
+        "alone": chosen is not None,
+        "widgets": [(address(dashboard, widget, **asked_for), board.widget(widget["definition"])) for widget in kept],
         "kept": {
             name: value
             for name, value in asked.query.items()
-            if name in ("from_ts", "to_ts", "live") and "span" not in asked.query
+            if (name in ("from_ts", "to_ts", "live") and "span" not in asked.query) or name == "fullscreen_widget"
         },
     }
+
+
+def address(dashboard: Mapping[str, Any], widget: Mapping[str, Any], **query: str) -> str:
+    """The address of one widget by itself.
+
+    Source: the links that Datadog's pages make for a widget in full screen
+    """
+    return f"{dashboard['url']}?{urlencode({'fullscreen_widget': widget['id'], **query})}"
+
+
+def anomalies(store: Store) -> list[tuple[str, str]]:
+    """The title and the address of each widget that looks for anomalies, by itself."""
+    return [
+        (str(widget["definition"].get("title") or "without a title"), address(dashboard, widget))
+        for dashboard in store.all("dashboard")
+        for widget in dashboard["widgets"]
+        if "anomalies(" in json.dumps(widget["definition"].get("requests", []))
+    ]
 
 
 def _values(store: Store) -> dict[str, set[str]]:

@@ -13,12 +13,6 @@ from sandbox.datadog.pages.graphs import Graph, Mark
 from sandbox.datadog.pages.rendering import Asked, NotFoundError, Page
 from sandbox.datadog.store import Store
 
-WORST: tuple[State, ...] = ("Alert", "Warn", "No Data", "OK")
-"""The states, the worst one first: the one that a monitor of several groups shows.
-
-Source: https://docs.datadoghq.com/monitors/status/
-"""
-
 NOBODY = "a-host"
 """Whose message is shown as long as no host has a state."""
 
@@ -31,17 +25,11 @@ Source: https://docs.datadoghq.com/monitors/manage/search/
 """
 
 
-def state(store: Store, monitor: Mapping[str, Any]) -> str:
-    """The state of a monitor: the worst of its groups."""
-    found = {group.status for group in memory.groups(store, monitor["id"])}
-    return next((status for status in WORST if status in found), "No Data")
-
-
 def list_all(store: Store, asked: Asked) -> Page:
     """All monitors, or those with all tags of a search such as ``tag:"env:dev"``."""
     wanted = set(TAG.findall(asked.query.get("q", "")))
     rows = [
-        {"monitor": monitor, "state": state(store, monitor)}
+        {"monitor": monitor, "state": memory.state(store, monitor["id"])}
         for monitor in store.all("monitor")
         if wanted <= set(monitor["tags"])
     ]
@@ -67,7 +55,7 @@ def show(store: Store, asked: Asked) -> Page:
         rows.append({"group": group, "until": max(until, default=None)})
     return "monitor.html", {
         "monitor": monitor,
-        "state": state(store, monitor),
+        "state": memory.state(store, monitor["id"]),
         "fault": fault,
         "frame": frame,
         "spans": times.NAMES,
@@ -88,7 +76,7 @@ def _parts(store: Store, monitor: Mapping[str, Any]) -> list[dict[str, Any]]:
         return []
     numbers = composites.constituents(language.composite(monitor["query"]))
     found = (store.get("monitor", str(number)) for number in numbers)
-    return [{"monitor": part, "state": state(store, part)} for part in found if part]
+    return [{"monitor": part, "state": memory.state(store, part["id"])} for part in found if part]
 
 
 def _under_way(downtime: Mapping[str, Any], now: Any) -> Any:

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.datadog.evaluation import series, slos
+from sandbox.datadog.evaluation import memory, series, slos
 from sandbox.datadog.evaluation.language import UnknownFormError
-from sandbox.datadog.pages import monitors
 from sandbox.datadog.pages.rendering import Asked, NotFoundError, Page
 from sandbox.datadog.store import Store
 
@@ -28,7 +27,7 @@ def show(store: Store, asked: Asked) -> Page:
         raise NotFoundError(f"There is no SLO {name}.")
     source, now = series.Source(store), store.now().timestamp()
     alerts = [
-        {"monitor": monitor, "state": monitors.state(store, monitor)}
+        {"monitor": monitor, "state": memory.state(store, monitor["id"])}
         for monitor in store.all("monitor")
         if any(f'"{slo["id"]}"' in monitor["query"] for slo in found)
     ]

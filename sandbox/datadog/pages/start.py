@@ -2,7 +2,8 @@
 
 from sandbox.datadog import desk, downtimes
 from sandbox.datadog.evaluation import memory, slos
-from sandbox.datadog.pages import events, hosts, monitors, services
+from sandbox.datadog.pages import dashboards as boards
+from sandbox.datadog.pages import events, hosts, services
 from sandbox.datadog.pages.rendering import Asked, Page
 from sandbox.datadog.store import Store
 
@@ -16,7 +17,10 @@ def show(store: Store, _: Asked) -> Page:
     return "start.html", {
         "hosts": list(hosts.hosts(store).values()),
         "dashboards": store.all("dashboard"),
-        "monitors": [{"monitor": monitor, "state": monitors.state(store, monitor)} for monitor in store.all("monitor")],
+        "anomalies": boards.anomalies(store),
+        "monitors": [
+            {"monitor": monitor, "state": memory.state(store, monitor["id"])} for monitor in store.all("monitor")
+        ],
         "downtimes": [
             {"downtime": downtime, "attributes": downtimes.current(downtime["attributes"], now)}
             for downtime in store.all("downtime")

@@ -39,6 +39,17 @@ class Widget:
     objective: dict[str, Any] | None = None
     queries: list[str] = field(default_factory=list)
 
+    @property
+    def outside(self) -> list[tuple[int, str, float, float, float]]:
+        """The points outside of their band, the newest first: when, of which line, the value, and the band's ends."""
+        found = [
+            (at, line.name, value, lower, upper)
+            for line in (self.graph.lines if self.graph else [])
+            for (at, value), (_, lower, upper) in zip(line.points, line.band, strict=False)
+            if lower is not None and upper is not None and not lower <= value <= upper
+        ]
+        return sorted(found, reverse=True)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
