@@ -16,7 +16,7 @@ import yaml
 
 from components import templates
 from sandbox import paths, prepare, signals
-from sandbox.datadog import Account
+from sandbox.datadog import Account, desk
 from sandbox.machine import Machine
 from sandbox.progress import SandboxError
 from sandbox.pulumi import engine, plugins
@@ -217,6 +217,9 @@ class Stack:
             f"{PROJECT}:installScriptUrl": f"{inside}/agent/install_script_agent7.sh",
             f"{PROJECT}:hosts": {name: host_entry(machine) for name, machine in self.machines.items()},
         }
+        experience = document["config"].get(f"{PROJECT}:customerExperience") or {}
+        if experience.get("enabled"):
+            experience["ticketUrl"] = account.url + desk.PATH
         self.stack_file.write_text(templates.yaml_text(document))
 
 

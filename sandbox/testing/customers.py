@@ -274,10 +274,14 @@ class Outcome:
     """Those of them who have enough such orders to tell anything by, in one of the monitors' windows."""
     watched: frozenset[str]
     """All in individual care."""
-    minutes_to_ticket: list[float]
-    """From the first order in trouble to each right ticket."""
+    minutes_since_first: list[float]
+    """From a customer's first order in trouble to their ticket; whoever orders seldom waits for enough of them."""
+    minutes_since_enough: list[float]
+    """From the first order of the first window that has enough of them."""
     left_open: int
     tickets: int
+    about_it: int
+    """How many tickets are about the step where the trouble was."""
     told: Counter[str]
     """How often each customer was told of trouble."""
     incidents: int
@@ -331,25 +335,27 @@ class System:
     ) -> Outcome:
         care = {customer.pseudonym for customer in customers if customer.tier in self.experience.care_tiers}
         bad = [order for order in placed if met.meets(order["customer"], order["step"], order["at"])]
-        in_trouble = frozenset(
-            name
+        times = {
+            name: sorted(order["at"] for order in bad if order["customer"].pseudonym == name)
             for name in care & met.customers
-            if self._tells(order["at"] for order in bad if order["customer"].pseudonym == name)
-        )
+        }
+        enough = {name: at for name, found in times.items() if (at := self._enough(found)) is not None}
+        in_trouble = frozenset(enough)
         tickets = desk.tickets(store)
         first: dict[str, float] = {}
         for ticket in tickets:
             first.setdefault(ticket["customer"], ticket["opened"] - BEGIN.timestamp())
-        begun = {name: min(order["at"] for order in bad if order["customer"].pseudonym == name) for name in in_trouble}
         incident = next(each for each in store.all("monitor") if "experience:platform" in each["tags"])
         return Outcome(
             ticketed=frozenset(first),
             met=frozenset(order["customer"].pseudonym for order in bad) & care,
             in_trouble=in_trouble,
             watched=frozenset(care),
-            minutes_to_ticket=[(first[name] - begun[name]) / 60 for name in in_trouble if name in first],
+            minutes_since_first=[(first[name] - times[name][0]) / 60 for name in in_trouble if name in first],
+            minutes_since_enough=[(first[name] - enough[name]) / 60 for name in in_trouble if name in first],
             left_open=sum(ticket["closed"] is None for ticket in tickets),
             tickets=len(tickets),
+            about_it=sum(ticket["step"] == met.step for ticket in tickets),
             told=Counter(
                 ticket["customer"]
                 for ticket in tickets
@@ -360,14 +366,10 @@ class System:
             deliveries=Counter(each["state"] for each in webhooks.deliveries(store)),
         )
 
-    def _tells(self, times: Iterator[float]) -> bool:
-        """Whether one of a customer's windows has enough orders in trouble to tell anything by."""
-        window = 2 * (self.experience.window_minutes // 3)
-        counted = Counter(int(at // 60) for at in times)
-        return any(
-            sum(counted[minute + offset] for offset in range(window)) >= self.experience.minimum_orders
-            for minute in counted
-        )
+    def _enough(self, times: Sequence[float]) -> float | None:
+        """When the first window begins that has enough of a customer's orders to tell anything by."""
+        window, least = 120 * (self.experience.window_minutes // 3), self.experience.minimum_orders
+        return next((at for at, last in zip(times, times[least - 1 :], strict=False) if last < at + window - 60), None)
 
 
 def run(store: Store, placed: Sequence[Mapping[str, Any]], minutes: int) -> None:

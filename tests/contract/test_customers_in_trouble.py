@@ -20,13 +20,13 @@ def test_those_in_trouble_and_only_those_get_a_ticket_in_time(system: System, ki
     assert found.in_trouble
     assert found.ticketed == found.met == found.in_trouble < found.watched
     window = system.experience.window_minutes
-    assert all(0 < minutes <= window + 1 for minutes in found.minutes_to_ticket)
+    assert all(0 < minutes <= window + 1 for minutes in found.minutes_since_first)
     assert set(found.deliveries) == {"sent"}
 
 
 def test_a_slowdown_of_the_whole_platform_is_one_incident_and_no_ticket(system: System) -> None:
     found = system.simulate(3, customers.everybody, size=18, minutes=80)
-    assert (found.incidents, found.tickets) == (1, 0)
+    assert (found.incidents, found.about_it) == (1, 0)
 
 
 @pytest.mark.long
