@@ -7,6 +7,8 @@ BIN := .venv/bin
 READY := .venv/ready
 # A command ends with make, even if make is killed.
 RUN := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM)
+# A module's tests run in one process, which starts what they share, once.
+BY_MODULE := -v -n 2 --dist loadfile --no-loadscope-reorder
 # Bytecode is kept, but not among the sources: otherwise pytest would recompile itself at every start.
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode
@@ -45,7 +47,9 @@ pictures: $(READY)  ## Take the docs' pictures, with Chromium: about 20 minutes
 	@$(RUN) $(BIN)/python -m sandbox pictures
 
 ##@ Checks
-test: lint types unit contract browser engine-test  ## Run everything that CI checks
+test: lint types unit  ## Run everything that CI checks
+	@$(RUN) $(BIN)/python -m sandbox.prepare
+	$(RUN) $(BIN)/python -m pytest tests/torture tests/engine tests/contract tests/browser $(BY_MODULE) -m "not long"
 
 lint: $(READY)  ## Check format, lint and workflows
 	$(RUN) $(BIN)/ruff format --check .
@@ -66,13 +70,13 @@ browser: $(READY)  ## Test the sandbox's pages in Chromium; skipped without one
 
 engine-test: $(READY)  ## Test on the sandbox, with the real engine
 	@$(RUN) $(BIN)/python -m sandbox.prepare
-	$(RUN) $(BIN)/python -m pytest tests/torture tests/engine -v -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+	$(RUN) $(BIN)/python -m pytest tests/torture tests/engine $(BY_MODULE) -m "not long"
 
 ##@ Long checks
 torture: export WATCHPOST_KILLS ?= 50
 torture: export WATCHPOST_SEED ?= $(shell date +%s)
 torture: $(READY)  ## Run the long tests, and kill updates at random points, WATCHPOST_KILLS times
-	$(RUN) $(BIN)/python -m pytest tests/contract tests/engine -v -n 2 --dist loadfile -m long
+	$(RUN) $(BIN)/python -m pytest tests/contract tests/engine $(BY_MODULE) -m long
 	$(RUN) $(BIN)/python -m pytest tests/torture -v -s
 
 vagrant-test: $(READY)  ## Test a stack on a real Vagrant VM, emulated; takes half an hour

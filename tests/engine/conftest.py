@@ -26,8 +26,9 @@ LONGEST = (
     "test_install",
     "test_packages",
     "test_kills",
-    "test_privilege",
+    "test_hostile",
     "test_secrets",
+    "test_database",
 )
 """The modules that take a minute or more, the longest first."""
 

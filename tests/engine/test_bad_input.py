@@ -216,6 +216,7 @@ def test_hosts_that_refuse_are_told_with_their_reasons(refusing: Refusing) -> No
     assert not {name for name in done.names("create") if name.endswith(("-ready", "-packages"))}
 
 
+@pytest.mark.long
 def test_the_command_that_was_told_gives_sudo_and_the_update_goes_on(refusing: Refusing, stack: Stack) -> None:
     told = re.search(r"allow it there with: (echo .*)$", refusing.done.result().text, re.MULTILINE)
     assert told

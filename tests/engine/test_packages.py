@@ -69,6 +69,7 @@ def test_it_waits_for_everybody_else_and_leaves_the_host_as_it_was(machine: Mach
     assert sorted(bare ^ host_state(machine)) == []
 
 
+@pytest.mark.long
 def test_what_somebody_installed_marked_or_needs_stays_however_often_the_step_ran(
     machine: Machine, bare: set[str]
 ) -> None:

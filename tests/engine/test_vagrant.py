@@ -143,6 +143,7 @@ def test_changed_memory_restarts_the_vm_which_is_said(stack: Stack, vagrant_home
     assert started_with(vagrant_home)["memory"] == 1536
 
 
+@pytest.mark.long
 def test_changed_memory_of_a_halted_vm_counts_when_it_starts(stack: Stack, vagrant_home: Path) -> None:
     (folder,) = folders(stack)
     vagrant(folder, "halt")
@@ -173,6 +174,7 @@ def test_two_stacks_of_one_clone_have_a_vm_each(stack: Stack, neighbour: Stack) 
     assert not bring_up(stack).names("create", "update", "replace")
 
 
+@pytest.mark.long
 def test_a_vm_whose_first_coming_up_failed_is_destroyed_with_the_stack(
     neighbour: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +216,7 @@ def test_an_up_that_was_interrupted_while_the_vm_came_up_is_gone_on_with(neighbo
     assert status(folder) == "running (libvirt)"
 
 
+@pytest.mark.long
 def test_a_host_goes_from_vagrant_to_an_address_and_back_in_one_update_each(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -1,18 +1,34 @@
-"""Least privilege, tested by attempts: the database user, the app, the Agent's files, the application key."""
+"""A stack with the worst values that its settings accept, and what users and keys may do there: as little as can be.
 
+Host and Datadog get the values unchanged. Least privilege is tested by attempts: of the database user, the app, the
+Agent's user, the application key.
+"""
+
+import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import yaml
 
 from sandbox import paths
 from sandbox.machine import Machine
 from sandbox.stack import Stack
+from sandbox.testing.processes import wait_until
 from sandbox.testing.stacks import up
 from tests.engine.leaks import database_password, fake_key
 from tests.engine.steps import step, went_well
 from watchpost import changes
+
+HOST = "1e3.a-b.0x1f"
+ENV = "0o17/a.b-c_d"
+SERVICE = "1/s.v-c_" + "x" * 92
+VERSION = "1e3"
+TAGS = ["a/b.c-d_e:f/g.h-i_j:k:1", "null:true", "on:1e3", "n:" + "0" * 198]
+RECIPIENTS = ["%._+-@a-b.c-d.example", "A%20b@EXAMPLE.com"]
 
 EXPOSURE = 1.0
 """Maximum exposure of the app's service by ``systemd-analyze security``, of 10."""
@@ -79,11 +95,75 @@ NOT_ALLOWED = {"1044", "1045", "1095", "1142", "1227"}
 
 
 @pytest.fixture(scope="module")
-def machine(stack: Stack) -> Iterator[Machine]:
-    """The machine of a running stack, with somebody else's database and connection."""
-    stack.configure(loadRequests=0)
+def outputs(stack: Stack) -> dict[str, Any]:
+    """The outputs of a stack with all of them; its key file's folder has a name that a shell would expand."""
+    (entry,) = yaml.safe_load(stack.stack_file.read_text())["config"]["watchpost:hosts"].values()
+    folder = stack.folder / "project" / "a 'key' $(touch ran) `id` {{value}} é🐶"
+    folder.mkdir()
+    key = folder / "key"
+    shutil.copy(stack.machines["vm"].private_key_file, key)
+    values = {"env": ENV, "service": SERVICE, "tags": TAGS, "recipients": RECIPIENTS}
+    stack.configure(hosts={HOST: {**entry, "privateKeyFile": str(key)}}, loadRequests=1, **values)
+    # Set by Pulumi: PyYAML would write it so that Pulumi reads the number 1000.
+    stack.pulumi("config", "set", "watchpost:version", VERSION, "--stack", stack.name)
     done = up(stack)
     assert done.code == 0, done.text
+    return stack.outputs()
+
+
+def test_the_agent_s_files_hold_them_letter_by_letter(stack: Stack, outputs: dict[str, Any]) -> None:
+    assert outputs["hosts"][HOST]["proofs"]["agent"]
+    read = yaml.safe_load(stack.machines["vm"].run("cat /etc/datadog-agent/datadog.yaml").stdout)
+    assert (read["hostname"], read["env"], read["tags"]) == (HOST, ENV, TAGS)
+
+
+def test_the_app_runs_with_them(stack: Stack, outputs: dict[str, Any]) -> None:
+    assert outputs["hosts"][HOST]["proofs"]["load"]["/"]["requests"] == 1
+    pid = "$(systemctl show -p MainPID --value watchpost-app)"
+    environment = stack.machines["vm"].run(f"tr '\\0' '\\n' </proc/{pid}/environ").stdout.splitlines()
+    assert {f"DD_SERVICE={SERVICE}", f"DD_ENV={ENV}", f"DD_VERSION={VERSION}"} <= set(environment)
+
+
+def test_datadog_has_them_in_every_query_and_message(stack: Stack, outputs: dict[str, Any]) -> None:
+    assert outputs["monitor"]
+    (monitor,) = stack.account.monitors()
+    assert f"env:{ENV}}}" in monitor["query"]
+    assert monitor["message"].count(" ".join(f"@{recipient}" for recipient in RECIPIENTS)) == 4
+    boards = json.dumps(stack.account.dashboards())
+    assert SERVICE in boards
+    assert f"env:{ENV}" in boards
+    points = stack.account.series("my_metric")
+    assert {point["host"] for point in points} <= {HOST}
+    deployed = wait_until(
+        lambda: [event for event in stack.account.events() if f"service:{SERVICE}" in event.get("tags", [])],
+        "the deployment is an event",
+    )
+    assert {f"env:{ENV}", f"version:{VERSION}", *TAGS} <= set(deployed[0]["tags"])
+
+
+def test_the_command_of_the_outputs_logs_in_and_runs_nothing_else(stack: Stack, outputs: dict[str, Any]) -> None:
+    command = outputs["hosts"][HOST]["ssh"]
+    assert "'" in command  # quoted for a shell
+    machine = stack.machines["vm"]
+    assert machine.running()
+    options = f"-o StrictHostKeyChecking=no -o UserKnownHostsFile={stack.folder}/known -o LogLevel=ERROR"
+    done = subprocess.run(
+        ["sh", "-c", f"{command.replace('ssh ', f'ssh {options} ', 1)} hostname"],
+        capture_output=True, text=True, cwd=stack.folder, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "vm", done.stderr
+    assert not (stack.folder / "ran").exists()
+
+
+def test_nothing_is_left_to_change(stack: Stack, outputs: dict[str, Any]) -> None:
+    assert outputs
+    assert up(stack, "--expect-no-changes").code == 0
+
+
+@pytest.fixture(scope="module")
+def machine(stack: Stack, outputs: dict[str, Any]) -> Iterator[Machine]:
+    """The machine of a running stack, with somebody else's database and connection."""
+    assert outputs
     machine = stack.machines["vm"]
     machine.run("mariadb", input=SOMEBODY_ELSES)
     sleeper = "mariadb --user=other --password=fake-password --execute 'SELECT SLEEP(600)'"
@@ -95,7 +175,7 @@ def machine(stack: Stack) -> Iterator[Machine]:
 @pytest.fixture(scope="module")
 def login(stack: Stack, machine: Machine) -> str:
     """The client's command as the Agent's user, without the password on the command line."""
-    options = f"[client]\nuser=datadog\npassword={database_password(stack)}\n"
+    options = f"[client]\nuser=datadog\npassword={database_password(stack, f'{HOST}-mysql-password')}\n"
     machine.run("install -m 0600 /dev/stdin /root/as-datadog.cnf", input=options)
     return "mariadb --defaults-extra-file=/root/as-datadog.cnf --batch --skip-column-names"
 
