@@ -107,16 +107,23 @@ elif settings.datadog_stack:
     datadog_stack = pulumi.StackReference(settings.datadog_stack)
     outputs |= {name: datadog_stack.get_output(name) for name in ("timeboard", "apmDashboard", "monitor")}
 
+# The key of the customers' pseudonyms is the same on all hosts of a fleet: the stack for Datadog keeps it.
+key_of_pseudonyms: pulumi.Output[str] | None = None
+if settings.customer_experience:
+    from components.customer_experience import pseudonym_key
+
+    if settings.part == "hosts" and settings.datadog_stack:
+        key_of_pseudonyms = datadog_stack.require_output("pseudonymKey")
+    else:
+        key_of_pseudonyms = pseudonym_key(settings.customer_experience.key_rotation)
+    if settings.part == "datadog":
+        outputs["pseudonymKey"] = key_of_pseudonyms
+
 # The hosts wait for the downtimes: their steps can outlast the margin before a downtime's start time.
 if settings.part != "datadog":
     owner = known_after(ownership.text, outputs.get("downtimes"))
     arrival = Arrival(credentials, site, settings.agent_url)
     machines: dict[str, pulumi.Output[str]] = {}
-    key_of_pseudonyms = None
-    if settings.customer_experience:
-        from components.customer_experience import pseudonym_key
-
-        key_of_pseudonyms = pseudonym_key(settings.customer_experience.key_rotation)
     hosts = {
         name: WatchedHost(
             name,

@@ -15,7 +15,6 @@ Sources: https://docs.datadoghq.com/monitors/downtimes/,
 https://github.com/DataDog/datadog-sync-cli/pull/664 (what Datadog refuses in an update)
 """
 
-import asyncio
 import hashlib
 import json
 import re
@@ -30,7 +29,7 @@ import pulumi_datadog as datadog
 from components import templates
 from components.datadog_api import client
 from components.datadog_context import DatadogContext
-from components.ownership import OwnershipTag, explain_doubt
+from components.ownership import OwnershipTag, apart, explain_doubt
 from components.recurrences import Recurrence, around, changes, duration_text, faults, recurrences
 from settings.office_hours import DAYS, OfficeHours
 
@@ -217,7 +216,7 @@ async def cancel_twins(ownership: OwnershipTag, arguments: pulumi.ErrorHookArgs)
     if arguments.failed_operation != "create" or not twins or len(arguments.errors) > 1:
         return explain_doubt(arguments)
     identifiers = set(re.findall(r"[\w-]+", twins["identifiers"]))
-    return await asyncio.to_thread(_cancelled, identifiers, *await ownership.account())
+    return await apart(_cancelled, identifiers, *await ownership.account())
 
 
 def _cancelled(identifiers: set[str], url: str, api_key: str, app_key: str, tag: str) -> bool:

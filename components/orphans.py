@@ -13,9 +13,13 @@ from datadog_api_client import ApiClient
 from datadog_api_client.exceptions import ApiException
 from datadog_api_client.v1.api.dashboards_api import DashboardsApi
 from datadog_api_client.v1.api.monitors_api import MonitorsApi
+from datadog_api_client.v1.api.service_level_objectives_api import ServiceLevelObjectivesApi
+from datadog_api_client.v1.api.webhooks_integration_api import WebhooksIntegrationApi
+from datadog_api_client.v2.api.apm_retention_filters_api import APMRetentionFiltersApi
 from datadog_api_client.v2.api.dashboard_secure_embed_api import DashboardSecureEmbedApi
 from datadog_api_client.v2.api.dashboard_sharing_api import DashboardSharingApi
 from datadog_api_client.v2.api.downtimes_api import DowntimesApi
+from datadog_api_client.v2.api.spans_metrics_api import SpansMetricsApi
 
 KINDS = {
     "datadog:index/downtimeSchedule:DowntimeSchedule": ("downtime",),
@@ -23,8 +27,18 @@ KINDS = {
     "datadog:index/secureEmbedDashboard:SecureEmbedDashboard": ("embed",),
     "pulumi-python:dynamic/datadog:PublicDashboard": ("link",),
     "datadog:index/dashboardJson:DashboardJson": ("dashboard",),
+    "datadog:index/serviceLevelObjective:ServiceLevelObjective": ("objective",),
+    "datadog:index/apmRetentionFilter:ApmRetentionFilter": ("retention-filter",),
+    "datadog:index/spansMetric:SpansMetric": ("spans-metric",),
 }
 """The kinds of objects, by resource type."""
+
+NAMED = {
+    "datadog:index/spansMetric:SpansMetric": "spans-metric",
+    "datadog:index/webhook:Webhook": "webhook",
+    "datadog:index/webhookCustomVariable:WebhookCustomVariable": "webhook-variable",
+}
+"""Kinds whose objects carry no tag, and the stack's own letters in their names; no API lists webhooks."""
 
 ALL = tuple(kind for kinds in KINDS.values() for kind in kinds)
 """Every kind, in order of removal."""
@@ -37,7 +51,7 @@ SHARED = {"link": "open", "embed": "secure-embed"}
 class TaggedObject:
     """An object in Datadog with an ownership tag.
 
-    ``kind`` is ``monitor``, ``dashboard``, ``downtime``, or of what shares ``dashboard``, ``link`` or ``embed``.
+    ``kind`` is one of :data:`ALL` or :data:`NAMED`; ``link`` and ``embed`` share ``dashboard``.
     """
 
     kind: str
@@ -67,6 +81,7 @@ def find(client: ApiClient, tag: str, kinds: Collection[str] = ALL) -> Iterator[
         for monitor in MonitorsApi(client).list_monitors_with_pagination():
             if any(ours.match(found) for found in monitor.get("tags", [])):
                 yield TaggedObject(kind="monitor", identifier=str(monitor.id), title=monitor.name)
+    yield from _signals(client, tag, ours, kinds)
     shares = [kind for kind in SHARED if kind in kinds]
     if not shares and "dashboard" not in kinds:
         return
@@ -98,6 +113,54 @@ def _in_preview() -> Iterator[None]:
         yield
 
 
+def _signals(client: ApiClient, tag: str, ours: re.Pattern[str], kinds: Collection[str]) -> Iterator[TaggedObject]:
+    """Find what makes metrics of spans and objectives of them."""
+    if "objective" in kinds:
+        for objective in ServiceLevelObjectivesApi(client).list_slos_with_pagination():
+            if any(ours.match(found) for found in objective.get("tags", [])):
+                yield TaggedObject(kind="objective", identifier=objective.id, title=objective.name)
+    if "retention-filter" in kinds:
+        for kept in APMRetentionFiltersApi(client).list_apm_retention_filters().data:
+            if ours.search(kept.attributes.name):
+                yield TaggedObject(kind="retention-filter", identifier=kept.id, title=kept.attributes.name)
+    if "spans-metric" in kinds and "/" not in tag:
+        for metric in SpansMetricsApi(client).list_spans_metrics().data:
+            if carries(metric.id, tag):
+                yield TaggedObject(kind="spans-metric", identifier=metric.id, title=metric.attributes.filter.query)
+
+
+def carries(name: str, tag: str) -> bool:
+    """Tell whether an object's name has the letters of the stack's ownership ``tag`` in it, as a word.
+
+    >>> carries("watchpost.dev_abcdefghij12.orders", "watchpost:abcdefghij12")
+    True
+    """
+    letters = re.escape(tag.partition(":")[2].partition("/")[0])
+    return bool(re.search(rf"(?<![a-z0-9]){letters}(?![a-z0-9])", name.lower()))
+
+
+def named(client: ApiClient, tag: str, kind: str, name: str) -> Iterator[TaggedObject]:
+    """Find the object of that name, if there is one and its name says that it is the stack's.
+
+    Raises:
+        ApiException: Datadog refused the request.
+    """
+    if not carries(name, tag):
+        return
+    try:
+        if kind == "spans-metric":
+            SpansMetricsApi(client).get_spans_metric(name)
+        elif kind == "webhook":
+            WebhooksIntegrationApi(client).get_webhooks_integration(name)
+        else:
+            WebhooksIntegrationApi(client).get_webhooks_integration_custom_variable(name)
+    except ApiException as error:
+        if error.status != 404:
+            raise
+        return
+    yield TaggedObject(kind=kind, identifier=name, title=name)
+
+
 def remove(client: ApiClient, found: TaggedObject) -> None:
     """Remove an object; one that is already gone is no error.
 
@@ -115,8 +178,18 @@ def remove(client: ApiClient, found: TaggedObject) -> None:
             client.configuration.unstable_operations["delete_dashboard_secure_embed"] = True
             with _in_preview():
                 DashboardSecureEmbedApi(client).delete_dashboard_secure_embed(found.dashboard, found.identifier)
-        else:
+        elif found.kind == "dashboard":
             DashboardsApi(client).delete_dashboard(found.identifier)
+        elif found.kind == "objective":
+            ServiceLevelObjectivesApi(client).delete_slo(found.identifier, force="true")
+        elif found.kind == "retention-filter":
+            APMRetentionFiltersApi(client).delete_apm_retention_filter(found.identifier)
+        elif found.kind == "spans-metric":
+            SpansMetricsApi(client).delete_spans_metric(found.identifier)
+        elif found.kind == "webhook":
+            WebhooksIntegrationApi(client).delete_webhooks_integration(found.identifier)
+        else:
+            WebhooksIntegrationApi(client).delete_webhooks_integration_custom_variable(found.identifier)
     except ApiException as error:
         if error.status != 404:
             raise

@@ -6,6 +6,9 @@ before it creates the object again, and ``python -m watchpost recover`` lists th
 """
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pulumi
 import pulumi_random as random
@@ -21,6 +24,8 @@ FORMER_NAME = "mark"
 """That resource's name before version 1.1. Remove once no stack of version 1.0 is left."""
 
 PREFIX = "watchpost:"
+
+Result = TypeVar("Result")
 
 
 class OwnershipTag:
@@ -73,12 +78,24 @@ class OwnershipTag:
         if self._is_new:
             return
         url, api_key, app_key, tag = await self.account()
-        orphan_tag = f"{tag}/{arguments.name}"
-        for orphan in await asyncio.to_thread(_removed, arguments.type, url, api_key, app_key, orphan_tag):
+        orphan_tag, named = f"{tag}/{arguments.name}", str((arguments.new_inputs or {}).get("name", ""))
+        for orphan in await apart(_removed, arguments.type, named, url, api_key, app_key, orphan_tag):
             pulumi.log.warn(f"{orphan} was left behind by an interrupted update: it was removed and is created again")
 
 
-def _removed(type_: str, url: str, api_key: str, app_key: str, tag: str) -> list[str]:
+_threads = ThreadPoolExecutor(4, thread_name_prefix="hook")
+
+
+async def apart(function: Callable[..., Result], *arguments: object) -> Result:
+    """Run a hook's blocking ``function`` in a thread of the hooks' own.
+
+    The SDK's registrations wait in the loop's default threads for the engine, which waits for the hooks: with more
+    registrations than threads, a hook that needed one of those would wait for ever.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_threads, function, *arguments)
+
+
+def _removed(type_: str, name: str, url: str, api_key: str, app_key: str, tag: str) -> list[str]:
     # Imported here: Datadog's client takes half a second, which only an update that creates objects should pay.
     from datadog_api_client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
@@ -89,7 +106,11 @@ def _removed(type_: str, url: str, api_key: str, app_key: str, tag: str) -> list
     removed = []
     try:
         with client(url, api_key, app_key) as datadog:
-            for orphan in orphans.find(datadog, tag, orphans.KINDS.get(type_, ())):
+            if kind := orphans.NAMED.get(type_):
+                found = orphans.named(datadog, tag, kind, name)
+            else:
+                found = orphans.find(datadog, tag, orphans.KINDS.get(type_, ()))
+            for orphan in found:
                 orphans.remove(datadog, orphan)
                 removed.append(f"{orphan.kind} {orphan.shown}")
     except ApiException as error:

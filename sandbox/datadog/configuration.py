@@ -34,8 +34,9 @@ def _evaluated(request: web.Request, monitor: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_monitor(request: web.Request, monitor: dict[str, Any]) -> None:
-    name = request.match_info.get("id")
-    monitors.check(monitor, [other for other in request.app[STORE].all("monitor") if str(other["id"]) != name])
+    name, store = request.match_info.get("id"), request.app[STORE]
+    others = [other for other in store.all("monitor") if str(other["id"]) != name]
+    monitors.check(monitor, others, {objective["id"] for objective in store.all("slo")})
 
 
 async def list_monitors(request: web.Request) -> web.Response:
@@ -82,8 +83,17 @@ async def update_monitor(request: web.Request) -> web.Response:
 
 
 async def delete_monitor(request: web.Request) -> web.Response:
-    monitor = _monitor(request)
-    request.app[STORE].drop("monitor", request.match_info["id"])
+    """Forget a monitor; one that a composite is made of stays unless forced."""
+    monitor, name = _monitor(request), request.match_info["id"]
+    others = request.app[STORE].all("monitor")
+    used = [
+        other["id"]
+        for other in others
+        if other["type"] == "composite" and name in monitors.constituents(other["query"])
+    ]
+    if used and request.query.get("force") != "true":
+        raise RefusedError(400, f"monitor [{name}] is referenced in composite monitors: {used}")
+    request.app[STORE].drop("monitor", name)
     return web.json_response({"deleted_monitor_id": monitor["id"]})
 
 

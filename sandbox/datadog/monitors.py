@@ -3,9 +3,10 @@
 Source: https://docs.datadoghq.com/api/latest/monitors/#create-a-monitor, and the errors that users report.
 """
 
+import ast
 import datetime
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sandbox.datadog import queries
@@ -22,8 +23,8 @@ METRIC_TYPES = ("metric alert", "query alert")
 """Two names of one type."""
 
 
-def check(monitor: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse a monitor that Datadog would refuse; ``others`` are those that exist besides it.
+def check(monitor: Mapping[str, Any], others: Iterable[Mapping[str, Any]], objectives: Collection[str] = ()) -> None:
+    """Refuse a monitor that Datadog would refuse; ``others`` are those that exist besides it, so are ``objectives``.
 
     Raises:
         RefusedError: with status 400.
@@ -36,8 +37,16 @@ def check(monitor: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> No
     options = monitor.get("options") or {}
     if options.get("on_missing_data") and (options.get("notify_no_data") or options.get("no_data_timeframe")):
         raise RefusedError(400, "on_missing_data can't be used with notify_no_data or no_data_timeframe")
+    others = list(others)
+    thresholds = options.get("thresholds") or {}
     if monitor["type"] in METRIC_TYPES:
-        _check_metric_query(monitor["query"], options.get("thresholds") or {})
+        _check_metric_query(monitor["query"], thresholds)
+    elif monitor["type"] == "composite":
+        _check_composite(monitor, others)
+    elif monitor["type"] == "slo alert":
+        _check_objective_query(monitor["query"], thresholds, objectives)
+    else:
+        raise RefusedError(400, f"The sandbox has no monitors of type {monitor['type']!r}")
     for other in others:
         if _same(monitor, other):
             raise RefusedError(400, f"Duplicate of an existing monitor_id:{other['id']} org_id:{other['org_id']}")
@@ -63,6 +72,56 @@ def _check_metric_query(query: str, thresholds: Mapping[str, float]) -> None:
         recovery = thresholds.get(name)
         if recovery is not None and (level is None or (recovery > level if up else recovery < level)):
             raise RefusedError(400, f"{name} ({recovery}) is on the wrong side of its threshold ({level})")
+
+
+CONSTITUENTS = 10
+"""Most monitors in a composite. Source: https://docs.datadoghq.com/monitors/types/composite/"""
+
+
+def constituents(query: str) -> list[str]:
+    """The ids of the monitors in a composite's query, each once."""
+    return list(dict.fromkeys(re.findall(r"\d+", query)))
+
+
+def _check_composite(monitor: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:
+    query, known = monitor["query"], {str(other["id"]): other for other in others}
+    bare = re.sub(r"\d+", "x", query).replace("&&", " and ").replace("||", " or ").replace("!", " not ")
+    try:
+        tree = ast.parse(bare.strip(), mode="eval")
+    except SyntaxError:
+        raise RefusedError(400, "The value provided for parameter 'query' is invalid") from None
+    if any(not isinstance(node, COMPOSITE_NODES) for node in ast.walk(tree)):
+        raise RefusedError(400, "The value provided for parameter 'query' is invalid")
+    found = constituents(query)
+    if not 1 < len(found) <= CONSTITUENTS:
+        raise RefusedError(400, f"A composite monitor has 2 to {CONSTITUENTS} monitors, and not {len(found)}")
+    for name in found:
+        if name not in known:
+            raise RefusedError(400, f"Monitor {name} of the composite does not exist")
+        if known[name]["type"] == "composite":
+            raise RefusedError(400, f"Monitor {name} is a composite itself")
+
+
+COMPOSITE_NODES = (ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.Name, ast.Load)
+
+BURN_RATE = re.compile(
+    r'burn_rate\("(?P<slo>\w+)"\)\.over\("(?P<days>7|30|90)d"\)\.long_window\("(?P<long>\d+)h"\)'
+    r'\.short_window\("(?P<short>\d+)m"\)\s*>\s*(?P<number>\d+(?:\.\d+)?)'
+)
+"""Source: https://docs.datadoghq.com/monitors/types/slo/#burn-rate-alerts"""
+
+
+def _check_objective_query(query: str, thresholds: Mapping[str, float], objectives: Collection[str]) -> None:
+    match = BURN_RATE.fullmatch(query.strip())
+    if match is None:
+        raise RefusedError(400, f"The sandbox doesn't know the SLO alert {query!r}")
+    if match["slo"] not in objectives:
+        raise RefusedError(400, f"SLO {match['slo']} does not exist")
+    long, short = int(match["long"]), int(match["short"])
+    if not 1 <= long <= 48 or not 60 * short < 60 * 60 * long or short > 120:
+        raise RefusedError(400, "The long window is 1 to 48 hours, and the short one is shorter, at most 120 minutes")
+    if thresholds.get("critical") != float(match["number"]):
+        raise RefusedError(400, "Alert threshold does not match that used in the query")
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Collection
 
 SHARE = ("dashboards_public_share", "dashboards_embed_share", "dashboards_invite_share")
 
+HOOKS = "/api/v1/integration/webhooks/configuration"
+
 PERMISSIONS: dict[tuple[str, str], tuple[str, ...]] = {
     ("GET", "/api/v2/validate_keys"): (),
     ("GET", "/api/v1/monitor"): ("monitors_read",),
@@ -36,6 +38,29 @@ PERMISSIONS: dict[tuple[str, str], tuple[str, ...]] = {
     ("GET", "/api/v2/downtime/{id}"): ("monitors_downtime",),
     ("PATCH", "/api/v2/downtime/{id}"): ("monitors_downtime",),
     ("DELETE", "/api/v2/downtime/{id}"): ("monitors_downtime",),
+    ("GET", "/api/v2/apm/config/metrics"): ("apm_read",),
+    ("GET", "/api/v2/apm/config/metrics/{id}"): ("apm_read",),
+    ("POST", "/api/v2/apm/config/metrics"): ("apm_generate_metrics",),
+    ("PATCH", "/api/v2/apm/config/metrics/{id}"): ("apm_generate_metrics",),
+    ("DELETE", "/api/v2/apm/config/metrics/{id}"): ("apm_generate_metrics",),
+    ("GET", "/api/v2/apm/config/retention-filters"): ("apm_retention_filter_read",),
+    ("GET", "/api/v2/apm/config/retention-filters/{id}"): ("apm_retention_filter_read",),
+    ("POST", "/api/v2/apm/config/retention-filters"): ("apm_retention_filter_write",),
+    ("PUT", "/api/v2/apm/config/retention-filters/{id}"): ("apm_retention_filter_write",),
+    ("DELETE", "/api/v2/apm/config/retention-filters/{id}"): ("apm_retention_filter_write",),
+    ("GET", "/api/v1/slo"): ("slos_read",),
+    ("GET", "/api/v1/slo/{id}"): ("slos_read",),
+    ("POST", "/api/v1/slo"): ("slos_write",),
+    ("PUT", "/api/v1/slo/{id}"): ("slos_write",),
+    ("DELETE", "/api/v1/slo/{id}"): ("slos_write",),
+    ("POST", f"{HOOKS}/webhooks"): ("create_webhooks",),
+    ("GET", f"{HOOKS}/webhooks/{{id}}"): ("integrations_read",),
+    ("PUT", f"{HOOKS}/webhooks/{{id}}"): ("manage_integrations",),
+    ("DELETE", f"{HOOKS}/webhooks/{{id}}"): ("manage_integrations",),
+    ("POST", f"{HOOKS}/custom-variables"): ("manage_integrations",),
+    ("GET", f"{HOOKS}/custom-variables/{{id}}"): ("integrations_read",),
+    ("PUT", f"{HOOKS}/custom-variables/{{id}}"): ("manage_integrations",),
+    ("DELETE", f"{HOOKS}/custom-variables/{{id}}"): ("manage_integrations",),
     ("GET", "/api/v1/events"): ("events_read",),
     ("GET", "/api/v1/hosts"): ("hosts_read",),
     ("GET", "/api/v1/query"): ("timeseries_query",),

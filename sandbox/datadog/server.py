@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from sandbox.datadog import configuration, desk, pages, permissions, telemetry
+from sandbox.datadog import configuration, desk, pages, permissions, signals, telemetry
 from sandbox.datadog.handling import STORE
 from sandbox.datadog.schema import RefusedError
 from sandbox.datadog.store import Store
@@ -59,6 +59,10 @@ PARAMETERS: dict[tuple[str, str], frozenset[str]] = {
         ("GET", "/api/v2/downtime/{id}", "include"),
         ("PATCH", "/api/v2/downtime/{id}", ""),
         ("DELETE", "/api/v2/downtime/{id}", ""),
+        ("GET", "/api/v2/apm/config/metrics", ""),
+        ("GET", "/api/v1/slo", "ids query tags_query metrics_query limit offset"),
+        ("GET", "/api/v1/slo/{id}", "with_configured_alert_ids"),
+        ("DELETE", "/api/v1/slo/{id}", "force"),
         ("GET", "/api/v1/query", "from to query"),
         ("GET", "/api/v1/graph/snapshot", "metric_query start end event_query graph_def title height width"),
     )
@@ -102,6 +106,7 @@ def application(store: Store) -> web.Application:
             web.get("/api/v2/downtime/{id}", configuration.get_downtime),
             web.patch("/api/v2/downtime/{id}", configuration.update_downtime),
             web.delete("/api/v2/downtime/{id}", configuration.cancel_downtime),
+            *signals.ROUTES,
             web.get("/api/v1/events", telemetry.list_events),
             web.post("/api/v1/events", telemetry.create_event_v1),
             web.post("/api/v2/events", telemetry.create_event_v2),
@@ -144,7 +149,7 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = 404 if error.status == 405 else error.status
         response = web.json_response({"errors": [f"{request.method} {request.path}: {error.reason}"]}, status=status)
     finally:
-        store.log(request.method, request.path, request.query_string, text, status)
+        store.log(request.method, request.path, request.query_string, signals.logged(request.path, text), status)
     return response
 
 

@@ -30,7 +30,8 @@ def request(account: Account, method: str, path: str, body: object = None) -> ur
     return urllib3.request(method, f"{account.url}{path}", headers=headers, json=body, timeout=30, retries=False)
 
 
-def call(stack: Stack, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
-    """Call Datadog's API as somebody else would; assert that it is not refused."""
+def call(stack: Stack, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """Call Datadog's API as somebody else would, and return the answer's JSON; assert that it is not refused."""
     answer = request(stack.account, method, path, body)
     assert answer.status < 400, answer.data
+    return answer.json() if answer.data else None

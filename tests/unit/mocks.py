@@ -18,6 +18,7 @@ Source: https://www.pulumi.com/docs/iac/guides/testing/unit/
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -197,12 +198,14 @@ class Mocks(pulumi.runtime.Mocks):
 
     def __init__(self, stdout: Mapping[str, str | None], again: str | None) -> None:
         self.stdout, self.again = stdout, again
+        self.monitors = itertools.count(int(MONITOR_ID))
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         """The id and outputs of a resource; in a preview only its inputs."""
         if pulumi.runtime.is_dry_run() or not args.custom:
             return None, args.inputs
-        return MONITOR_ID if args.typ == MONITOR else f"{args.name}-id", {**args.inputs, **self.outputs(args)}
+        name = str(next(self.monitors)) if args.typ == MONITOR else f"{args.name}-id"
+        return name, {**args.inputs, **self.outputs(args)}
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         """Fail: the program calls no provider functions."""

@@ -8,10 +8,13 @@ import pytest
 from datadog_api_client.exceptions import ApiException
 
 from components import orphans
-from components.orphans import ALL, KINDS, TaggedObject
+from components.orphans import ALL, KINDS, NAMED, TaggedObject
 
 OWN, OTHER = "watchpost:0000fake0000", "watchpost:1111fake1111"
 CLIENT: Any = SimpleNamespace(configuration=SimpleNamespace(unstable_operations={}))
+
+METRICS = ["watchpost.dev_0000fake0000.orders", "watchpost.dev_1111fake1111.orders", "shop.orders_0000fake00001"]
+WEBHOOKS = ["watchpost-dev-0000fake0000-pay-open", "watchpost-dev-1111fake1111-pay-open", "WATCHPOST_DEV_0000FAKE0000"]
 
 
 class Answer(dict[str, Any]):
@@ -43,6 +46,26 @@ class Api:
         texts = [("1", f"d ({OWN}/nights)"), ("2", f"d ({OTHER}/nights)"), ("3", None), ("4", f"d ({OWN}/nights+1)")]
         return [Answer(id=i, title="d", description=text) for i, text in texts]
 
+    def list_slos_with_pagination(self) -> list[Any]:
+        tags = {"1": [f"{OWN}/nights"], "2": [f"{OTHER}/nights"], "3": []}
+        return [Answer(id=i, name="s", tags=of_it) for i, of_it in tags.items()]
+
+    def list_apm_retention_filters(self) -> Any:
+        names = {"1": f"slow ({OWN}/nights)", "2": f"slow ({OTHER}/nights)", "3": "Error Default"}
+        return SimpleNamespace(
+            data=[SimpleNamespace(id=i, attributes=SimpleNamespace(name=name)) for i, name in names.items()]
+        )
+
+    def list_spans_metrics(self) -> Any:
+        shape = SimpleNamespace(filter=SimpleNamespace(query="*"))
+        return SimpleNamespace(data=[SimpleNamespace(id=name, attributes=shape) for name in METRICS])
+
+    def get_webhooks_integration(self, name: str) -> None:
+        if name not in WEBHOOKS:
+            raise ApiException(status=404)
+
+    get_spans_metric = get_webhooks_integration_custom_variable = get_webhooks_integration
+
     def list_shared_dashboards_by_dashboard_id(self, dashboard: str) -> Any:
         self.asked.append(dashboard)
         told = [("open", f"T ({OWN}/nights)"), ("secure-embed", f"T ({OWN}/nights)")]
@@ -60,11 +83,15 @@ class Api:
 
     cancel_downtime = delete_monitor = delete_dashboard = _remove
     delete_public_dashboard = delete_dashboard_secure_embed = _remove
+    delete_slo = delete_apm_retention_filter = delete_spans_metric = _remove
+    delete_webhooks_integration = delete_webhooks_integration_custom_variable = _remove
 
 
 @pytest.fixture(autouse=True)
 def api(monkeypatch: pytest.MonkeyPatch) -> type[Api]:
-    for name in ("DowntimesApi", "MonitorsApi", "DashboardsApi", "DashboardSharingApi", "DashboardSecureEmbedApi"):
+    signals = ("ServiceLevelObjectivesApi", "APMRetentionFiltersApi", "SpansMetricsApi", "WebhooksIntegrationApi")
+    shares = ("DashboardSharingApi", "DashboardSecureEmbedApi")
+    for name in ("DowntimesApi", "MonitorsApi", "DashboardsApi", *shares, *signals):
         monkeypatch.setattr(orphans, name, Api)
     for name in ("removed", "asked"):
         monkeypatch.setattr(Api, name, [], raising=False)
@@ -78,6 +105,7 @@ def found(own: str, kinds: Collection[str] = ALL) -> list[str]:
 def test_of_a_stack_everything_with_its_mark_is_found() -> None:
     shared = {number: [f"link {number}-fake-0", f"embed {number}-fake-1"] for number in (1, 4)}
     everything = ["downtime 1", "downtime 5", "monitor 1", "monitor 4"]
+    everything += ["objective 1", "retention-filter 1", f"spans-metric {METRICS[0]}"]
     assert found(OWN) == [*everything, *shared[1], "dashboard 1", *shared[4], "dashboard 4"]
 
 
@@ -95,17 +123,36 @@ def test_of_what_opens_a_dashboard_only_the_end_is_shown() -> None:
 
 
 def test_of_a_resource_only_what_carries_its_whole_name() -> None:
-    kinds = ["downtime", "monitor", "dashboard"]
-    assert found(f"{OWN}/nights", kinds) == ["downtime 1", "monitor 1", "dashboard 1"]
+    kinds = ["downtime", "monitor", "dashboard", "objective", "retention-filter"]
+    assert found(f"{OWN}/nights", kinds) == [
+        *("downtime 1", "monitor 1", "objective 1", "retention-filter 1", "dashboard 1"),
+    ]
 
 
-@pytest.mark.parametrize("type_", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "name", "is_ours"),
+    [
+        ("webhook", WEBHOOKS[0], True),
+        ("webhook", WEBHOOKS[1], False),  # another stack's
+        ("webhook", "watchpost-dev-0000fake0000-pay-close", False),  # not there
+        ("webhook-variable", WEBHOOKS[2], True),
+        ("spans-metric", WEBHOOKS[0], True),
+        ("webhook", "tickets", False),  # a person's
+    ],
+)
+def test_what_has_no_tag_is_found_by_a_name_that_says_whose_it_is(kind: str, name: str, is_ours: bool) -> None:
+    things = [thing.identifier for thing in orphans.named(CLIENT, f"{OWN}/nights", kind, name)]
+    assert things == [name] * is_ours
+
+
+@pytest.mark.parametrize("type_", [type_ for type_ in KINDS if type_ not in NAMED])
 def test_only_what_is_asked_for_is_listed(type_: str) -> None:
     assert {thing.partition(" ")[0] for thing in found(f"{OWN}/nights", KINDS[type_])} == set(KINDS[type_])
 
 
 @pytest.mark.parametrize(
-    ("kind", "identifier"), [("downtime", "1"), ("monitor", 1), ("dashboard", "1"), ("link", "1"), ("embed", "1")]
+    ("kind", "identifier"),
+    [("downtime", "1"), ("monitor", 1), *((kind, "1") for kind in ALL[2:]), *((kind, "1") for kind in NAMED.values())],
 )
 def test_what_is_gone_by_now_is_fine_and_a_refusal_is_not(api: type[Api], kind: str, identifier: object) -> None:
     thing = TaggedObject(kind=kind, identifier="1", title="T")

@@ -31,6 +31,9 @@ from sandbox.pulumi.plugins.datadog.downtime import DowntimeSchedule
 from sandbox.pulumi.plugins.datadog.embed import SecureEmbedDashboard
 from sandbox.pulumi.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, ToldError, misfits
 from sandbox.pulumi.plugins.datadog.monitor import Monitor
+from sandbox.pulumi.plugins.datadog.objective import ServiceLevelObjective
+from sandbox.pulumi.plugins.datadog.spans import ApmRetentionFilter, SpansMetric
+from sandbox.pulumi.plugins.datadog.webhook import Webhook, WebhookCustomVariable
 from sandbox.pulumi.plugins.serve import (
     Engine,
     HalfDoneError,
@@ -43,10 +46,15 @@ from sandbox.pulumi.plugins.serve import (
 )
 
 KINDS: dict[str, Kind] = {
+    "datadog:index/apmRetentionFilter:ApmRetentionFilter": ApmRetentionFilter(),
     "datadog:index/dashboardJson:DashboardJson": DashboardJson(),
     "datadog:index/downtimeSchedule:DowntimeSchedule": DowntimeSchedule(),
     "datadog:index/monitor:Monitor": Monitor(),
     "datadog:index/secureEmbedDashboard:SecureEmbedDashboard": SecureEmbedDashboard(),
+    "datadog:index/serviceLevelObjective:ServiceLevelObjective": ServiceLevelObjective(),
+    "datadog:index/spansMetric:SpansMetric": SpansMetric(),
+    "datadog:index/webhook:Webhook": Webhook(),
+    "datadog:index/webhookCustomVariable:WebhookCustomVariable": WebhookCustomVariable(),
 }
 
 ENVIRONMENT = {

@@ -1,0 +1,303 @@
+"""The Proactive Customer Experience System as registered: who is told what, by which monitors, and who isn't."""
+
+import datetime
+import importlib.util
+import json
+import re
+from functools import cache
+from typing import Any
+
+import pytest
+
+from components.customer_experience import CARE_TAG, told_cost
+from components.customer_signals import cost
+from settings import CustomerExperience
+from tests.unit.mocks import MONITOR, ROOT, Created, Program, plain, run_program, unencrypted
+
+TOKEN = "fake-ticket-token-0123456789"
+ON = {"enabled": True, "ticketUrl": "https://tickets.example.com/hook", "ticketToken": TOKEN}
+METRIC = "datadog:index/spansMetric:SpansMetric"
+WEBHOOK = "datadog:index/webhook:Webhook"
+OF_IT = (
+    METRIC,
+    WEBHOOK,
+    "datadog:index/apmRetentionFilter:ApmRetentionFilter",
+    "datadog:index/serviceLevelObjective:ServiceLevelObjective",
+    "datadog:index/webhookCustomVariable:WebhookCustomVariable",
+    "watchpost:datadog:CustomerExperienceSystem",
+)
+
+
+@cache
+def on(**changes: Any) -> Program:
+    return run_program(customerExperience={**ON, **changes})
+
+
+def monitors(program: Program, kind: str = "") -> dict[str, Created]:
+    """The monitors of the system, by name without its own."""
+    found = [resource for resource in program.of(MONITOR) if resource.name.startswith("customers-")]
+    return {m.name.removeprefix("customers-"): m for m in found if kind in ("", m.plain["type"])}
+
+
+def constituents(program: Program, composite: Created) -> list[str]:
+    """The names of the monitors in a composite's query."""
+    numbers = {str(100_000_001 + place): monitor.name for place, monitor in enumerate(program.of(MONITOR))}
+    return [numbers[number].removeprefix("customers-") for number in re.findall(r"\d+", composite.plain["query"])]
+
+
+def test_off_it_registers_nothing_and_exports_nothing() -> None:
+    program = run_program(customerExperience={})
+    assert program.of(*OF_IT) == []
+    assert len(program.of(MONITOR)) == 1
+    assert "customerExperience" not in program.outputs
+
+
+def test_on_it_makes_as_many_monitors_and_metrics_as_it_says() -> None:
+    assert len(monitors(on())) == cost(CustomerExperience()).monitors
+    assert len(on().of(METRIC)) == 8
+    assert told_cost(CustomerExperience(max_customers=7)).startswith("customerExperience: at most 7 customers")
+
+
+def test_each_step_s_customers_alert_unless_the_platform_does() -> None:
+    found = monitors(on(), "composite")
+    assert set(found) == {f"{kind}-{step}" for kind in ("slow", "failing") for step in STEPS} | {"platform"}
+    for step in STEPS:
+        platform = ["step-traffic", *(f"platform-{step}-{index}" for index in range(3))]
+        assert constituents(on(), found[f"slow-{step}"]) == [f"latency-{step}", "anomaly", "traffic", *platform]
+        assert constituents(on(), found[f"failing-{step}"]) == [f"errors-{step}", "traffic", *platform]
+    assert constituents(on(), found["platform"]) == ["platform-traffic", *(f"platform-{step}-0" for step in STEPS)]
+
+
+STEPS = ("place", "pay", "prepare", "deliver")
+
+
+def test_nothing_but_composites_burn_rates_and_the_limit_tells_anybody() -> None:
+    for name, monitor in monitors(on()).items():
+        mentions = re.findall(r"@[\w.-]+", monitor.plain["message"])
+        tells = monitor.plain["type"] != "query alert" or name == "customers"
+        assert bool(mentions) == tells, name
+        if CARE_TAG in plain(monitor.plain["tags"]):
+            assert all(mention.startswith("@webhook-") for mention in mentions), name
+
+
+def test_a_ticket_is_opened_on_alert_and_closed_on_recovery_by_webhooks_that_exist() -> None:
+    names = {hook.plain["name"] for hook in on().of(WEBHOOK)}
+    for name, monitor in monitors(on(), "composite").items():
+        if name == "platform":
+            continue
+        message = monitor.plain["message"]
+        opened, closed = (
+            re.search(rf"{{{{#is_{state}}}}}(.*?){{{{/is_{state}}}}}", message, re.DOTALL) for state in STATES
+        )
+        assert opened is not None
+        assert closed is not None
+        step = name.partition("-")[2]
+        assert re.findall(r"@webhook-([\w-]+)", opened[1]) == [f"watchpost-dev-abcdefghij12-{step}-open"]
+        assert re.findall(r"@webhook-([\w-]+)", closed[1]) == [f"watchpost-dev-abcdefghij12-{step}-close"]
+        assert {*re.findall(r"@webhook-([\w-]+)", message)} <= names
+
+
+STATES = ("alert", "recovery")
+
+
+def test_the_token_is_a_secret_everywhere() -> None:
+    for resource in on().resources:
+        assert TOKEN not in " ".join(unencrypted(resource.inputs)), resource.name
+    assert TOKEN not in json.dumps(on().outputs, default=str)
+    (variable,) = on().of("datadog:index/webhookCustomVariable:WebhookCustomVariable")
+    assert variable.plain["value"] == f"Bearer {TOKEN}"
+    assert variable.plain["isSecret"] is True
+    for hook in on().of(WEBHOOK):
+        assert json.loads(hook.plain["customHeaders"]) == {"Authorization": f"${variable.plain['name']}"}
+
+
+def test_without_a_token_no_header_is_sent() -> None:
+    program = run_program(customerExperience={**ON, "ticketToken": None})
+    assert all("customHeaders" not in hook.inputs for hook in program.of(WEBHOOK))
+
+
+def test_a_mention_needs_no_webhook() -> None:
+    program = run_program(customerExperience={"enabled": True, "ticketMention": "case-SHOP"})
+    assert program.of(WEBHOOK) == []
+    assert monitors(program)["slow-pay"].plain["message"].count("@case-SHOP") == len(STATES)
+
+
+def test_the_dashboard_and_the_objectives_ask_for_registered_metrics_alone() -> None:
+    registered = {metric.plain["name"] for metric in on().of(METRIC)}
+    texts = [resource.plain for resource in on().resources if resource.name.startswith("customers-")]
+    used = {name.rstrip(".") for name in re.findall(r"watchpost\.dev_abcdefghij12\.[\w.]+", json.dumps(texts))}
+    assert used == registered
+
+
+def test_a_customer_s_metrics_are_by_customer_tier_and_step() -> None:
+    for metric in on().of(METRIC):
+        tags = [group["tagName"] for group in metric.plain["groupBies"]]
+        assert tags == (["customer"] if ".customer." in metric.plain["name"] else []) + ["tier", "step"]
+
+
+@pytest.mark.parametrize("system", ["generic", "jira", "zendesk", "servicenow"])
+@pytest.mark.parametrize("action", ["open", "close"])
+def test_a_ticket_has_its_key_and_two_texts_in_each_system_s_shape(system: str, action: str) -> None:
+    payload = on(ticketSystem=system) if system != "generic" else on()
+    document = json.loads(payload.named(f"customers-pay-{action}").plain["payload"])
+    text = json.dumps(document)
+    for name in REQUIRED[system, action]:
+        inner = document
+        for part in name.split("."):
+            inner = inner[part]
+        assert inner not in ("", None), name
+    assert "${" not in text
+    assert "$ALERT_SCOPE" in text
+    if action == "open":
+        assert "place is done, pay is under way, prepare follows" in text
+        assert "We noticed, before you had to tell us" in text
+
+
+REQUIRED = {
+    # Sources: docs/customer-experience.md; https://developer.atlassian.com/cloud/jira/service-desk/rest/ (request,
+    # comment); https://developer.zendesk.com/api-reference/ticketing/tickets/tickets/;
+    # https://www.servicenow.com/docs/ (Table API, incident)
+    ("generic", "open"): ["version", "action", "key", "monitor", "scope", "support", "customer", "tell.office_hours"],
+    ("generic", "close"): ["version", "action", "key", "monitor", "scope", "customer", "tell.again_after_minutes"],
+    ("jira", "open"): [
+        "serviceDeskId",
+        "requestTypeId",
+        "requestFieldValues.summary",
+        "requestFieldValues.description",
+    ],
+    ("jira", "close"): ["body"],
+    ("zendesk", "open"): ["ticket.external_id", "ticket.subject", "ticket.comment.body", "ticket.priority"],
+    ("zendesk", "close"): ["ticket.external_id", "ticket.status", "ticket.comment.body"],
+    ("servicenow", "open"): ["correlation_id", "short_description", "description", "impact", "urgency"],
+    ("servicenow", "close"): ["correlation_id", "close_code", "close_notes", "state"],
+}
+
+
+def test_fields_of_one_s_own_are_merged_into_an_opened_ticket() -> None:
+    fields = {"serviceDeskId": "7", "requestFieldValues": {"priority": {"name": "High"}}}
+    program = run_program(customerExperience={**ON, "ticketSystem": "jira", "ticketFields": fields})
+    opened = json.loads(program.named("customers-pay-open").plain["payload"])
+    assert opened["serviceDeskId"] == "7"
+    assert opened["requestFieldValues"]["priority"] == {"name": "High"}
+    assert opened["requestFieldValues"]["summary"]
+
+
+def test_a_fleet_s_stack_for_datadog_exports_the_key_as_a_secret() -> None:
+    program = run_program(part="datadog", hosts={}, customerExperience=ON)
+    assert "pseudonymKey" in program.outputs
+    assert plain(program.outputs["pseudonymKey"]) not in list(unencrypted(program.outputs))
+    assert "pseudonymKey" not in on().outputs
+
+
+def test_another_rotation_makes_another_key() -> None:
+    keys = [
+        run_program(customerExperience={**ON, "keyRotation": text}).named("pseudonym-key").plain.get("keepers")
+        for text in ("", "2027-01-01")
+    ]
+    assert keys == [None, {"rotation": "2027-01-01"}]
+
+
+# The desk
+
+
+def _desk() -> Any:
+    path = ROOT / "files" / "customer_experience" / "desk.py"
+    spec = importlib.util.spec_from_file_location("desk", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+desk = _desk()
+MONDAY = datetime.datetime(2027, 1, 4, 12, tzinfo=datetime.UTC)
+SUNDAY = MONDAY - datetime.timedelta(days=1)
+MINUTE = datetime.timedelta(minutes=1)
+
+
+def ticket(action: str, *, monitor: int = 1, step: str = "pay", customer: str = "c1") -> dict[str, Any]:
+    """A ticket as Datadog sends it for the `dev` stack's default settings."""
+    template = json.loads(on().named(f"customers-{step}-{action}").plain["payload"])
+    text = (
+        json.dumps(template)
+        .replace("$ALERT_SCOPE", f"customer:{customer},step:{step}")
+        .replace("$ALERT_ID", str(monitor))
+    )
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_a_flapping_customer_is_told_once() -> None:
+    taken = desk.Desk()
+    decisions = [
+        taken.take(ticket(action), MONDAY + number * 10 * MINUTE) for number, action in enumerate(["open", "close"] * 5)
+    ]
+    assert [decision.ticket for decision in decisions] == ["open", "close"] * 5
+    told = [decision.tell for decision in decisions if decision.tell]
+    assert len(told) == 2  # that it began, and that it is over
+    assert told[0].startswith("We noticed")
+    assert told[1].startswith("Your orders go as they should again")
+
+
+def test_a_customer_in_trouble_at_two_steps_is_told_of_one() -> None:
+    taken = desk.Desk()
+    first, second = (taken.take(ticket("open", step=step), MONDAY) for step in ("pay", "deliver"))
+    assert (first.ticket, second.ticket) == ("open", "open")
+    assert first.tell
+    assert not second.tell
+    assert not taken.take(ticket("close", step="deliver"), MONDAY).tell
+
+
+def test_after_the_set_time_a_customer_is_told_again() -> None:
+    taken = desk.Desk()
+    for minutes, is_told in ((0, True), (239, False), (241, True)):
+        assert bool(taken.take(ticket("open"), MONDAY + minutes * MINUTE).tell) == is_told
+        taken.take(ticket("close"), MONDAY + minutes * MINUTE)
+
+
+def test_two_monitors_make_one_ticket_that_closes_with_the_last() -> None:
+    taken = desk.Desk()
+    asked = [("open", 1), ("open", 2), ("open", 1), ("close", 1), ("close", 1), ("close", 2), ("close", 2)]
+    found = [taken.take(ticket(action, monitor=monitor), MONDAY).ticket for action, monitor in asked]
+    assert found == ["open", "leave", "leave", "leave", "leave", "close", "leave"]
+
+
+def test_on_sunday_a_ticket_is_opened_and_its_customer_told_on_monday() -> None:
+    taken, asked = desk.Desk(), ticket("open")
+    decision = taken.take(asked, SUNDAY)
+    assert (decision.ticket, decision.tell) == ("open", "")
+    assert not taken.due(decision.key, asked, SUNDAY + 60 * MINUTE)
+    assert taken.due(decision.key, asked, MONDAY).startswith("We noticed")
+    assert not taken.due(decision.key, asked, MONDAY + MINUTE)
+    assert taken.take(ticket("close"), MONDAY + 60 * MINUTE).tell
+
+
+def test_who_was_not_told_of_the_trouble_is_not_told_that_it_is_over() -> None:
+    taken = desk.Desk()
+    taken.take(ticket("open"), SUNDAY)
+    decision = taken.take(ticket("close"), SUNDAY + 30 * MINUTE)
+    assert (decision.ticket, decision.tell) == ("close", "")
+
+
+@pytest.mark.parametrize("wrong", [{}, {"version": 2, "action": "open"}, {"version": 1, "action": "delete"}])
+def test_what_is_no_ticket_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="version must be 1"):
+        desk.Desk().take(wrong, MONDAY)
+
+
+@pytest.mark.parametrize(
+    ("hours", "at", "is_open"),
+    [
+        (None, "2027-01-03T03:00", True),
+        (("09:00", "19:00"), "2027-01-04T09:00", True),
+        (("09:00", "19:00"), "2027-01-04T19:00", False),
+        (("22:00", "06:00"), "2027-01-05T05:59", True),  # the night that began on Monday
+        (("22:00", "06:00"), "2027-01-04T05:59", False),  # the night that began on Sunday
+        (("00:00", "00:00"), "2027-01-04T23:59", True),
+    ],
+)
+def test_office_hours_are_those_of_the_settings(hours: tuple[str, str] | None, at: str, is_open: bool) -> None:
+    office = hours and {"days": ["MO"], "start": hours[0], "end": hours[1], "timezone": "Europe/Paris"}
+    now = datetime.datetime.fromisoformat(f"{at}+01:00")
+    assert desk.is_open(office, now) == is_open
