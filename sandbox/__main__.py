@@ -28,7 +28,7 @@ def alone() -> Iterator[Stack]:
         except BlockingIOError:
             say("another command works on this sandbox; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Stack()
+        yield Stack(customers=True)
 
 
 @click.group(help=__doc__)

@@ -40,6 +40,8 @@ class Stack:
     name: str = "dev"
     hosts: Sequence[str] = ("vm",)
     tree: Path | None = None
+    customers: bool = False
+    """Whether ``customerExperience`` is as in the clone's stack file; otherwise off, as most tests need it."""
 
     @property
     def account(self) -> Account:
@@ -181,7 +183,7 @@ class Stack:
         """Set ``watchpost`` settings for the next run; ``None`` restores the clone's value."""
         path = self.stack_file
         document = yaml.safe_load(path.read_text())
-        written = _clone_stack_config(self.name)["config"]
+        written = self._clone_config()["config"]
         for key, value in settings.items():
             setting = f"{PROJECT}:{key}"
             value = written.get(setting) if value is None else value
@@ -200,14 +202,18 @@ class Stack:
         """The stack's configuration file."""
         return self.folder / "project" / f"Pulumi.{self.name}.yaml"
 
+    def _clone_config(self) -> dict[str, Any]:
+        document = _clone_stack_config(self.name)
+        if not self.customers:
+            document["config"].pop(f"{PROJECT}:customerExperience", None)
+        return document
+
     def _write_project(self, account: Account) -> None:
         project = yaml.safe_load((paths.ROOT / "Pulumi.yaml").read_text())
         project["main"] = str(paths.ROOT)
         project["runtime"]["options"]["virtualenv"] = sys.prefix
         (self.folder / "project" / "Pulumi.yaml").write_text(yaml.safe_dump(project, sort_keys=False))
-        document = (
-            yaml.safe_load(self.stack_file.read_text()) if self.stack_file.exists() else _clone_stack_config(self.name)
-        )
+        document = yaml.safe_load(self.stack_file.read_text()) if self.stack_file.exists() else self._clone_config()
         inside = account.url.replace("127.0.0.1", INSIDE)
         document["config"] |= {
             "datadog:apiUrl": account.url,
