@@ -65,7 +65,7 @@ def pseudonym_key(rotation: str) -> pulumi.Output[str]:
 class CustomerExperienceSystem(pulumi.ComponentResource):
     """Metrics, retention filter, monitors, webhooks, objectives and dashboard of the customers' journey."""
 
-    links: Mapping[str, pulumi.Output[Any]]
+    links: Mapping[str, pulumi.Output[str]]
     """The links to the dashboard, the monitors that open tickets, the platform's incident, each tier's objective."""
 
     def __init__(
@@ -100,9 +100,7 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
             "dashboard": self._board,
             "tickets": pulumi.Output.from_input(links.monitors(f"env:{args.context.env}", CARE_TAG)),
             "incident": incident.id.apply(links.monitor),
-            "objectives": pulumi.Output.all(
-                **{tier: slo.id.apply(links.objective) for tier, slo in objectives.items()}
-            ),
+            **{f"slo-{tier}": slo.id.apply(links.objective) for tier, slo in objectives.items()},
         }
         self.register_outputs({"links": self.links})
 

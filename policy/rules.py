@@ -67,13 +67,26 @@ def steps_change_in_place(type_: str, props: Props) -> Iterator[str]:
         yield "`triggers` replace the resource; let the script see what has changed through its variables or `stdin`"
 
 
+def _states(props: Props) -> Sequence[str]:
+    """Return the states that a monitor has to tell of.
+
+    A composite and an alert on an objective tell of alerts; a monitor to which no data means that all is well
+    (``onMissingData: resolve``) may be a composite's silent part.
+
+    Source: https://docs.datadoghq.com/monitors/types/composite/
+    """
+    if props.get("type") in ("composite", "slo alert"):
+        return STATES[:1]
+    return () if props.get("onMissingData") == "resolve" else STATES
+
+
 def monitors_tell_someone(type_: str, props: Props) -> Iterator[str]:
     """A monitor's message has a block with recipients for each state, and recipients nowhere else."""
     if type_ != MONITOR:
         return
     message = str(props["message"])
     blocks = dict(BLOCK.findall(message))
-    for state in STATES:
+    for state in _states(props):
         if not MENTION.search(blocks.get(state, "")):
             yield f"`message` notifies nobody in a block {{{{#{state}}}}}"
     if MENTION.search(BLOCK.sub("", message)):
@@ -87,7 +100,7 @@ def monitors_notice_silence(type_: str, props: Props) -> Iterator[str]:
 
     Source: https://docs.datadoghq.com/monitors/configuration/#no-data
     """
-    if type_ != MONITOR or props.get("onMissingData") == "show_and_notify_no_data":
+    if type_ != MONITOR or _states(props) != STATES or props.get("onMissingData") == "show_and_notify_no_data":
         return
     if not props.get("notifyNoData") or not props.get("noDataTimeframe"):
         yield "data that stops coming goes unnoticed: set `notifyNoData` and `noDataTimeframe`"
@@ -99,7 +112,7 @@ def monitors_notice_silence(type_: str, props: Props) -> Iterator[str]:
 
 def warnings_come_first(type_: str, props: Props) -> Iterator[str]:
     """A monitor warns before it alerts, and its critical threshold is the one in its query, as Datadog requires."""
-    if type_ != MONITOR:
+    if type_ != MONITOR or props.get("type") == "composite":
         return
     comparison = re.search(r"([<>])=?\s*(-?[\d.]+)\s*$", str(props["query"]))
     # The provider adds a list of defaults under an internal key.
@@ -112,7 +125,8 @@ def warnings_come_first(type_: str, props: Props) -> Iterator[str]:
     if critical != float(comparison[2]):
         yield f"the critical threshold {critical:g} is not the number in the query, {comparison[2]}"
     if warning is None:
-        yield "there is no warning threshold"
+        if _states(props) == STATES:
+            yield "there is no warning threshold"
     elif warning >= critical if comparison[1] == ">" else warning <= critical:
         yield f"the warning at {warning:g} does not come before the alert at {critical:g}"
 
@@ -134,11 +148,11 @@ def downtimes_have_an_anchor(type_: str, props: Props) -> Iterator[str]:
 
 
 def dashboards_can_be_narrowed(type_: str, props: Props) -> Iterator[str]:
-    """A dashboard has a template variable for the host, all hosts by default, so that one dashboard serves them all."""
+    """A dashboard has a template variable for the host or the customer, all by default, so that it serves them all."""
     if type_ != DASHBOARD:
         return
     variables = json.loads(props["dashboard"]).get("template_variables") or []
-    if not any(each.get("prefix") == "host" and each.get("defaults") == ["*"] for each in variables):
+    if not any(each.get("prefix") in ("host", "customer") and each.get("defaults") == ["*"] for each in variables):
         yield 'template_variables lacks {"name": "host", "prefix": "host", "defaults": ["*"]}'
 
 

@@ -42,7 +42,10 @@ def up() -> None:
     with alone() as stack:
         stack.start()
         _up(stack)
-        click.echo(f"\n{table(stack.outputs())}\n")
+        outputs = stack.outputs()
+        click.echo(f"\n{table(outputs)}\n")
+        if "customerExperience" in outputs:
+            say(f"in a few minutes, the tickets of the customers in trouble: {stack.account.url}/tickets")
         say(f"look at all of it, as the sandbox's Datadog shows it: {stack.account.url}")
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+import urllib3
 
 from sandbox import paths
 from sandbox.stack import Stack
@@ -61,8 +62,10 @@ def test_off_nothing_of_it_exists_and_on_everything_does(stack: Stack) -> None:
 
 def test_its_links_open(stack: Stack) -> None:
     links = stack.outputs()["customerExperience"]
-    assert set(links) == {"dashboard", "tickets", "incident", "objectives"}
-    assert set(links["objectives"]) == {"gold", "silver", "bronze"}
+    assert set(links) == {"dashboard", "tickets", "incident", "slo-gold", "slo-silver", "slo-bronze"}
+    for name, link in links.items():
+        answer = urllib3.request("GET", link, headers={"Accept": "text/html"}, timeout=30)
+        assert answer.status == 200, (name, link)
 
 
 def test_no_secret_is_in_plain_state_nor_answered_by_datadog(stack: Stack) -> None:

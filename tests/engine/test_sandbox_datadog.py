@@ -196,7 +196,7 @@ class TestScopes:
             route
             for route in routes
             if route not in API_KEY_ONLY
-            and not route[1].startswith(("/agent/", "/snapshot/"))
+            and not route[1].startswith(("/agent/", "/snapshot/", "/desk/"))
             and route not in {("GET", path) for path in pages.OPEN}
         }
         assert needing == set(PERMISSIONS)

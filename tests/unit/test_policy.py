@@ -38,6 +38,38 @@ def test_the_program_obeys(rule: Rule, dev_stack: Program) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
+def test_the_customers_system_obeys(rule: Rule, with_customers: Program) -> None:
+    found = {resource.name: list(rule(resource.type, resource.plain)) for resource in with_customers.resources}
+    assert not {name: sentences for name, sentences in found.items() if sentences}
+
+
+@pytest.fixture(scope="module")
+def with_customers() -> Program:
+    return run_program(customerExperience={"enabled": True, "ticketUrl": "https://tickets.example.com/hook"})
+
+
+COMPOSITE = {"type": "composite", "query": "1 && 2", "message": "{{#is_alert}} @you@example.com{{/is_alert}}"}
+PART = {"query": GOOD_MONITOR["query"], "onMissingData": "resolve", "monitorThresholds": {"critical": "800"}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "says"),
+    [
+        (rules.monitors_tell_someone, {**COMPOSITE, "message": "nobody"}, "is_alert"),
+        (rules.monitors_tell_someone, {**COMPOSITE, "message": f"{COMPOSITE['message']} @all"}, "outside"),
+        (rules.monitors_tell_someone, {**PART, "message": "@all"}, "outside"),
+        (rules.warnings_come_first, {**PART, "monitorThresholds": {"critical": "900"}}, "900"),
+    ],
+)
+def test_a_composite_that_tells_nobody_and_a_part_that_tells_all_are_refused(
+    rule: Rule, given: dict[str, Any], says: str
+) -> None:
+    assert says in " ".join(violations(rule, MONITOR, **given))
+    for good in (COMPOSITE, {**PART, "message": "a part"}):
+        assert not violations(rule, MONITOR, **good)
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_a_rule_says_what_it_is_for(rule: Rule) -> None:
     assert rule.__doc__
 
