@@ -10,7 +10,7 @@ from sandbox import paths
 from sandbox.progress import SandboxError, say
 from sandbox.runs import begin
 
-PARTS = ("unit", "preview", "noop", "settings", "up", "ansible", "hosts", "simulated", "fleet", "customers")
+PARTS = ("unit", "preview", "noop", "settings", "up", "ansible", "hosts", "simulated", "fleet", "customers", "pages")
 
 
 @click.command(help=__doc__)

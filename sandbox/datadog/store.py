@@ -200,6 +200,14 @@ class Store:
             (json.dumps(list(series)), start, end),
         ).fetchall()
 
+    def samples_after(self, row: int, most: int) -> list[tuple[int, int, float, float, int]]:
+        """The next points in the order in which they came: row number, series, Unix time, value and weight."""
+        cursor = self._db.cursor()
+        cursor.row_factory = None
+        return cursor.execute(
+            "select rowid, series, at, value, weight from sample where rowid > ? order by rowid limit ?", (row, most)
+        ).fetchall()
+
     def sums(self, series: Iterable[int], start: float, end: float) -> dict[int, float]:
         """The sum of what each of these series has from ``start`` until before ``end``; of those that have anything."""
         rows = self._db.execute(

@@ -13,8 +13,7 @@ from sandbox.browser import profile
 from sandbox.datadog import Account
 from sandbox.datadog.store import opened
 from sandbox.progress import SandboxError
-
-from . import made
+from sandbox.testing import made
 
 
 @dataclass(frozen=True, kw_only=True)

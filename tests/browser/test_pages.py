@@ -7,7 +7,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from . import made
+from sandbox.testing import made
+
 from .conftest import Shown, Watched
 
 PATHS = {

@@ -20,7 +20,7 @@ from sandbox.datadog.pages import dashboards, downtimes, services, times, widget
 from sandbox.datadog.pages.graphs import Graph, Line
 from sandbox.datadog.pages.serving import PATHS
 from sandbox.datadog.store import Store, opened
-from tests.browser import made
+from sandbox.testing import made
 
 UTC = datetime.UTC
 MINUTE = datetime.timedelta(minutes=1)

@@ -6,14 +6,18 @@ The tests run in order, each on the last one's result.
 import datetime
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import pytest
 import urllib3
 from dateutil.rrule import rrulestr
 
-from sandbox import paths
+from sandbox import browser, paths
 from sandbox.agent import repository
+from sandbox.progress import SandboxError
 from sandbox.stack import Stack
 from sandbox.testing.account import NONE, content
 from sandbox.testing.processes import wait_until
@@ -76,10 +80,38 @@ def test_the_agent_reports_to_the_account(stack: Stack) -> None:
 
 
 def test_every_link_of_the_outputs_opens(stack: Stack) -> None:
-    own = [link for link in texts(stack.outputs()) if link.startswith(stack.account.url)]
-    assert len(own) >= 9
-    for link in own:
+    for link in links(stack):
         assert urllib3.request("GET", link, retries=False).status == 200, link
+
+
+def test_a_browser_shows_something_at_every_link_and_asks_nobody_else(stack: Stack, tmp_path: Path) -> None:
+    """Follow each link without an account: of the pages that it leads to, each has a title and no error."""
+    faults: list[str] = []
+    try:
+        with browser.profile(tmp_path) as context:
+            page = context.new_page()
+            page.on("console", lambda message: faults.append(f"{page.url}: {message.text}"))
+            page.on("pageerror", lambda error: faults.append(f"{page.url}: {error}"))
+            page.on("request", lambda request: faults.append(request.url) if foreign(stack, request.url) else None)
+            for link in links(stack):
+                page.goto(link)
+                page.wait_for_load_state("networkidle")
+                assert page.get_by_role("heading", level=1).inner_text(), link
+    except SandboxError as error:
+        pytest.skip(str(error))
+    assert faults == []
+
+
+def foreign(stack: Stack, url: str) -> bool:
+    """Whether a request goes anywhere but to the account."""
+    return urlsplit(url).scheme != "data" and not url.startswith(f"{stack.account.url}/")
+
+
+def links(stack: Stack) -> list[str]:
+    """Return the links to the account's pages that ``make up`` prints."""
+    found = [link for link in texts(stack.outputs()) if link.startswith(stack.account.url)]
+    assert len(found) >= 9
+    return found
 
 
 def texts(value: object) -> Iterator[str]:

@@ -10,10 +10,11 @@ https://docs.datadoghq.com/metrics/distributions/
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import polars as pl
 
+from sandbox.datadog.evaluation import held
 from sandbox.datadog.evaluation.language import Query, UnknownFormError
 from sandbox.datadog.store import Kind, Series, Store
 
@@ -42,7 +43,9 @@ MOST_POINTS = 1500
 BRIDGED = 300
 """Seconds between two points of a gauge across which a straight line is drawn where sources are put together."""
 
-POINT = {"series": pl.Int64, "when": pl.Float64, "value": pl.Float64, "weight": pl.Int64}
+LONG = 1800
+"""Of a time frame longer than this, in seconds, points are taken from memory."""
+
 READ = 300
 """Points are read from a whole multiple of this on, in seconds."""
 
@@ -57,6 +60,8 @@ class Source:
         self._series: dict[str, list[Series]] = {}
         self._points: dict[tuple[tuple[int, ...], int, float], pl.DataFrame] = {}
         self._sums: dict[tuple[str, int, float], dict[int, float]] = {}
+        self.in_order: dict[tuple[Hashable, ...], pl.DataFrame] = {}
+        """The values of distributions in order, by group and interval, for several percentiles of the same."""
 
     def series(self, metric: str) -> list[Series]:
         """The series of a metric."""
@@ -69,12 +74,9 @@ class Source:
         # From a little earlier, so that intervals of several lengths have the same beginning.
         asked = (tuple(series), begin(start, READ), end)
         if asked not in self._points:
-            columns = list(zip(*self._store.samples(*asked), strict=True)) or [()] * len(POINT)
-            self._points[asked] = pl.DataFrame(
-                [
-                    pl.Series(name, column, dtype=kind)
-                    for (name, kind), column in zip(POINT.items(), columns, strict=True)
-                ]
+            long = end - start > LONG
+            self._points[asked] = (
+                held.of(self._store).points(self._store, *asked) if long else held.frame(self._store.samples(*asked))
             )
         return self._points[asked].filter(pl.col("when") >= start)
 
@@ -154,13 +156,20 @@ def _evaluate(source: Source, query: Query, first: int, end: float, every: int) 
     if not members:
         return pl.DataFrame(schema=COLUMNS)
     kinds = {series.kind for series in known}
-    points = (
-        source.points([series.number for series in known], first, end)
-        .with_columns((((pl.col("when") - first) // every).cast(pl.Int64) * every + first).alias("at"))
-        .join(pl.DataFrame(members, schema={"series": pl.Int64, "group": pl.String}, orient="row"), on="series")
+    # Numbers are compared faster than texts: groups are numbers until the end, in the order of their names.
+    names = pl.Enum(sorted({group for _, group in members}))
+    grouped = pl.DataFrame(members, schema={"series": pl.Int64, "group": names}, orient="row")
+    points = source.points([series.number for series in known], first, end).with_columns(
+        (((pl.col("when") - first) // every).cast(pl.Int64) * every + first).alias("at")
     )
     if "distribution" in kinds:
-        return _distribution(query, points)
+        asked = (query.metric, query.scope, query.by, first, end, every)
+        if query.percentile is None or asked not in source.in_order:
+            named = points.join(grouped, on="series").select("group", "at", "value", "weight")
+            if query.percentile is None:
+                return _distribution(query, named)
+            source.in_order[asked] = _in_order(named)
+        return _percentile(source.in_order[asked], query.percentile)
     if query.percentile is not None:
         raise UnknownFormError(f"{query.how}:{query.metric}: a percentile of what is no distribution")
     if not query.modifier and not query.rollup and kinds != {"gauge"}:
@@ -170,7 +179,8 @@ def _evaluate(source: Source, query: Query, first: int, end: float, every: int) 
         schema={"series": pl.Int64, "seconds": pl.Int64},
         orient="row",
     )
-    return _in_space(query, _in_time(query, points.join(intervals, on="series"), every), every, kinds)
+    sources = _in_time(query, points.join(intervals, on="series"), every).join(grouped, on="series")
+    return _in_space(query, sources, every, kinds)
 
 
 def _in_time(query: Query, points: pl.DataFrame, every: int) -> pl.DataFrame:
@@ -187,7 +197,7 @@ def _in_time(query: Query, points: pl.DataFrame, every: int) -> pl.DataFrame:
             "max": value.max(),
             "count": value.count().cast(pl.Float64),
         }[query.rollup or "avg"]
-    return points.group_by("group", "series", "at").agg(made.alias("value"))
+    return points.group_by("series", "at").agg(made.alias("value"))
 
 
 def _in_space(query: Query, frame: pl.DataFrame, every: int, kinds: set[Kind]) -> pl.DataFrame:
@@ -196,7 +206,7 @@ def _in_space(query: Query, frame: pl.DataFrame, every: int, kinds: set[Kind]) -
         frame = _bridged(frame, every)
     value = pl.col("value")
     made = {"avg": value.mean(), "sum": value.sum(), "min": value.min(), "max": value.max()}[query.how]
-    return frame.group_by("group", "at").agg(made.alias("value")).select(*COLUMNS).sort("group", "at")
+    return _named(frame.group_by("group", "at").agg(made.alias("value")))
 
 
 def _bridged(frame: pl.DataFrame, every: int) -> pl.DataFrame:
@@ -220,20 +230,29 @@ def _bridged(frame: pl.DataFrame, every: int) -> pl.DataFrame:
 
 def _distribution(query: Query, points: pl.DataFrame) -> pl.DataFrame:
     """Of all values at once, whatever source they are from: that is what a distribution is for."""
-    each, value, weight = ["group", "at"], pl.col("value"), pl.col("weight")
-    if query.percentile is not None:
-        place = ((weight.sum().over(each) - 1) * query.percentile).floor()
-        found = (
-            points.sort("group", "at", "value")
-            .filter(weight.cum_sum().over(each) > place)
-            .group_by(each, maintain_order=True)
-            .agg(value.first())
-        )
-    elif query.how == "avg" and not query.modifier and not query.rollup:
-        found = points.group_by(each).agg((value * weight).sum() / weight.sum())
-    else:
+    if query.how != "avg" or query.modifier or query.rollup:
         raise UnknownFormError(f"{query.how}:{query.metric}: of a distribution, percentiles and avg are evaluated")
-    return found.select(*COLUMNS).sort("group", "at")
+    value, weight = pl.col("value"), pl.col("weight")
+    return _named(points.group_by("group", "at").agg((value * weight).sum() / weight.sum()))
+
+
+def _in_order(points: pl.DataFrame) -> pl.DataFrame:
+    """The values of a distribution in order, with how many there are up to each, and in all."""
+    weight = pl.col("weight")
+    return points.sort("group", "at", "value").with_columns(
+        weight.cum_sum().over("group", "at").alias("until"), weight.sum().over("group", "at").alias("all")
+    )
+
+
+def _percentile(in_order: pl.DataFrame, part: float) -> pl.DataFrame:
+    """A percentile of values that are in order."""
+    reached = in_order.filter(pl.col("until") > ((pl.col("all") - 1) * part).floor())
+    return _named(reached.unique(["group", "at"], keep="first", maintain_order=True))
+
+
+def _named(found: pl.DataFrame) -> pl.DataFrame:
+    """A result in its order, with the names of its groups."""
+    return found.select(*COLUMNS).sort("group", "at").cast({"group": pl.String})
 
 
 def matches(series: Series, scope: Sequence[str]) -> bool:
