@@ -6,7 +6,7 @@ put into the account in the Agent's place, whose own are of earlier times by tha
 
 import datetime
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -31,7 +31,7 @@ def run(account: Account, say: Callable[[str], None]) -> None:
     Raises:
         SandboxError: there is no such monitor or host, or it is never unmuted for long enough.
     """
-    monitor = next((each for each in account.monitors() if not rounds.fault(each)), None)
+    monitor = next((each for each in account.monitors() if _is_of_hosts(each)), None)
     if monitor is None:
         raise SandboxError("the account has no monitor that is evaluated: `make up` makes one")
     compared = language.comparison(monitor["query"])
@@ -68,6 +68,11 @@ def run(account: Account, say: Callable[[str], None]) -> None:
         finally:
             account.travel(None)
     say(f"the mail, as it is read: {account.url}/mail")
+
+
+def _is_of_hosts(monitor: Mapping[str, Any]) -> bool:
+    """Whether a monitor is evaluated here and grouped by host: values for another one can't be submitted."""
+    return not rounds.fault(monitor) and rounds.form(monitor, {}).by == ("host",)
 
 
 def _values(compared: language.Comparison, options: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
