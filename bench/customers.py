@@ -75,7 +75,7 @@ def run(runs: int) -> Report:
 
 
 def precision(outcomes: list[Outcome]) -> float:
-    """Return the share of customers with a ticket who met the trouble."""
+    """Return the share of customers with a ticket who met the trouble at that step."""
     ticketed = sum(len(outcome.ticketed) for outcome in outcomes)
     return sum(len(outcome.ticketed & outcome.met) for outcome in outcomes) / ticketed
 

@@ -90,7 +90,7 @@ def follow(store: Store, now: datetime.datetime) -> None:
 
 def tickets(store: Store) -> list[dict[str, Any]]:
     """All tickets, oldest first."""
-    return store.all(KIND)
+    return sorted(store.all(KIND), key=lambda ticket: int(ticket["id"]))  # a change moves it to the store's end
 
 
 def _latest(store: Store, key: str) -> dict[str, Any] | None:

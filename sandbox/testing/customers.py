@@ -266,11 +266,11 @@ def span(order: Mapping[str, Any]) -> dict[str, Any]:
 class Outcome:
     """What became of a simulation."""
 
-    ticketed: frozenset[str]
-    """The customers for whom a ticket was opened, by pseudonym."""
-    met: frozenset[str]
+    ticketed: frozenset[tuple[str, str]]
+    """The customers for whom a ticket was opened, each by pseudonym and step, as all of these are."""
+    met: frozenset[tuple[str, str]]
     """Those in individual care one of whose orders met the trouble."""
-    in_trouble: frozenset[str]
+    in_trouble: frozenset[tuple[str, str]]
     """Those of them who have enough such orders to tell anything by, in one of the monitors' windows."""
     watched: frozenset[str]
     """All in individual care."""
@@ -340,19 +340,19 @@ class System:
             for name in care & met.customers
         }
         enough = {name: at for name, found in times.items() if (at := self._enough(found)) is not None}
-        in_trouble = frozenset(enough)
         tickets = desk.tickets(store)
-        first: dict[str, float] = {}
+        first: dict[tuple[str, str], float] = {}
         for ticket in tickets:
-            first.setdefault(ticket["customer"], ticket["opened"] - BEGIN.timestamp())
+            first.setdefault((ticket["customer"], ticket["step"]), ticket["opened"] - BEGIN.timestamp())
+        found = {name: first[name, met.step] for name in enough if (name, met.step) in first}
         incident = next(each for each in store.all("monitor") if "experience:platform" in each["tags"])
         return Outcome(
             ticketed=frozenset(first),
-            met=frozenset(order["customer"].pseudonym for order in bad) & care,
-            in_trouble=in_trouble,
+            met=frozenset((name, met.step) for name, at in times.items() if at),
+            in_trouble=frozenset((name, met.step) for name in enough),
             watched=frozenset(care),
-            minutes_since_first=[(first[name] - times[name][0]) / 60 for name in in_trouble if name in first],
-            minutes_since_enough=[(first[name] - enough[name]) / 60 for name in in_trouble if name in first],
+            minutes_since_first=[(at - times[name][0]) / 60 for name, at in found.items()],
+            minutes_since_enough=[(at - enough[name]) / 60 for name, at in found.items()],
             left_open=sum(ticket["closed"] is None for ticket in tickets),
             tickets=len(tickets),
             about_it=sum(ticket["step"] == met.step for ticket in tickets),

@@ -4,6 +4,7 @@ import datetime
 import json
 import threading
 import urllib.parse
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.agent.traces import KEPT, TraceStats
 from sandbox.datadog import monitors
 from sandbox.datadog.evaluation import composites, language, memory, rounds, series, slos, spans, webhooks, windows
 from sandbox.datadog.evaluation.language import UnknownFormError
@@ -19,6 +21,7 @@ from sandbox.datadog.evaluation.messages import State
 from sandbox.datadog.store import Point, Store, opened
 
 GENERATE = "https://docs.datadoghq.com/tracing/trace_pipeline/generate_metrics/"
+INGESTION = "https://docs.datadoghq.com/tracing/trace_pipeline/ingestion_mechanisms/"
 SPAN_QUERIES = "https://docs.datadoghq.com/tracing/trace_explorer/query_syntax/"
 AS_COUNT = "https://docs.datadoghq.com/monitors/guide/as-count-in-monitor-evaluations/"
 DEFAULT_ZERO = "https://docs.datadoghq.com/dashboards/functions/interpolation/#default-zero"
@@ -133,6 +136,21 @@ def test_a_span_counts_once_in_each_metric_that_matches_it_by_its_tags(store: St
     assert whole("p99:latency{tier:gold}") == {"*": 0.5e9}
     assert whole("avg:latency{tier:gold}") == {"*": 1.25e9}
     assert all(not each.tags or "host:" not in str(each.tags) for each in store.series("orders"))
+
+
+def test_the_trace_agent_sends_every_trace_that_its_tracer_keeps() -> None:
+    stats = TraceStats(host="vm")
+
+    def trace(priority: int) -> list[dict[str, Any]]:
+        return [{**span(), "metrics": {"_sampling_priority_v1": priority}}]
+
+    stats.add(("python", "", "", "", ""), [trace(1) for _ in range(50)] + [trace(2) for _ in range(50)], 1)
+    sent = stats.flush_traces()
+    assert sent
+    (payload,) = sent["tracerPayloads"]
+    priorities = Counter(chunk["spans"][0]["metrics"]["_sampling_priority_v1"] for chunk in payload["chunks"])
+    assert priorities == {1: KEPT, 2: 50}, INGESTION
+    assert stats.flush_traces() is None
 
 
 # Windows

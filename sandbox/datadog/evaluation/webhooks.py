@@ -63,7 +63,7 @@ def queue(store: Store, recipient: str, values: Mapping[str, str], *, at: float,
 
 def deliveries(store: Store) -> list[dict[str, Any]]:
     """Everything that was sent or is to be, oldest first."""
-    return store.all(DELIVERY)
+    return sorted(store.all(DELIVERY), key=lambda delivery: int(delivery["id"]))
 
 
 def pending(store: Store) -> Iterator[tuple[dict[str, Any], Request]]:
