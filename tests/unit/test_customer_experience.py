@@ -4,14 +4,17 @@ import datetime
 import importlib.util
 import json
 import re
+from datetime import time
 from functools import cache
 from typing import Any
 
 import pytest
 
 from components.customer_experience import CARE_TAG, told_cost
-from components.customer_signals import cost
+from components.customer_signals import Signals, cost
+from components.customer_tickets import Action, Desk
 from settings import CustomerExperience
+from settings.office_hours import OfficeHours
 from tests.unit.mocks import MONITOR, ROOT, Created, Program, plain, run_program, unencrypted
 
 TOKEN = "fake-ticket-token-0123456789"
@@ -29,8 +32,18 @@ OF_IT = (
 
 
 @cache
-def on(**changes: Any) -> Program:
-    return run_program(customerExperience={**ON, **changes})
+def on() -> Program:
+    return run_program(customerExperience=ON)
+
+
+def payload(action: Action, step: str = "pay", **changes: Any) -> Any:
+    """The JSON of a webhook, as parsed."""
+    experience = CustomerExperience.model_validate({**ON, **changes})
+    signals = Signals(
+        experience=experience, owner="watchpost:abcdefghij12", stack="dev", service="flask-app", env="dev"
+    )
+    hours = OfficeHours(start=time(9), end=time(19), days=("MO", "TU", "WE", "TH", "FR"), timezone="Europe/Paris")
+    return json.loads(Desk(signals=signals, dashboard="https://example.com/d", hours=hours).payload(step, action))
 
 
 def monitors(program: Program, kind: str = "") -> dict[str, Created]:
@@ -111,11 +124,6 @@ def test_the_token_is_a_secret_everywhere() -> None:
         assert json.loads(hook.plain["customHeaders"]) == {"Authorization": f"${variable.plain['name']}"}
 
 
-def test_without_a_token_no_header_is_sent() -> None:
-    program = run_program(customerExperience={**ON, "ticketToken": None})
-    assert all("customHeaders" not in hook.inputs for hook in program.of(WEBHOOK))
-
-
 def test_a_mention_needs_no_webhook() -> None:
     program = run_program(customerExperience={"enabled": True, "ticketMention": "case-SHOP"})
     assert program.of(WEBHOOK) == []
@@ -137,9 +145,8 @@ def test_a_customer_s_metrics_are_by_customer_tier_and_step() -> None:
 
 @pytest.mark.parametrize("system", ["generic", "jira", "zendesk", "servicenow"])
 @pytest.mark.parametrize("action", ["open", "close"])
-def test_a_ticket_has_its_key_and_two_texts_in_each_system_s_shape(system: str, action: str) -> None:
-    payload = on(ticketSystem=system) if system != "generic" else on()
-    document = json.loads(payload.named(f"customers-pay-{action}").plain["payload"])
+def test_a_ticket_has_its_key_and_two_texts_in_each_system_s_shape(system: str, action: Action) -> None:
+    document = payload(action, ticketSystem=system)
     text = json.dumps(document)
     for name in REQUIRED[system, action]:
         inner = document
@@ -175,26 +182,26 @@ REQUIRED = {
 
 def test_fields_of_one_s_own_are_merged_into_an_opened_ticket() -> None:
     fields = {"serviceDeskId": "7", "requestFieldValues": {"priority": {"name": "High"}}}
-    program = run_program(customerExperience={**ON, "ticketSystem": "jira", "ticketFields": fields})
-    opened = json.loads(program.named("customers-pay-open").plain["payload"])
+    opened = payload("open", ticketSystem="jira", ticketFields=fields)
     assert opened["serviceDeskId"] == "7"
     assert opened["requestFieldValues"]["priority"] == {"name": "High"}
     assert opened["requestFieldValues"]["summary"]
 
 
 def test_a_fleet_s_stack_for_datadog_exports_the_key_as_a_secret() -> None:
-    program = run_program(part="datadog", hosts={}, customerExperience=ON)
+    program = run_program(part="datadog", hosts={}, customerExperience={**ON, "keyRotation": "2027-01-01"})
+    assert program.named("pseudonym-key").plain["keepers"] == {"rotation": "2027-01-01"}
+    assert "keepers" not in on().named("pseudonym-key").plain
     assert "pseudonymKey" in program.outputs
     assert plain(program.outputs["pseudonymKey"]) not in list(unencrypted(program.outputs))
     assert "pseudonymKey" not in on().outputs
 
 
-def test_another_rotation_makes_another_key() -> None:
-    keys = [
-        run_program(customerExperience={**ON, "keyRotation": text}).named("pseudonym-key").plain.get("keepers")
-        for text in ("", "2027-01-01")
-    ]
-    assert keys == [None, {"rotation": "2027-01-01"}]
+def test_the_webhooks_send_what_the_desk_takes() -> None:
+    for action in ("open", "close"):
+        sent = json.loads(on().named(f"customers-pay-{action}").plain["payload"])
+        assert sent.keys() == payload(action).keys()
+        assert sent["key"] == payload(action)["key"]
 
 
 # The desk
@@ -216,11 +223,10 @@ SUNDAY = MONDAY - datetime.timedelta(days=1)
 MINUTE = datetime.timedelta(minutes=1)
 
 
-def ticket(action: str, *, monitor: int = 1, step: str = "pay", customer: str = "c1") -> dict[str, Any]:
+def ticket(action: Action, *, monitor: int = 1, step: str = "pay", customer: str = "c1") -> dict[str, Any]:
     """A ticket as Datadog sends it for the `dev` stack's default settings."""
-    template = json.loads(on().named(f"customers-{step}-{action}").plain["payload"])
     text = (
-        json.dumps(template)
+        json.dumps(payload(action, step))
         .replace("$ALERT_SCOPE", f"customer:{customer},step:{step}")
         .replace("$ALERT_ID", str(monitor))
     )
@@ -230,10 +236,9 @@ def ticket(action: str, *, monitor: int = 1, step: str = "pay", customer: str = 
 
 def test_a_flapping_customer_is_told_once() -> None:
     taken = desk.Desk()
-    decisions = [
-        taken.take(ticket(action), MONDAY + number * 10 * MINUTE) for number, action in enumerate(["open", "close"] * 5)
-    ]
-    assert [decision.ticket for decision in decisions] == ["open", "close"] * 5
+    turns: list[Action] = ["open", "close"] * 5
+    decisions = [taken.take(ticket(action), MONDAY + number * 10 * MINUTE) for number, action in enumerate(turns)]
+    assert [decision.ticket for decision in decisions] == turns
     told = [decision.tell for decision in decisions if decision.tell]
     assert len(told) == 2  # that it began, and that it is over
     assert told[0].startswith("We noticed")
@@ -258,7 +263,15 @@ def test_after_the_set_time_a_customer_is_told_again() -> None:
 
 def test_two_monitors_make_one_ticket_that_closes_with_the_last() -> None:
     taken = desk.Desk()
-    asked = [("open", 1), ("open", 2), ("open", 1), ("close", 1), ("close", 1), ("close", 2), ("close", 2)]
+    asked: list[tuple[Action, int]] = [
+        ("open", 1),
+        ("open", 2),
+        ("open", 1),
+        ("close", 1),
+        ("close", 1),
+        ("close", 2),
+        ("close", 2),
+    ]
     found = [taken.take(ticket(action, monitor=monitor), MONDAY).ticket for action, monitor in asked]
     assert found == ["open", "leave", "leave", "leave", "leave", "close", "leave"]
 
