@@ -33,10 +33,15 @@ def stack() -> Iterator[Stack]:
         stack.configure(part="datadog", hosts={}, customerExperience={})
         done = up(stack)
         assert done.code == 0, done.text
-        stack.configure(customerExperience=ON)
-        setting = "watchpost:customerExperience.ticketToken"
-        stack.pulumi("config", "set", "--secret", "--path", setting, TOKEN, "--stack", stack.name)
+        switch_on(stack)
         yield stack
+
+
+def switch_on(stack: Stack) -> None:
+    """Set what a user sets."""
+    stack.configure(customerExperience=ON)
+    setting = "watchpost:customerExperience.ticketToken"
+    stack.pulumi("config", "set", "--secret", "--path", setting, TOKEN, "--stack", stack.name)
 
 
 def posted(stack: Stack, since: int) -> Counter[str]:
@@ -111,7 +116,7 @@ LOST = {path for path in CREATED if path not in ("/api/v1/monitor", "/api/v1/das
 def test_what_lost_answers_left_is_taken_up(stack: Stack) -> None:
     stack.configure(customerExperience={})
     assert up(stack).code == 0
-    stack.configure(customerExperience=ON)
+    switch_on(stack)
     since = len(stack.account.requests())
     for path in LOST:
         stack.account.fault("POST", path, "lost", times=1)
