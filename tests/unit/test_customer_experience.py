@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+import yaml
 
 from components.customer_experience import CARE_TAG, told_cost
 from components.customer_signals import Signals, cost
@@ -314,3 +315,9 @@ def test_office_hours_are_those_of_the_settings(hours: tuple[str, str] | None, a
     office = hours and {"days": ["MO"], "start": hours[0], "end": hours[1], "timezone": "Europe/Paris"}
     now = datetime.datetime.fromisoformat(f"{at}+01:00")
     assert desk.is_open(office, now) == is_open
+
+
+def test_the_dev_stack_has_it_on() -> None:
+    dev = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())["config"]["customerExperience"]
+    program = run_program(customerExperience=dev)
+    assert len(monitors(program)) == cost(CustomerExperience()).monitors
