@@ -18,7 +18,8 @@ import PIL.Image
 from playwright.sync_api import Browser
 
 from sandbox import paths
-from sandbox.datadog import Account, demo
+from sandbox.datadog import Account, demo, desk
+from sandbox.datadog.store import opened
 from sandbox.progress import SandboxError, say, step
 from sandbox.stack import Stack
 
@@ -127,6 +128,22 @@ def _of_now(outputs: Mapping[str, Any], account: Account) -> Iterator[Picture]:
     yield Picture(name="shared", path=_path(outputs["sharedDashboard"], account), query=_load(account))
     yield Picture(name="service", path=_path(outputs["service"], account), query=_load(account))
     yield Picture(name="downtimes", path="/monitors/downtimes")
+    ticket = _ticket(account)
+    yield Picture(name="customers", path=_path(outputs["customerExperience"]["dashboard"], account))
+    yield Picture(name="ticket", path=f"/tickets/{ticket}", close=True)
+
+
+def _ticket(account: Account) -> int:
+    """Wait for a ticket whose customer was told; return its number."""
+    deadline = time.monotonic() + SEEN
+    while True:
+        with opened(account.folder) as store:
+            found = [ticket["id"] for ticket in desk.tickets(store) if ticket["told"]]
+        if found:
+            return int(found[-1])
+        if time.monotonic() > deadline:
+            raise SandboxError("no customer in trouble has got a ticket: look at the load on the host")
+        time.sleep(5)
 
 
 def _load(account: Account) -> dict[str, object]:
