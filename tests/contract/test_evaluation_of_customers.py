@@ -14,7 +14,18 @@ import pytest
 
 from sandbox.agent.traces import KEPT, TraceStats
 from sandbox.datadog import monitors
-from sandbox.datadog.evaluation import composites, language, memory, rounds, series, slos, spans, webhooks, windows
+from sandbox.datadog.evaluation import (
+    composites,
+    formulas,
+    language,
+    memory,
+    rounds,
+    series,
+    slos,
+    spans,
+    webhooks,
+    windows,
+)
 from sandbox.datadog.evaluation.language import UnknownFormError
 from sandbox.datadog.evaluation.memory import Group
 from sandbox.datadog.evaluation.messages import State
@@ -235,6 +246,23 @@ def test_an_anomaly_is_the_share_of_points_outside_of_that_groups_own_band(
     last_one = {"threshold_windows": {"trigger_window": "last_3m", "recovery_window": "last_3m"}}
     both = query.replace(f"'{direction}'", "'both'")
     assert values(store, both, 59 * 60, **last_one)["a"] == pytest.approx(2 / 3), ANOMALY
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"), [((), [(0, 0.5)]), (("e", "t"), [(0, 0.5), (60, 0.0)]), (("t",), [(0, 0.5)])]
+)
+def test_in_a_graph_a_missing_count_is_zero_and_nothing_else_is(
+    store: Store, counts: tuple[str, ...], expected: list[tuple[int, float]]
+) -> None:
+    count(store, "e", {0: 5, 120: 5})
+    count(store, "t", {0: 10, 60: 10})
+    source = series.Source(store)
+    frames = {
+        name: series.evaluate(source, language.parse(f"sum:{name}{{*}}.as_count()"), START, START + 180, 60)
+        for name in ("e", "t")
+    }
+    found = formulas.compute(language.formula("e / t"), frames, counts)
+    assert [(at - START, value) for at, value in found.select("at", "value").rows()] == expected, DEFAULT_ZERO
 
 
 # Monitors
@@ -556,7 +584,11 @@ def test_nothing_is_sent_to_elsewhere_or_for_a_webhook_that_is_not_there(store: 
         raise AssertionError("sent")
 
     webhooks.deliver(store, unexpected)
+    hook(store, "http://127.0.0.1:1/", custom_headers="X-Key: 1")
+    evaluate(store, 4)
+    webhooks.deliver(store, unexpected)
+    assert "no JSON" in webhooks.deliveries(store).pop()["answer"]
     found = [(delivery["state"], delivery["answer"]) for delivery in webhooks.deliveries(store)]
-    assert [state for state, _ in found] == ["failed", "failed"]
+    assert [state for state, _ in found] == ["failed"] * 3
     assert "loopback" in found[0][1]
     assert "gone" in found[1][1]

@@ -1,6 +1,7 @@
 """The pages show a customer in trouble: the ticket, the SLOs, the dashboard that the component makes, the traces."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,12 @@ def test_the_ticket_says_who_is_in_trouble_and_what_they_were_told(account: Acco
 def test_every_monitor_of_the_component_is_evaluated_and_has_a_page(account: Account, store: Store) -> None:
     for monitor in store.all("monitor"):
         assert "has no state here" not in page(account, f"/monitors/{monitor['id']}?{FRAME}"), monitor["query"]
+
+
+def test_the_link_to_the_tickets_monitors_lists_them_alone(account: Account, store: Store) -> None:
+    listed = page(account, "/monitors/manage?q=tag%3A%22env%3Adev%22+tag%3A%22experience%3Acustomer%22")
+    care = {each["id"] for each in store.all("monitor") if "experience:customer" in each["tags"]}
+    assert {int(number) for number in re.findall(r'href="/monitors/(\d+)"', listed)} == care != set()
 
 
 def test_an_slo_has_a_page_with_its_alerts(account: Account, store: Store) -> None:

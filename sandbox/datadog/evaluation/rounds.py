@@ -67,8 +67,11 @@ async def deliver_forever(store: Store) -> None:
     """Send webhooks, each second those that are to be sent; receivers are waited for by threads."""
     while True:
         await asyncio.sleep(1)
-        for delivery, made in list(webhooks.pending(store)):
-            webhooks.answered(store, delivery, await asyncio.to_thread(webhooks.post, made))
+        try:
+            for delivery, made in list(webhooks.pending(store)):
+                webhooks.answered(store, delivery, await asyncio.to_thread(webhooks.post, made))
+        except Exception:  # one bad webhook must not end the next ones
+            log.exception("Webhooks could not be sent")
 
 
 def evaluate(store: Store, now: datetime.datetime) -> None:

@@ -75,7 +75,11 @@ def pending(store: Store) -> Iterator[tuple[dict[str, Any], Request]]:
         if hook is None:
             _note(store, delivery, "failed", f"there is no webhook {delivery['webhook']}")
             continue
-        made = request(store, hook, delivery["values"])
+        try:
+            made = request(store, hook, delivery["values"])
+        except ValueError as error:
+            _note(store, delivery, "failed", f"its headers are no JSON: {error}")
+            continue
         if urllib.parse.urlsplit(made.url).hostname not in LOOPBACK:
             _note(store, delivery, "failed", "the sandbox sends to loopback only")
             continue
