@@ -38,11 +38,8 @@ ALL_MESSAGES = {**WITHOUT_KEYS, DEBUG: "true"}
 RPC_TRACE = ("Marshaling property for RPC[", "Unmarshaling property for RPC[")
 """Prefixes of the engine's lines that show what it sends and receives, from ``-v=9`` on."""
 
-PULUMIS_OWN = (
-    r"pulumi-language-python-exec|pulumi-resource-(datadog|pulumi-python)|-m pulumi\.dynamic"
-    r"|(sandbox\.pulumi\.plugins|launch\.py \S+) datadog"
-)
-"""Matches the processes that get decrypted configuration from Pulumi: the program, and the plugins it is meant for."""
+PULUMIS_OWN = r"pulumi-language-python-exec|pulumi-resource-datadog|(sandbox\.pulumi\.plugins|launch\.py \S+) datadog"
+"""Matches the processes that get decrypted configuration from Pulumi: the program, and the plugin it is meant for."""
 
 MANUAL = paths.ROOT / "docs" / "operating.md"
 
