@@ -20,7 +20,7 @@ from tests.engine.recorded import kind, resources
 
 TYPE = "pulumi-python:dynamic/datadog:PublicDashboard"
 SHARE = "/api/v1/dashboard/public"
-LEFT = "was left behind by an interrupted run: it was removed and is made anew"
+LEFT = "was left behind by an interrupted update"
 
 
 @pytest.fixture(scope="module")
