@@ -27,6 +27,9 @@ PACKAGE = "pulumi_datadog"
 NOW = datetime(2026, 6, 1, 22, 30, tzinfo=UTC)
 """The time at which both run: downtimes begin soon after, and a minute may pass between the two."""
 
+EXPERIENCE = {"enabled": True, "ticketUrl": "https://tickets.example.com/hook", "ticketToken": "fake-token-0000"}
+"""On, so that every resource type of the program is among what is compared."""
+
 Told = dict[str, Any]
 
 
@@ -64,7 +67,7 @@ def test_one_is_slim_and_the_other_is_whole(told: dict[str, Told]) -> None:
 @pytest.mark.parametrize("preview", ["up", "preview"])
 def test_the_same_inputs_reach_the_engine(told: dict[str, Told], preview: str) -> None:
     assert told["slim"]["resources"][preview] == told["whole"]["resources"][preview]
-    assert len([r for r in told["slim"]["resources"][preview] if r[0].startswith("datadog:")]) >= 6
+    assert len([r for r in told["slim"]["resources"][preview] if r[0].startswith("datadog:")]) >= 60
     assert told["slim"]["outputs"] == told["whole"]["outputs"]
 
 
@@ -100,7 +103,10 @@ def _tell(form: str) -> Told:
     from startup import slim
 
     with patch("components.downtimes.datetime", Mock(now=lambda _: NOW)):
-        runs = {"up": run_program(), "preview": run_program(preview=True)}
+        runs = {
+            "up": run_program(customerExperience=EXPERIENCE),
+            "preview": run_program(preview=True, customerExperience=EXPERIENCE),
+        }
     import pulumi_datadog as datadog
 
     names = slim.names_used(PACKAGE, [ROOT / "__main__.py", *(ROOT / "components").rglob("*.py")])
