@@ -198,8 +198,8 @@ def set_secret(stack: Stack, key: str, value: str) -> None:
     )
 
 
-def database_password(stack: Stack, name: str = "vm-mysql-password") -> str:
-    """Return the database password from the state."""
+def generated_password(stack: Stack, name: str = "vm-mysql-password") -> str:
+    """Return a password that the stack made, by default that of the database, from the state."""
     state: Mapping[str, list[dict[str, object]]] = json.loads(
         stack.pulumi("stack", "export", "--show-secrets", "--stack", stack.name).stdout
     )["deployment"]

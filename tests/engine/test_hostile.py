@@ -19,7 +19,7 @@ from sandbox.machine import Machine
 from sandbox.stack import Stack
 from sandbox.testing.processes import wait_until
 from sandbox.testing.stacks import up
-from tests.engine.leaks import database_password, fake_key
+from tests.engine.leaks import fake_key, generated_password
 from tests.engine.steps import step, went_well
 from watchpost import changes
 
@@ -175,7 +175,7 @@ def machine(stack: Stack, outputs: dict[str, Any]) -> Iterator[Machine]:
 @pytest.fixture(scope="module")
 def login(stack: Stack, machine: Machine) -> str:
     """The client's command as the Agent's user, without the password on the command line."""
-    options = f"[client]\nuser=datadog\npassword={database_password(stack, f'{HOST}-mysql-password')}\n"
+    options = f"[client]\nuser=datadog\npassword={generated_password(stack, f'{HOST}-mysql-password')}\n"
     machine.run("install -m 0600 /dev/stdin /root/as-datadog.cnf", input=options)
     return "mariadb --defaults-extra-file=/root/as-datadog.cnf --batch --skip-column-names"
 

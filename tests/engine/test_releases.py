@@ -14,7 +14,7 @@ from sandbox import paths
 from sandbox.machine import tree
 from sandbox.stack import Stack
 from sandbox.testing.stacks import host_state, up
-from tests.engine.leaks import Search, database_password
+from tests.engine.leaks import Search, generated_password
 
 pytestmark = pytest.mark.long
 
@@ -45,7 +45,7 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
 def test_up_proves_everything(stack: Stack) -> None:
     done = up(stack)
     assert done.code == 0, done.text
-    assert Search({"password": database_password(stack)}).names(done.text) == set()
+    assert Search({"password": generated_password(stack)}).names(done.text) == set()
     proofs = stack.outputs()["hosts"]["vm"]["proofs"]
     _, server = RELEASES[stack.folder.name.removeprefix("releases-")]
     assert re.match(server, proofs["database"])

@@ -16,7 +16,7 @@ from sandbox.machine import Machine
 from sandbox.stack import Stack
 from sandbox.testing.processes import wait_until
 from sandbox.testing.stacks import logins, starts, up
-from tests.engine.leaks import Search, database_password, fake_key, set_secret
+from tests.engine.leaks import Search, fake_key, generated_password, set_secret
 
 pytestmark = pytest.mark.long
 
@@ -89,8 +89,8 @@ def test_another_application_key_touches_no_host_and_nothing_in_datadog(rotating
     rotating.app_key, rotating.old["application key"] = new, old
 
 
-def test_another_database_password_by_one_option_of_up(rotating: Rotating) -> None:
-    stack, machine, old = rotating.stack, rotating.machine, database_password(rotating.stack)
+def test_another_generated_password_by_one_option_of_up(rotating: Rotating) -> None:
+    stack, machine, old = rotating.stack, rotating.machine, generated_password(rotating.stack)
     assert logs_in(machine, old)
     done = up(stack, "--replace", "**vm-mysql-password", environment=WITHOUT_KEYS)
     assert done.code == 0, done.text
@@ -98,8 +98,8 @@ def test_another_database_password_by_one_option_of_up(rotating: Rotating) -> No
     assert done.names("update") == followers
     assert done.names("replace") == {"vm-mysql-password"}
     changed = time.time()
-    assert database_password(stack) != old
-    assert logs_in(machine, database_password(stack))
+    assert generated_password(stack) != old
+    assert logs_in(machine, generated_password(stack))
     assert not logs_in(machine, old)
     wait_until(lambda: rotating.reported(changed, "mysql.net.max_connections"), "the Agent reports", 60)
     rotating.old["database password"] = old

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import tempfile
 import time
@@ -25,7 +26,7 @@ from sandbox import paths
 from sandbox.stack import Stack
 from sandbox.testing.stacks import up
 from startup.process import DEBUG
-from tests.engine.leaks import Processes, Search, database_password, fake_key, forms, set_secret
+from tests.engine.leaks import Processes, Search, fake_key, forms, generated_password, set_secret
 from watchpost import drift
 
 TALKATIVE = ("-v=8", "--logflow", "--logtostderr", "--debug")
@@ -60,6 +61,17 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A stack that also keeps the key of its customers' pseudonyms."""
+    folder = paths.local() / "tests" / "test_secrets"
+    try:
+        with Stack(folder=folder, customers=True).afresh() as stack:
+            yield stack
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
 def watched(stack: Stack) -> Watched:
     """The stack, brought up with its own keys, encrypted in its configuration."""
     secrets = {"API key": fake_key(32), "application key": fake_key(40)}
@@ -75,7 +87,8 @@ def watched(stack: Stack) -> Watched:
         done = up(stack, *TALKATIVE, environment={**ALL_MESSAGES, "TMPDIR": str(temporary)})
     assert done.code == 0, done.text[-5000:]
     secrets["private key"] = stack.machines["vm"].private_key_file.read_text()
-    secrets["database password"] = database_password(stack)
+    secrets["database password"] = generated_password(stack)
+    secrets["pseudonym key"] = generated_password(stack, "pseudonym-key")
     secrets["shared link"] = stack.account.public_dashboards()[0]["token"]
     return Watched(stack, done.text, processes, began, secrets)
 
@@ -152,7 +165,10 @@ def test_the_machine_holds_secrets_only_where_the_manual_says(watched: Watched) 
     machine = watched.stack.machines["vm"]
     row = re.compile(r"^\| `(/[^`]+)` \| ([\w ]+) \| `([^`]+)` \| `(\d+)` \|$", re.MULTILINE)
     documented = {path: (secret, owner, mode) for path, secret, owner, mode in row.findall(MANUAL.read_text())}
-    assert watched.search.on_machine(machine) == {path: {secret} for path, (secret, _, _) in documented.items()}
+    held = {path: {secret} for path, (secret, _, _) in documented.items()}
+    (credential,) = re.findall(r"`(/run/credentials/[^`]+)`", MANUAL.read_text())
+    assert watched.search.on_machine(machine) == {**held, credential: {"pseudonym key"}}
+    assert machine.run(f"stat -c 0%a {credential}").stdout.strip() == "0400"
     for path, (_, owner, mode) in documented.items():
         assert machine.run(f"stat -c '%U:%G 0%a' {path}").stdout.strip() == f"{owner} {mode}"
 
