@@ -1,12 +1,15 @@
 """Fixtures of the contract tests."""
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import startup
 from sandbox import debian, paths
+from sandbox.datadog import Account
+from sandbox.datadog.store import Store, opened
 from sandbox.environments import environment
 from sandbox.progress import SandboxError
 
@@ -20,6 +23,13 @@ def pytest_configure(config: pytest.Config) -> None:
         debian.install("The contract tests", {"ab": "apache2-utils", "vagrant": "vagrant"})
     # pulumi-command warns about one of its own resources, unused here.
     config.addinivalue_line("filterwarnings", "ignore:This resource is deprecated:DeprecationWarning:pulumi_command")
+
+
+@pytest.fixture
+def store(account: Account) -> Iterator[Store]:
+    """The store of the test module's running account."""
+    with opened(account.folder) as store:
+        yield store
 
 
 @pytest.fixture(scope="session")

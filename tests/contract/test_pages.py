@@ -36,12 +36,6 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     account.stop()
 
 
-@pytest.fixture
-def store(account: Account) -> Iterator[Store]:
-    with opened(account.folder) as store:
-        yield store
-
-
 def get(account: Account, path: str, host: str = "") -> urllib3.BaseHTTPResponse:
     headers = {"Host": host} if host else {}
     return urllib3.request("GET", account.url + path, headers=headers, retries=False)

@@ -56,12 +56,6 @@ def account(folder: Path) -> Iterator[Account]:
     account.stop()
 
 
-@pytest.fixture
-def store(account: Account) -> Iterator[Store]:
-    with opened(account.folder) as store:
-        yield store
-
-
 def page(account: Account, path: str) -> str:
     answer = urllib3.request("GET", account.url + path, retries=False)
     assert answer.status == 200, path
