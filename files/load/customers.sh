@@ -64,6 +64,7 @@ PYTHON
 )
 as_nobody=()
 [ "$(id -u)" != 0 ] || as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --no-new-privs)
+# shellcheck disable=SC2016 # the inner shell's
 figures=$(env port="$port" tiers="$tiers" customers="$customers" orders="$orders" share="$share" step="$step" \
   trouble="$trouble" delay="$delay" HOME=/nonexistent "${as_nobody[@]}" bash -c 'python3 -c "$1"' customers "$play" </dev/null 9<&-)
 report "$figures"

@@ -14,6 +14,7 @@ import pytest
 
 from sandbox.datadog import API_KEY, APP_KEY, Account
 from sandbox.datadog.account import Fault
+from sandbox.testing.account import request
 from tests.engine.plugin import UNKNOWN, Plugin, PluginFailedError, plugin, secret, urn
 
 MONITOR = "watchpost:datadog:MetricMonitor$datadog:index/monitor:Monitor"
@@ -313,11 +314,14 @@ def test_nothing_changed_is_no_difference(request: pytest.FixtureRequest, fixtur
     assert thing.diff().changes == 1  # none
 
 
-def test_a_difference_of_the_older_half_names_the_entry(monitor: Thing, dashboard: Thing) -> None:
+def test_a_difference_of_the_older_half_names_the_entry(account: Account, monitor: Thing, dashboard: Thing) -> None:
+    body = {"name": "other", "type": "metric alert", "query": "avg(last_5m):avg:my_metric{*} > 1"}
+    other = request(account, "POST", "/api/v1/monitor", body).json()["id"]
     answer = monitor.diff(monitorThresholds={"critical": "800", "warning": "400"})
     assert (list(answer.diffs), list(answer.detailedDiff)) == (["monitorThresholds"], ["monitorThresholds.warning"])
     assert not answer.detailedDiff["monitorThresholds.warning"].inputDiff
-    assert list(monitor.diff(type="event-v2 alert").replaces) == ["type"]
+    assert list(monitor.diff(type="composite", query=f"{monitor.id} && !{other}").replaces) == ["type"]
+    request(account, "DELETE", f"/api/v1/monitor/{other}")
     answer = dashboard.diff(dashboard=A_DASHBOARD["dashboard"].replace('"t"', '"u"'))
     assert list(answer.detailedDiff) == ["dashboard"]
 
