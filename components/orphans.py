@@ -97,8 +97,13 @@ def find(client: ApiClient, tag: str, kinds: Collection[str] = ALL) -> Iterator[
 def _shared(client: ApiClient, dashboard: str, ours: re.Pattern[str], kinds: Collection[str]) -> Iterator[TaggedObject]:
     """Find what shares a dashboard and carries a tag in its title."""
     client.configuration.unstable_operations["list_shared_dashboards_by_dashboard_id"] = True
-    with _in_preview():
-        listed = DashboardSharingApi(client).list_shared_dashboards_by_dashboard_id(dashboard).to_dict()
+    try:
+        with _in_preview():
+            listed = DashboardSharingApi(client).list_shared_dashboards_by_dashboard_id(dashboard).to_dict()
+    except ApiException as error:
+        if error.status != 404:  # else another resource's search has just removed the dashboard, and its shares with it
+            raise
+        return
     for share in (found["attributes"] for found in listed["data"]):
         kind = next((kind for kind in kinds if SHARED[kind] == share["share_type"]), None)
         if kind and ours.search(share.get("title") or ""):

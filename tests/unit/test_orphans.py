@@ -29,6 +29,7 @@ class Api:
 
     removed: list[object]
     asked: list[str]
+    gone: list[str]
     status = 204
 
     def __init__(self, _: object) -> None: ...
@@ -68,6 +69,8 @@ class Api:
 
     def list_shared_dashboards_by_dashboard_id(self, dashboard: str) -> Any:
         self.asked.append(dashboard)
+        if dashboard in self.gone:
+            raise ApiException(status=404)
         told = [("open", f"T ({OWN}/nights)"), ("secure-embed", f"T ({OWN}/nights)")]
         told += [("open", "somebody's"), ("open", f"T ({OTHER}/nights)"), ("open", ""), ("invite", f"({OWN}/nights)")]
         shares = [
@@ -93,7 +96,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> type[Api]:
     shares = ("DashboardSharingApi", "DashboardSecureEmbedApi")
     for name in ("DowntimesApi", "MonitorsApi", "DashboardsApi", *shares, *signals):
         monkeypatch.setattr(orphans, name, Api)
-    for name in ("removed", "asked"):
+    for name in ("removed", "asked", "gone"):
         monkeypatch.setattr(Api, name, [], raising=False)
     return Api
 
@@ -115,6 +118,11 @@ def test_only_the_stack_s_own_dashboards_are_looked_into_for_what_shares_them(ap
     api.asked.clear()
     assert found(OWN, ["dashboard"]) == ["dashboard 1", "dashboard 4"]
     assert api.asked == []
+
+
+def test_a_dashboard_that_another_search_has_just_removed_is_shared_no_more(api: type[Api]) -> None:
+    api.gone.append("1")
+    assert found(f"{OWN}/nights", ["link"]) == ["link 4-fake-0"]
 
 
 def test_of_what_opens_a_dashboard_only_the_end_is_shown() -> None:
