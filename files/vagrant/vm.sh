@@ -88,8 +88,10 @@ take_turn() {
   turn=$PWD/.vagrant/vms/.turn
   until ln -s "$$" "$turn" 2>/dev/null; do
     holder=$(readlink "$turn") || continue
-    if ! kill -0 "$holder" 2>/dev/null; then
-      rm -f "$turn"
+    # Of those that find a killed one's turn, one at a time takes it away, and only while it is still that one's.
+    if ! kill -0 "$holder" 2>/dev/null && mkdir "$turn.$holder" 2>/dev/null; then
+      [ "$(readlink "$turn")" != "$holder" ] || rm -f "$turn"
+      rmdir "$turn.$holder"
     fi
     sleep 1
   done

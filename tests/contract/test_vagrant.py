@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -335,6 +336,20 @@ def test_two_vms_are_not_made_at_once(programs: Path) -> None:
         done = list(pool.map(lambda vm: script(programs, "apply", vm=vm), ("one", "two", "three")))
     assert [each.returncode for each in done] == [0, 0, 0], done
     assert sorted(path.name for path in (programs.parent / ".vagrant" / "vms").iterdir()) == ["one", "three", "two"]
+
+
+def test_of_those_that_find_a_killed_ones_turn_one_has_the_next(tmp_path: Path) -> None:
+    script_text = (paths.ROOT / "files" / "vagrant" / "vm.sh").read_text()
+    taking = re.search(r"^take_turn\(\) \{.*?^\}$", script_text, re.MULTILINE | re.DOTALL)
+    assert taking
+    one = f"{taking[0].replace('sleep 1', 'sleep 0.01')}\ntake_turn; mkdir at-work || exit 1; sleep 0.02; rmdir at-work"
+    turn = tmp_path / ".vagrant" / "vms" / ".turn"
+    turn.parent.mkdir(parents=True)
+    for _ in range(20):
+        turn.symlink_to("999999999")
+        crowd = [subprocess.Popen(["bash", "-c", one], cwd=tmp_path) for _ in range(4)]
+        assert [each.wait(30) for each in crowd] == [0] * 4
+        assert list(turn.parent.iterdir()) == []
 
 
 def test_a_provider_whose_memory_is_not_set_is_named(programs: Path) -> None:
