@@ -131,7 +131,12 @@ def test_a_running_account_sends_its_webhooks_to_its_own_desk(account: Account, 
     values = {"ALERT_TRANSITION": "Triggered", "ALERT_ID": "1", "ALERT_SCOPE": "customer:0123456789abcdef,step:pay"}
     webhooks.queue(store, "webhook-loop", values, at=NOW.timestamp(), monitor=1, group="0123456789abcdef,pay")
     wait_until(lambda: desk.tickets(store)[-1]["customer"] == "0123456789abcdef", "the ticket is opened")
-    wait_until(lambda: webhooks.deliveries(store)[-1]["state"] == "sent", "the answer is noted")
+
+    def ours() -> list[str]:
+        return [each["state"] for each in webhooks.deliveries(store) if each["webhook"] == "loop"]
+
+    # Where a busy account takes too long to answer itself, it is tried again with the next round.
+    wait_until(lambda: ours() == ["sent"], "the answer is noted", 180, instead=lambda: webhooks.deliveries(store)[-3:])
 
 
 @pytest.mark.parametrize("body", ["[]", "{}", '{"version": 2}', "no JSON", '{"version": 1, "action": "open"}'])
