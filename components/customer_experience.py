@@ -223,7 +223,8 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
 
     def _tickets(self, slices: Mapping[str, Sequence[datadog.Monitor]]) -> None:
         """Alert on each customer in trouble at a step where the platform isn't."""
-        experience, delay = self._args.experience, self._delay
+        experience = self._args.experience
+        delay = _unnamed(experience).delay
         window = f"last_{experience.window_minutes}m"
         traffic = self._monitor(
             "traffic",
@@ -310,11 +311,6 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
             critical=experience.max_customers,
             priority="4",
         )
-
-    @property
-    def _delay(self) -> int:
-        experience = self._args.experience
-        return Signals(experience=experience, owner="", stack="", service="", env="").delay
 
     # Tickets
 

@@ -50,10 +50,10 @@ def _real_where_there_is_one(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """A stack for the test module, not yet brought up."""
+    """A stack for the test module, not yet brought up; with customers if the module sets ``CUSTOMERS``."""
     folder: Path = paths.local() / "tests" / request.module.__name__.rpartition(".")[2]
     try:
-        with Stack(folder=folder).afresh() as stack:
+        with Stack(folder=folder, customers=getattr(request.module, "CUSTOMERS", False)).afresh() as stack:
             stack.configure(loadRequests=50, loadConcurrency=5)
             yield stack
     finally:

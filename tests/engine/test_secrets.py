@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import tempfile
 import time
@@ -28,6 +27,9 @@ from sandbox.testing.stacks import up
 from startup.process import DEBUG
 from tests.engine.leaks import Processes, Search, fake_key, forms, generated_password, set_secret
 from watchpost import drift
+
+CUSTOMERS = True
+"""The stack also keeps the key of its customers' pseudonyms."""
 
 TALKATIVE = ("-v=8", "--logflow", "--logtostderr", "--debug")
 
@@ -58,17 +60,6 @@ class Watched:
     @property
     def search(self) -> Search:
         return Search(self.secrets)
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    """A stack that also keeps the key of its customers' pseudonyms."""
-    folder = paths.local() / "tests" / "test_secrets"
-    try:
-        with Stack(folder=folder, customers=True).afresh() as stack:
-            yield stack
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
