@@ -27,14 +27,13 @@ from datadog_api_client.v2.model.spans_metric_create_request import SpansMetricC
 from datadog_api_client.v2.model.spans_metric_update_request import SpansMetricUpdateRequest
 
 from sandbox.datadog import queries
+from sandbox.datadog.evaluation import webhooks
 from sandbox.datadog.handling import STORE, page, parsed, thing
 from sandbox.datadog.schema import RefusedError
 
 METRIC = "spans_metric"
 FILTER = "retention_filter"
 OBJECTIVE = "slo"
-WEBHOOK = "webhook"
-VARIABLE = "webhook_variable"
 
 METRIC_NAME = re.compile(r"[A-Za-z][\w.]{0,199}", re.ASCII)
 """Source: https://docs.datadoghq.com/metrics/custom_metrics/#naming-custom-metrics"""
@@ -42,18 +41,6 @@ METRIC_NAME = re.compile(r"[A-Za-z][\w.]{0,199}", re.ASCII)
 WEBHOOK_NAME = re.compile(r"[\w.-]{1,80}", re.ASCII)
 VARIABLE_NAME = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)
 """Source: https://docs.datadoghq.com/integrations/webhooks/#custom-variables (in capitals)"""
-
-DEFAULT_PAYLOAD = json.dumps(
-    {
-        "body": "$EVENT_MSG",
-        "last_updated": "$LAST_UPDATED",
-        "event_type": "$EVENT_TYPE",
-        "title": "$EVENT_TITLE",
-        "date": "$DATE",
-        "org": {"id": "$ORG_ID", "name": "$ORG_NAME"},
-        "id": "$ID",
-    }
-)
 
 # Span-based metrics
 
@@ -254,20 +241,34 @@ def _check_headers(body: dict[str, Any]) -> None:
         raise RefusedError(400, "url must begin with http:// or https://")
 
 
+def _create(request: web.Request, kind: str, title: str, names: re.Pattern[str], body: dict[str, Any]) -> None:
+    """Keep a thing that goes by a name of its own."""
+    store, name = request.app[STORE], body["name"]
+    if not names.fullmatch(name):
+        raise RefusedError(400, f"{name!r} is not the name of a {title}: it must match {names.pattern}")
+    if store.get(kind, name) is not None:
+        raise RefusedError(409, f"{title.capitalize()} {name} already exists")
+    store.put(kind, name, body)
+
+
+def _change(request: web.Request, kind: str, old: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """Keep what a thing is from now on, maybe by another name."""
+    store, changed = request.app[STORE], {**old, **body}
+    store.drop(kind, old["name"])
+    store.put(kind, changed["name"], changed)
+    return changed
+
+
 def _webhook(request: web.Request) -> dict[str, Any]:
-    return thing(request, WEBHOOK, request.match_info["id"], "Webhook")
+    return thing(request, webhooks.KIND, request.match_info["id"], "Webhook")
 
 
 async def create_webhook(request: web.Request) -> web.Response:
-    store, body = request.app[STORE], await parsed(request, WebhooksIntegration)
-    if not WEBHOOK_NAME.fullmatch(body["name"]):
-        raise RefusedError(400, f"{body['name']!r} is not a webhook's name")
-    if store.get(WEBHOOK, body["name"]) is not None:
-        raise RefusedError(409, f"Webhook {body['name']} already exists")
+    body = await parsed(request, WebhooksIntegration)
     _check_headers(body)
-    defaults = {"payload": DEFAULT_PAYLOAD, "custom_headers": None, "encode_as": "json", "auth_method_id": None}
+    defaults = {"payload": webhooks.DEFAULT, "custom_headers": None, "encode_as": "json", "auth_method_id": None}
     webhook = {**defaults, **body}
-    store.put(WEBHOOK, body["name"], webhook)
+    _create(request, webhooks.KIND, "webhook", WEBHOOK_NAME, webhook)
     return web.json_response(webhook, status=201)
 
 
@@ -276,22 +277,18 @@ async def get_webhook(request: web.Request) -> web.Response:
 
 
 async def update_webhook(request: web.Request) -> web.Response:
-    store, old = request.app[STORE], _webhook(request)
-    body = await parsed(request, WebhooksIntegrationUpdateRequest)
+    old, body = _webhook(request), await parsed(request, WebhooksIntegrationUpdateRequest)
     _check_headers(body)
-    webhook = {**old, **body}
-    store.drop(WEBHOOK, old["name"])
-    store.put(WEBHOOK, webhook["name"], webhook)
-    return web.json_response(webhook)
+    return web.json_response(_change(request, webhooks.KIND, old, body))
 
 
 async def delete_webhook(request: web.Request) -> web.Response:
-    request.app[STORE].drop(WEBHOOK, _webhook(request)["name"])
+    request.app[STORE].drop(webhooks.KIND, _webhook(request)["name"])
     return web.json_response({})
 
 
 def _variable(request: web.Request) -> dict[str, Any]:
-    return thing(request, VARIABLE, request.match_info["id"], "Custom variable")
+    return thing(request, webhooks.VARIABLE, request.match_info["id"], "Custom variable")
 
 
 def _variable_answer(variable: dict[str, Any], status: int = 200) -> web.Response:
@@ -301,12 +298,8 @@ def _variable_answer(variable: dict[str, Any], status: int = 200) -> web.Respons
 
 
 async def create_variable(request: web.Request) -> web.Response:
-    store, body = request.app[STORE], await parsed(request, WebhooksIntegrationCustomVariable)
-    if not VARIABLE_NAME.fullmatch(body["name"]):
-        raise RefusedError(400, f"{body['name']!r} is not a variable's name: capitals, digits and underscores")
-    if store.get(VARIABLE, body["name"]) is not None:
-        raise RefusedError(409, f"Custom variable {body['name']} already exists")
-    store.put(VARIABLE, body["name"], body)
+    body = await parsed(request, WebhooksIntegrationCustomVariable)
+    _create(request, webhooks.VARIABLE, "custom variable", VARIABLE_NAME, body)
     return _variable_answer(body, 201)
 
 
@@ -315,16 +308,12 @@ async def get_variable(request: web.Request) -> web.Response:
 
 
 async def update_variable(request: web.Request) -> web.Response:
-    store, old = request.app[STORE], _variable(request)
-    body = await parsed(request, WebhooksIntegrationCustomVariableUpdateRequest)
-    variable = {**old, **body}
-    store.drop(VARIABLE, old["name"])
-    store.put(VARIABLE, variable["name"], variable)
-    return _variable_answer(variable)
+    old, body = _variable(request), await parsed(request, WebhooksIntegrationCustomVariableUpdateRequest)
+    return _variable_answer(_change(request, webhooks.VARIABLE, old, body))
 
 
 async def delete_variable(request: web.Request) -> web.Response:
-    request.app[STORE].drop(VARIABLE, _variable(request)["name"])
+    request.app[STORE].drop(webhooks.VARIABLE, _variable(request)["name"])
     return web.json_response({})
 
 
