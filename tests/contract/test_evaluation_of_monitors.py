@@ -30,6 +30,7 @@ RECOVERY = "https://docs.datadoghq.com/monitors/guide/recovery-thresholds/"
 ALERTS = "https://docs.datadoghq.com/monitors/guide/troubleshooting-monitor-alerts/"
 VARIABLES = "https://docs.datadoghq.com/monitors/notify/variables/"
 NOTIFY = "https://docs.datadoghq.com/monitors/notify/"
+RENOTIFY = "https://docs.datadoghq.com/monitors/notify/#renotify"
 
 BEGIN = datetime.datetime(2026, 3, 2, 9, 0, tzinfo=datetime.UTC)
 MINUTE = datetime.timedelta(minutes=1)
@@ -156,6 +157,32 @@ CASES = [
         RECOVERY,
     ),
     ("790", {"thresholds": {"critical": 800, "critical_recovery": 700}}, "O", [], RECOVERY),
+    # Told once more, as many minutes after it was told last: of alert and no data, unless the monitor says otherwise.
+    ("900 900 900 900 900", {"renotify_interval": 2}, "AAAAA", ["1 A", "3 A", "5 A"], RENOTIFY),
+    ("900 900 900 1 1", {"renotify_interval": 2}, "AAAOO", ["1 A", "3 A", "4 O"], RENOTIFY),
+    ("900 900 900 900", {"renotify_interval": 1, "renotify_occurrences": 1}, "AAAA", ["1 A", "2 A"], RENOTIFY),
+    ("600 600 600", {"renotify_interval": 1}, "WWW", ["1 W"], RENOTIFY),
+    (
+        "600 600 900 900",
+        {"renotify_interval": 1, "renotify_statuses": ["warn"]},
+        "WWAA",
+        ["1 W", "2 W", "3 A"],
+        RENOTIFY,
+    ),
+    (
+        "900 900 900 600 600 600",
+        {"renotify_interval": 1, "renotify_occurrences": 1, "renotify_statuses": ["alert", "warn"]},
+        "AAAWWW",
+        ["1 A", "2 A", "4 W", "5 W"],
+        RENOTIFY,
+    ),
+    (
+        "1 . . . .",
+        {"notify_no_data": True, "no_data_timeframe": 2, "renotify_interval": 1},
+        "OONNN",
+        ["3 N", "4 N", "5 N"],
+        RENOTIFY,
+    ),
     # A new group is evaluated after a minute, unless configured otherwise.
     ("900 900 900", {"new_group_delay": 120}, "OOA", ["3 A"], CONFIGURATION),
 ]
@@ -280,6 +307,48 @@ def test_a_block_is_sent_at_its_transitions(name: str, transitions: set[str]) ->
                 assert messages.render(text, old, new, {}).text == expected, (old, new, VARIABLES)
 
 
+def test_a_muted_group_is_told_of_again_only_when_it_is_muted_no_more(store: Store) -> None:
+    put_downtime(store, put_monitor(store, renotify_interval=1)["id"], (2, 4))
+    assert run(store, a="900 900 900 900 900 900") == "AAAAAA"
+    assert told(store) == ["1 A", "4 A", "5 A", "6 A"], RENOTIFY
+
+
+def test_a_renotification_says_what_the_first_one_did_and_what_is_for_it_alone(store: Store) -> None:
+    message = "{{#is_alert}}slow{{/is_alert}}{{^is_renotify}} @one@example.com{{/is_renotify}}"
+    message += "{{#is_renotify}} still @boss@example.com{{/is_renotify}}"
+    put_monitor(store, message=message, renotify_interval=1, escalation_message="Wake @all@example.com")
+    run(store, a="900 900")
+    found = [(mail["subject"], mail["to"], " ".join(mail["text"].split())) for mail in memory.mails(store)]
+    assert found == [
+        ("[Triggered on {host:a}] m on a", ["one@example.com"], "slow @one@example.com"),
+        (
+            "[Re-Triggered on {host:a}] m on a",
+            ["boss@example.com", "all@example.com"],
+            "slow still @boss@example.com Wake @all@example.com",
+        ),
+    ], RENOTIFY
+
+
+@pytest.mark.parametrize(
+    ("hours", "options", "expected"),
+    [(29, {}, True), (31, {}, False), (31, {"renotify_occurrences": 9}, True), (1, {"renotify_occurrences": 5}, False)],
+)
+def test_renotifications_end_after_30_hours_or_as_many_times_as_is_set(
+    hours: int, options: dict[str, Any], expected: bool
+) -> None:
+    again = states.renotified(
+        "Alert", {"renotify_interval": 60, **options}, since_told=3600, since_triggered=3600 * hours, times=5
+    )
+    assert again == expected, RENOTIFY
+
+
+def test_a_subject_has_the_tags_of_its_group_unless_the_monitor_says_otherwise(store: Store) -> None:
+    """Source: ``include_tags`` in https://docs.datadoghq.com/api/latest/monitors/#create-a-monitor"""
+    put_monitor(store, include_tags=False)
+    run(store, a="900")
+    assert [mail["subject"] for mail in memory.mails(store)] == ["[Triggered] m on a"]
+
+
 def test_a_message_says_what_it_could_not_evaluate() -> None:
     text = '{{#is_match "host.name" "x"}}secret{{/is_match}} {{log.link}} {{eval "a*2"}} {{eval "a-10*60*1000"}}'
     found = messages.render(text, "OK", "Alert", {"a": "1700000000000"}).text
@@ -324,6 +393,11 @@ def test_a_monitor_that_is_not_evaluated_says_so_by_name(store: Store) -> None:
     assert ".fill(zero)" in rounds.fault(monitor)
     rounds.evaluate(store, BEGIN)
     assert "composite" in rounds.fault(monitor | {"type": "composite"})
+
+
+def test_an_option_that_is_not_evaluated_is_named(store: Store) -> None:
+    monitor = put_monitor(store, timeout_h=24, notify_by=["*"], renotify_interval=60, new_host_delay=300, locked=True)
+    assert rounds.left_out(monitor) == {"timeout_h": 24, "notify_by": ["*"]}
 
 
 def test_the_programs_own_monitor_tells_each_state_in_its_own_words(

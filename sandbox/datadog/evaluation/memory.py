@@ -14,7 +14,8 @@ About = Literal["monitor", "change", "downtime", "event"]
 class Group:
     """A group of a monitor, such as ``{"host": "vm"}``; times in Unix seconds.
 
-    ``silenced``: it left OK while it was muted. ``cycle`` is one from when it leaves OK until it is back.
+    ``silenced``: it left OK while it was muted. ``cycle`` is one from when it leaves OK until it is back. ``last_told``
+    is when it last changed or was told of, ``renotified`` how often its state was told once more.
     """
 
     monitor: int
@@ -28,6 +29,8 @@ class Group:
     last_triggered: float = 0.0
     silenced: bool = False
     cycle: str = ""
+    last_told: float = 0.0
+    renotified: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +84,17 @@ Source: https://docs.datadoghq.com/monitors/status/
 
 def state(store: Store, monitor: int) -> State:
     """The state of a monitor: the worst of its groups; ``No Data`` as long as it has none."""
-    found = {group.status for group in groups(store, monitor)}
-    return next((status for status in WORST_FIRST if status in found), "No Data")
+    return states(store).get(monitor, "No Data")
+
+
+def states(store: Store) -> dict[int, State]:
+    """The state of each monitor that has groups."""
+    return {number: min(found.values(), key=badness).status for number, found in by_monitor(store).items()}
+
+
+def badness(group: Group) -> int:
+    """The less, the worse."""
+    return WORST_FIRST.index(group.status)
 
 
 def keep(store: Store, group: Group) -> None:

@@ -20,9 +20,11 @@ BLOCKS: Mapping[str, Callable[[State, State], bool]] = {
     "is_warning_recovery": lambda old, new: old == "Warn" and new == "OK",
     "is_no_data_recovery": lambda old, new: old == "No Data" and new == "OK",
     "is_alert_to_warning": lambda old, new: old == "Alert" and new == "Warn",
-    "is_renotify": lambda *_: False,
 }
-"""When the text of a block is sent, by the state before and the new one. Nothing is sent again after a while here."""
+"""When the text of a block is sent, by the state before and the new one."""
+
+RENOTIFY = "is_renotify"
+"""The block that is sent when a state is told once more, alone."""
 
 BLOCK = re.compile(r"\{\{([#^])(is_\w+)([^{}]*)\}\}(.*?)\{\{/\2\}\}\n?", re.DOTALL)
 VARIABLE = re.compile(r"\{\{\{?\s*([^{}#^/]+?)\s*\}?\}\}")
@@ -52,14 +54,18 @@ def mentioned(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(match[1] for match in MENTION.finditer(text)))
 
 
-def render(text: str, old: State, new: State, values: Mapping[str, str]) -> Message:
-    """A monitor's message when a group goes from ``old`` to ``new``; a variable that has no value says so itself."""
+def render(text: str, old: State, new: State, values: Mapping[str, str], *, again: bool = False) -> Message:
+    """A monitor's message when a group goes from ``old`` to ``new``, or ``again`` after a while.
+
+    A variable that has no value says so itself.
+    """
 
     def block(match: re.Match[str]) -> str:
         sign, name, arguments, inside = match.groups()
-        if name not in BLOCKS or arguments.strip():
+        if name not in (*BLOCKS, RENOTIFY) or arguments.strip():
             return f"[the sandbox does not evaluate {{{{{sign}{name}{arguments}}}}}]"
-        return inside.strip("\n") + "\n" if BLOCKS[name](old, new) == (sign == "#") else ""
+        fits = again if name == RENOTIFY else BLOCKS[name](old, new)
+        return inside.strip("\n") + "\n" if fits == (sign == "#") else ""
 
     kept = BLOCK.sub(block, text)
     whole = VARIABLE.sub(lambda match: _value(match[1], values), kept).strip()

@@ -9,7 +9,7 @@ import datetime
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,38 @@ KINDS: Mapping[State, str] = {"Alert": "error", "Warn": "warning", "No Data": "w
 
 WORDS: Mapping[State, str] = {"Alert": "Triggered", "Warn": "Warn", "No Data": "No data", "OK": "Recovered"}
 """What a subject calls the new state."""
+
+TRANSITIONS: Mapping[State, str] = {**WORDS, "No Data": "No Data"}
+"""What a webhook's ``$ALERT_TRANSITION`` calls it.
+
+Source: https://docs.datadoghq.com/integrations/webhooks/#variables
+"""
+
+OPTIONS = frozenset(
+    {
+        "thresholds",
+        "threshold_windows",
+        "require_full_window",
+        "notify_no_data",
+        "no_data_timeframe",
+        "on_missing_data",
+        "new_group_delay",
+        "evaluation_delay",
+        "renotify_interval",
+        "renotify_occurrences",
+        "renotify_statuses",
+        "escalation_message",
+        "notify_audit",
+        "include_tags",
+    }
+)
+"""The options that are evaluated here."""
+
+UNSAID = frozenset({"locked", "new_host_delay"})
+"""Those that no page says are not: who may change a monitor, and what the provider always sends in vain.
+
+Source: https://docs.datadoghq.com/monitors/configuration/#new-group-delay, which is in the place of ``new_host_delay``
+"""
 
 Thing = dict[str, Any]
 
@@ -156,6 +188,11 @@ def fault(monitor: Mapping[str, Any]) -> str:
     return ""
 
 
+def left_out(monitor: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a monitor that are set, and aren't evaluated here."""
+    return {name: value for name, value in sorted(monitor["options"].items()) if value and name not in OPTIONS | UNSAID}
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Look:
     """What was found of a group: its tags, its value, and its state; None where it keeps the one that it has."""
@@ -202,6 +239,15 @@ def _evaluate_monitor(turn: _Turn, monitor: Thing) -> None:
             for end in ended
         ):
             _tell(turn.store, monitor, asked, group, "OK", at)
+        elif not muting and states.renotified(
+            group.status,
+            options,
+            since_told=at - group.last_told,
+            since_triggered=at - group.first_triggered,
+            times=group.renotified,
+        ):
+            group.renotified += 1
+            _tell(turn.store, monitor, asked, group, "OK", at, again=True)
         if vars(group) != before:
             memory.keep(turn.store, group)
 
@@ -263,7 +309,7 @@ def _change(
         silenced=group.silenced,
         mute_first_recovery=any(each["attributes"]["mute_first_recovery_notification"] for each in muting),
     )
-    group.status, group.since = new, at
+    group.status, group.since, group.last_told, group.renotified = new, at, at, 0
     group.silenced = new != "OK" and bool(muting) and (old == "OK" or group.silenced)
     told = told and not (monitor["options"].get("on_missing_data") == "show_no_data" and new == "No Data")
     if old == "OK":
@@ -289,10 +335,13 @@ def _change(
         _tell(store, monitor, asked, group, old, at)
 
 
-def _tell(store: Store, monitor: Thing, asked: Form, group: Group, old: State, at: float) -> None:
-    message = rendered(store, monitor, asked, group, old, at)
-    of = scope(group)
-    words = [WORDS[group.status], *(["on", f"{{{of}}}"] if of else [])]
+def _tell(
+    store: Store, monitor: Thing, asked: Form, group: Group, old: State, at: float, *, again: bool = False
+) -> None:
+    group.last_told = at
+    message = rendered(store, monitor, asked, group, old, at, again=again)
+    of = scope(group) if monitor["options"].get("include_tags", True) else ""
+    words = [f"{'Re-' if again else ''}{WORDS[group.status]}", *(["on", f"{{{of}}}"] if of else [])]
     subject = memory.subject(words, title(store, monitor, asked, group, old, at))
     memory.send(
         store,
@@ -309,7 +358,7 @@ def _tell(store: Store, monitor: Thing, asked: Form, group: Group, old: State, a
     )
     for recipient in message.recipients:
         if recipient.startswith(webhooks.PREFIX):
-            values = variables(store, monitor, asked, group, subject, message.text, at)
+            values = variables(store, monitor, asked, group, subject, message.text, at, again=again)
             webhooks.queue(store, recipient, values, at=at, monitor=monitor["id"], group=group.name)
 
 
@@ -319,7 +368,7 @@ def scope(group: Group) -> str:
 
 
 def variables(
-    store: Store, monitor: Thing, asked: Form, group: Group, subject: str, text: str, at: float
+    store: Store, monitor: Thing, asked: Form, group: Group, subject: str, text: str, at: float, *, again: bool = False
 ) -> dict[str, str]:
     """The variables of a webhook's payload.
 
@@ -336,7 +385,7 @@ def variables(
         "ALERT_SCOPE": scope(group),
         "ALERT_STATUS": "" if group.value is None else f"{messages.shown(group.value)} {asked.comparator}".strip(),
         "ALERT_TITLE": subject,
-        "ALERT_TRANSITION": "Triggered" if group.status == "Alert" else WORDS[group.status],
+        "ALERT_TRANSITION": f"{'Re-' if again else ''}{TRANSITIONS[group.status]}",
         "ALERT_TYPE": KINDS[group.status],
         "DATE": f"{1000 * at:.0f}",
         "DATE_POSIX": f"{at:.0f}",
@@ -356,14 +405,32 @@ def variables(
     }
 
 
-def rendered(store: Store, monitor: Thing, asked: Form, group: Group, old: State, at: float) -> messages.Message:
-    """The monitor's message when ``group`` came into its state from ``old``."""
-    return messages.render(monitor["message"], old, group.status, _values(store, monitor, asked, group, at))
+def rendered(
+    store: Store, monitor: Thing, asked: Form, group: Group, old: State, at: float, *, again: bool = False
+) -> messages.Message:
+    """The monitor's message when ``group`` came into its state from ``old``, or ``again`` after a while."""
+    more = monitor["options"].get("escalation_message") if again else ""
+    text = "\n\n".join(filter(None, [monitor["message"], more]))
+    return messages.render(text, old, group.status, _values(store, monitor, asked, group, at), again=again)
 
 
 def title(store: Store, monitor: Thing, asked: Form, group: Group, old: State, at: float) -> str:
     """The monitor's name in a message."""
     return messages.render(monitor["name"], old, group.status, _values(store, monitor, asked, group, at)).text
+
+
+def names(store: Store, groups: Iterable[Group]) -> list[tuple[Group, Thing, str]]:
+    """Groups with their monitors and the names that these have in the groups' messages; as written if not evaluated."""
+    monitors, found = {monitor["id"]: monitor for monitor in store.all("monitor")}, []
+    for group in groups:
+        if (monitor := monitors.get(group.monitor)) is None:
+            continue
+        try:
+            name = title(store, monitor, form(monitor, monitors), group, "OK", group.since)
+        except language.UnknownFormError:
+            name = monitor["name"]
+        found.append((group, monitor, name))
+    return found
 
 
 def _values(store: Store, monitor: Thing, asked: Form, group: Group, at: float) -> dict[str, str]:

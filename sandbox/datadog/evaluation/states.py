@@ -7,6 +7,7 @@ https://docs.datadoghq.com/monitors/guide/recovery-thresholds/
 import operator
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sandbox.datadog.evaluation.messages import State
 
@@ -79,7 +80,39 @@ def told(old: State, new: State, *, muted: bool, silenced: bool, mute_first_reco
     return new == "OK" and not silenced and not mute_first_recovery
 
 
+RENOTIFIED_FOR = 30 * 3600
+"""Seconds after the first alert until which is renotified where no number of times is set.
+
+Source: https://docs.datadoghq.com/monitors/notify/#renotify
+"""
+
+NAMES: Mapping[State, str] = {"Alert": "alert", "Warn": "warn", "No Data": "no data"}
+"""What options call the states that somebody is told of again."""
+
+
 def repeated(status: State, how_it_ended: str, types: Collection[str], states: Collection[str]) -> bool:
     """Whether a group's state is told again when a downtime ends: ``expired`` or ``canceled``."""
-    names: Mapping[State, str] = {"Alert": "alert", "Warn": "warn", "No Data": "no data"}
-    return status in names and how_it_ended in types and names[status] in states
+    return status in NAMES and how_it_ended in types and NAMES[status] in states
+
+
+def is_renotified(status: State, options: Mapping[str, Any]) -> bool:
+    """Whether a state is told more than once.
+
+    Source: ``renotify_statuses`` in https://docs.datadoghq.com/api/latest/monitors/#create-a-monitor
+    """
+    asked = options.get("renotify_statuses") or ("alert", "no data")
+    return bool(options.get("renotify_interval")) and NAMES.get(status) in asked
+
+
+def renotified(
+    status: State, options: Mapping[str, Any], *, since_told: float, since_triggered: float, times: int
+) -> bool:
+    """Whether a group's state is told once more: some seconds after it was last told, and ``times`` renotified.
+
+    Unsure: that the 30 hours count only where ``renotify_occurrences`` isn't set.
+
+    Source: https://docs.datadoghq.com/monitors/notify/#renotify
+    """
+    most = options.get("renotify_occurrences")
+    in_time = times < most if most else since_triggered <= RENOTIFIED_FOR
+    return is_renotified(status, options) and in_time and since_told >= 60 * options["renotify_interval"]
