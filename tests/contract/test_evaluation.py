@@ -183,6 +183,73 @@ def test_a_percentile_is_a_value_with_as_many_below_it(
     assert found == sorted(values)[math.floor((len(values) - 1) * quantile / 100)]
 
 
+WEIGHED = st.tuples(st.integers(0, 119), NUMBERS, st.integers(1, 30), st.sets(st.sampled_from("abc"), min_size=1))
+
+
+@given(made=st.lists(WEIGHED, min_size=1, max_size=40), quantiles=st.permutations([50, 75, 95, 99]))
+@settings(max_examples=40, deadline=None)
+def test_percentiles_of_one_source_are_those_of_each_group_and_interval(
+    tmp_path_factory: pytest.TempPathFactory,
+    made: list[tuple[int, float, int, set[str]]],
+    quantiles: list[int],
+) -> None:
+    """Of whatever was asked before, by whatever is grouped; a value with several tags of a key is in several groups."""
+    with opened(tmp_path_factory.mktemp("store")) as store:
+        store.add_points(
+            Point(
+                metric="d",
+                at=at,
+                value=value,
+                kind="distribution",
+                weight=weight,
+                tags=[f"t:{tag}" for tag in sorted(tags)],
+            )
+            for at, value, weight, tags in made
+        )
+        source = series.Source(store)
+        found = {
+            (quantile, by): lines(series.evaluate(source, language.parse(f"p{quantile}:d{{*}}{by}"), 0, 120, 60))
+            for quantile in quantiles
+            for by in ("", " by {t}")
+        }
+    for (quantile, by), groups in found.items():
+        cells: dict[tuple[str, int], list[float]] = {}
+        for at, value, weight, tags in made:
+            for name in tags if by else ["*"]:
+                cells.setdefault((name, at // 60 * 60), []).extend([value] * weight)
+        plain = {cell: sorted(values)[math.floor((len(values) - 1) * quantile / 100)] for cell, values in cells.items()}
+        assert {(name, at): value for name, points in groups.items() for at, value in points} == plain
+
+
+def test_counts_and_rates_of_one_source_are_not_mixed_up(store: Store) -> None:
+    put(store, {5: 10, 65: 20}, metric="c", kind="count")
+    put(store, {5: 2}, metric="r", kind="rate", interval=30)
+    source = series.Source(store)
+    found = [
+        lines(series.evaluate(source, language.parse(query), 0, 120, every))
+        for query, every in (
+            ("sum:c{*}.as_count()", 60),
+            ("sum:c{*}.as_rate()", 60),
+            ("sum:c{*} by {host}.as_count()", 60),
+            ("sum:c{*}.as_count()", 120),
+            ("sum:c{*}.rollup(max)", 120),
+            ("sum:r{*}.as_count()", 120),
+            ("sum:r{*}.as_rate()", 120),
+            ("sum:r{*}.rollup(sum)", 120),
+        )
+    ]
+    assert found == [
+        {"*": [(0, 10.0), (60, 20.0)]},
+        {"*": [(0, 10 / 60), (60, 20 / 60)]},
+        {"a": [(0, 10.0), (60, 20.0)]},
+        {"*": [(0, 30.0)]},
+        {"*": [(0, 20.0)]},
+        {"*": [(0, 60.0)]},
+        {"*": [(0, 0.5)]},
+        {"*": [(0, 2.0)]},
+    ], MODIFIERS
+
+
 def test_a_value_that_stands_for_many_counts_as_many(store: Store) -> None:
     store.add_points(
         Point(metric="d", at=1, value=value, kind="distribution", weight=weight) for value, weight in ((1, 98), (9, 2))

@@ -10,7 +10,7 @@ https://docs.datadoghq.com/metrics/distributions/
 """
 
 import itertools
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import polars as pl
 
@@ -60,8 +60,7 @@ class Source:
         self._series: dict[str, list[Series]] = {}
         self._points: dict[tuple[tuple[int, ...], int, float], pl.DataFrame] = {}
         self._sums: dict[tuple[str, int, float], dict[int, float]] = {}
-        self.in_order: dict[tuple[Hashable, ...], pl.DataFrame] = {}
-        """The values of distributions in order, by group and interval, for several percentiles of the same."""
+        self._made: dict[tuple[Hashable, ...], pl.DataFrame] = {}
 
     def series(self, metric: str) -> list[Series]:
         """The series of a metric."""
@@ -79,6 +78,12 @@ class Source:
                 held.of(self._store).points(self._store, *asked) if long else held.frame(self._store.samples(*asked))
             )
         return self._points[asked].filter(pl.col("when") >= start)
+
+    def once(self, asked: tuple[Hashable, ...], make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        """What is made of points, made once for all who ask for the same."""
+        if asked not in self._made:
+            self._made[asked] = make()
+        return self._made[asked]
 
     def sums(self, metric: str, start: int, end: float) -> dict[int, float]:
         """The sum of each series of a metric from ``start`` until before ``end``."""
@@ -159,44 +164,50 @@ def _evaluate(source: Source, query: Query, first: int, end: float, every: int) 
     # Numbers are compared faster than texts: groups are numbers until the end, in the order of their names.
     names = pl.Enum(sorted({group for _, group in members}))
     grouped = pl.DataFrame(members, schema={"series": pl.Int64, "group": names}, orient="row")
-    points = source.points([series.number for series in known], first, end).with_columns(
-        (((pl.col("when") - first) // every).cast(pl.Int64) * every + first).alias("at")
-    )
+    stretch = (tuple(series.number for series in known), first, end, every)
     if "distribution" in kinds:
-        asked = (query.metric, query.scope, query.by, first, end, every)
-        if query.percentile is None or asked not in source.in_order:
-            named = points.join(grouped, on="series").select("group", "at", "value", "weight")
-            if query.percentile is None:
-                return _distribution(query, named)
-            source.in_order[asked] = _in_order(named)
-        return _percentile(source.in_order[asked], query.percentile)
+        if query.percentile is None:
+            return _average(query, _of_groups(_points(source, *stretch), grouped))
+        in_order = source.once((*stretch, query.by), lambda: _in_order(_of_groups(_points(source, *stretch), grouped)))
+        return _percentile(in_order, query.percentile)
     if query.percentile is not None:
         raise UnknownFormError(f"{query.how}:{query.metric}: a percentile of what is no distribution")
     if not query.modifier and not query.rollup and kinds != {"gauge"}:
         raise UnknownFormError(f"{query.metric}, which is counted, without as_count(), as_rate() or rollup()")
-    intervals = pl.DataFrame(
-        [(series.number, series.interval if series.kind == "rate" else 1) for series in known],
-        schema={"series": pl.Int64, "seconds": pl.Int64},
-        orient="row",
+    how = "sum" if query.modifier else query.rollup or "avg"
+    sources = source.once((*stretch, how), lambda: _in_time(_points(source, *stretch), how))
+    if query.modifier:  # a rate is how many a second: what it counted is that times its seconds
+        seconds = {series.number: series.interval if series.kind == "rate" else 1 for series in known}
+        counted = pl.col("value") * pl.col("series").replace_strict(seconds, return_dtype=pl.Int64)
+        sources = sources.with_columns(counted if query.modifier == "as_count" else counted / every)
+    return _in_space(query, sources.join(grouped, on="series"), every, kinds)
+
+
+def _points(source: Source, series: tuple[int, ...], first: int, end: float, every: int) -> pl.DataFrame:
+    """The points of some series, each with the beginning of its interval."""
+    since = (pl.col("when") - first).cast(pl.Int64)
+    return source.points(series, first, end).select(
+        "series", (since // every * every + first).alias("at"), "value", "weight"
     )
-    sources = _in_time(query, points.join(intervals, on="series"), every).join(grouped, on="series")
-    return _in_space(query, sources, every, kinds)
 
 
-def _in_time(query: Query, points: pl.DataFrame, every: int) -> pl.DataFrame:
+def _of_groups(points: pl.DataFrame, grouped: pl.DataFrame) -> pl.DataFrame:
+    """The points with the group of each; those of a series in several groups count in each."""
+    if grouped["group"].n_unique() > 1:
+        return points.join(grouped, on="series")
+    return points.with_columns(pl.lit(grouped["group"][0], grouped["group"].dtype).alias("group"))  # a join is slower
+
+
+def _in_time(points: pl.DataFrame, how: str) -> pl.DataFrame:
     """One value for each source and interval."""
     value = pl.col("value")
-    if query.modifier:  # a rate is how many a second: what it counted is that times its seconds
-        counted = (value * pl.col("seconds")).sum()
-        made = counted if query.modifier == "as_count" else counted / every
-    else:
-        made = {
-            "avg": value.mean(),
-            "sum": value.sum(),
-            "min": value.min(),
-            "max": value.max(),
-            "count": value.count().cast(pl.Float64),
-        }[query.rollup or "avg"]
+    made = {
+        "avg": value.mean(),
+        "sum": value.sum(),
+        "min": value.min(),
+        "max": value.max(),
+        "count": value.count().cast(pl.Float64),
+    }[how]
     return points.group_by("series", "at").agg(made.alias("value"))
 
 
@@ -228,7 +239,7 @@ def _bridged(frame: pl.DataFrame, every: int) -> pl.DataFrame:
     )
 
 
-def _distribution(query: Query, points: pl.DataFrame) -> pl.DataFrame:
+def _average(query: Query, points: pl.DataFrame) -> pl.DataFrame:
     """Of all values at once, whatever source they are from: that is what a distribution is for."""
     if query.how != "avg" or query.modifier or query.rollup:
         raise UnknownFormError(f"{query.how}:{query.metric}: of a distribution, percentiles and avg are evaluated")
@@ -238,10 +249,9 @@ def _distribution(query: Query, points: pl.DataFrame) -> pl.DataFrame:
 
 def _in_order(points: pl.DataFrame) -> pl.DataFrame:
     """The values of a distribution in order, with how many there are up to each, and in all."""
-    weight = pl.col("weight")
-    return points.sort("group", "at", "value").with_columns(
-        weight.cum_sum().over("group", "at").alias("until"), weight.sum().over("group", "at").alias("all")
-    )
+    value, weight = pl.col("value"), pl.col("weight")
+    ordered = value.sort(), weight.sort_by(value).cum_sum().alias("until"), weight.sum().alias("all")
+    return points.group_by("group", "at").agg(*ordered).explode("value", "until")
 
 
 def _percentile(in_order: pl.DataFrame, part: float) -> pl.DataFrame:

@@ -48,11 +48,29 @@ class Line:
         """Each point with the ends of its band, if it has one; one without a value wherever the line breaks off."""
         found: list[tuple[int, float | None, float | None, float | None]] = []
         bands = self.band or [(0, None, None)] * len(self.points)
+        before, longest = float("inf"), float("inf") if self.bars else max(GAP, 2 * self.every)
         for (at, value), (_, lower, upper) in zip(self.points, bands, strict=True):
-            if found and not self.bars and at - found[-1][0] > max(GAP, 2 * self.every):
-                found.append((found[-1][0] + self.every, None, None, None))
+            if at - before > longest:
+                found.append((int(before) + self.every, None, None, None))
             found.append((at, value, lower, upper))
+            before = at
         return found
+
+    def drawn(self) -> dict[str, Any]:
+        """What the script is given of it: times in Unix milliseconds."""
+        rows = self.rows
+        return {
+            "name": self.name,
+            "x": [1000 * at for at, *_ in rows],
+            "y": [value for _, value, *_ in rows],
+            "bars": self.bars,
+            "right": self.right,
+            "palette": self.palette,
+            "every": 1000 * self.every,
+            "lower": [lower for _, _, lower, _ in rows] if self.band else [],
+            "upper": [upper for _, _, _, upper in rows] if self.band else [],
+            "outside": [[1000 * at, value] for at, value in self.outside],
+        }
 
     def said(self, column: str) -> str:
         """What the legend says of it."""
@@ -90,27 +108,16 @@ class Graph:
     events: Sequence[tuple[float, str]] = ()
     axes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     columns: Sequence[str] = ("avg", "max", "value")
+    stacked: bool = False
+    """Bars are on top of each other: those of the groups of one formula."""
 
     def drawn(self) -> dict[str, Any]:
         """What the script is given: times in Unix milliseconds."""
         return {
             "from": 1000 * self.frame.start,
             "to": 1000 * self.frame.end,
-            "lines": [
-                {
-                    "name": line.name,
-                    "x": [1000 * at for at, *_ in line.rows],
-                    "y": [value for _, value, *_ in line.rows],
-                    "bars": line.bars,
-                    "right": line.right,
-                    "palette": line.palette,
-                    "every": 1000 * line.every,
-                    "lower": [lower for _, _, lower, _ in line.rows] if line.band else [],
-                    "upper": [upper for _, _, _, upper in line.rows] if line.band else [],
-                    "outside": [[1000 * at, value] for at, value in line.outside],
-                }
-                for line in self.lines
-            ],
+            "lines": [line.drawn() for line in self.lines],
+            "stacked": self.stacked,
             "marks": [
                 {"value": mark.value, "label": mark.label, "kind": mark.kind, "dashed": mark.dashed}
                 for mark in self.marks
@@ -122,12 +129,13 @@ class Graph:
 
 def lines(frame: pl.DataFrame, name: str, by: Sequence[str], **how: Any) -> Iterable[Line]:
     """The lines of a frame of series, a line for each group; ``how`` as in `Line`."""
-    grouped = frame.partition_by("group", maintain_order=True, as_dict=True)
-    for (group,), part in list(grouped.items())[:MOST_LINES]:
+    ends = [column for column in ("lower", "upper") if column in frame.columns]
+    grouped = frame.group_by("group", maintain_order=True).agg("at", "value", *ends).head(MOST_LINES)
+    for group, at, values, *band in grouped.iter_rows():
         tags = ", ".join(f"{key}:{value}" for key, value in zip(by, str(group).split(","), strict=False))
         yield Line(
             name=f"{name} {{{tags}}}" if tags else name,
-            points=part.select("at", "value").rows(),
-            band=part.select("at", "lower", "upper").rows() if "lower" in part.columns else (),
+            points=list(zip(at, values, strict=True)),
+            band=list(zip(at, *band, strict=True)) if band else (),
             **how,
         )
