@@ -13,6 +13,7 @@ import json
 import math
 import random
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from pulumi.runtime import rpc
 
 from sandbox.datadog import dashboards, desk, monitors
 from sandbox.datadog.evaluation import memory, rounds, slos, spans, webhooks
-from sandbox.datadog.store import Store, opened
+from sandbox.datadog.store import Point, Store, opened
 from sandbox.pulumi.plugins.datadog.monitor import Monitor
 from settings import CustomerExperience
 from settings.office_hours import OfficeHours
@@ -386,6 +387,45 @@ def run(store: Store, placed: Sequence[Mapping[str, Any]], minutes: int) -> None
             rounds.evaluate(store, now)
             webhooks.deliver(store, lambda made, now=now: desk.take(store, json.loads(made.body), now))  # type: ignore[misc]
             desk.follow(store, now)
+
+
+def in_trouble(folder: Path) -> datetime.datetime:
+    """Fill an account's folder with what customers do until some of them are in trouble; return when that is."""
+    minutes = HISTORY + 20
+    with tempfile.TemporaryDirectory() as made:
+        system = System(Path(made))
+        _, placed, _ = system.placed(7, some("slow"), noise=NONE, size=18, minutes=minutes)
+        shutil.copytree(Path(made, "made"), folder, dirs_exist_ok=True)
+    ended = sorted(
+        (each for each in placed if each["at"] + each["duration"] < 60 * minutes), key=lambda each: each["at"]
+    )
+    with opened(folder) as store:
+        run(store, placed, minutes)
+        store.add_points(point for each in ended for point in _counted(each))
+        store.add_traces(
+            {
+                "id": str(number),
+                "at": each["at"] + BEGIN.timestamp(),
+                "host": "vm",
+                "service": SERVICE,
+                "name": "flask.request",
+                "resource": f"POST {each['step']}",
+                "duration": each["duration"],
+                "error": 0,
+                "spans": [span(each)],
+            }
+            for number, each in enumerate(ended[-50:])
+        )
+    return BEGIN + minutes * MINUTE
+
+
+def _counted(order: Mapping[str, Any]) -> Iterator[Point]:
+    """What Datadog makes of an order's step for the page of its service."""
+    at = BEGIN.timestamp() + order["at"] + order["duration"]
+    tags = [f"env:{ENV}", f"service:{SERVICE}", f"resource_name:POST {order['step']}"]
+    for name, value in (("hits", 1), ("errors", int(order["failed"]))):
+        yield Point(metric=f"trace.flask.request.{name}", at=at, value=value, host="vm", tags=tags, kind="count")
+    yield Point(metric="trace.flask.request", at=at, value=order["duration"], tags=tags, kind="distribution")
 
 
 # What can go wrong

@@ -10,8 +10,9 @@ from typing import Any
 
 from components import templates
 from components.recurrences import duration_text, recurrences
-from sandbox.datadog import dashboards, downtimes, monitors, snapshot
-from sandbox.datadog.evaluation import rounds
+from sandbox.datadog import dashboards, desk, downtimes, monitors, snapshot
+from sandbox.datadog.evaluation import memory, rounds, slos, webhooks
+from sandbox.datadog.evaluation import spans as span_metrics
 from sandbox.datadog.pages import dashboards as boards
 from sandbox.datadog.store import Point, Store
 from settings.office_hours import OfficeHours
@@ -277,14 +278,14 @@ def make_hostile(store: Store) -> None:
     store.put("check", "h", {"check": name, "host_name": name, "status": 2, "tags": [HOSTILE], "message": HOSTILE})
     for monitor in store.all("monitor"):
         message = monitor["message"] + HOSTILE + "[x](javascript:alert(1)) ![x](https://example.com/x.png)"
-        hostile = {"name": name, "message": message, "tags": [HOSTILE]}
+        hostile = {"name": name, "message": message, "tags": [*monitor["tags"], HOSTILE]}
         store.put("monitor", str(monitor["id"]), monitor | hostile)
     for kind in ("dashboard", "downtime"):
         for thing in store.all(kind):
             if kind == "dashboard":
                 thing |= {"title": name, "description": HOSTILE}
                 thing["widgets"][0]["definition"]["title"] = HOSTILE
-                for request in thing["widgets"][0]["definition"]["requests"] or []:
+                for request in thing["widgets"][0]["definition"].get("requests") or []:
                     if isinstance(request, dict) and request.get("formulas"):
                         request["formulas"][0]["alias"] = HOSTILE
             else:
@@ -294,9 +295,22 @@ def make_hostile(store: Store) -> None:
         store.put("event", str(event["id"]), event | {"title": HOSTILE[:4000], "text": HOSTILE})
     for mail in store.all("mail"):
         store.put("mail", str(mail["id"]), mail | {"subject": name, "text": HOSTILE, "to": [HOSTILE]})
-    spans = [
-        {"span_id": 1, "parent_id": 0, "name": HOSTILE, "start": int(end * 1e9), "duration": 10**6, "service": HOSTILE}
-    ]
+    for slo in store.all(slos.KIND):
+        store.put(slos.KIND, slo["id"], slo | {"name": name, "description": HOSTILE, "tags": [HOSTILE]})
+    for group in memory.groups(store):
+        group.tags = dict.fromkeys(group.tags, HOSTILE)
+        memory.keep(store, group)
+    for delivery in webhooks.deliveries(store):
+        hostile = dict.fromkeys(("webhook", "transition", "group", "answer"), HOSTILE)
+        store.put(webhooks.DELIVERY, str(delivery["id"]), delivery | hostile)
+    for ticket in desk.tickets(store):
+        texts = dict.fromkeys(("subject", "support", "customer"), HOSTILE)
+        ticket |= {"customer": HOSTILE, "step": HOSTILE, "key": HOSTILE, "told": [{"at": end, "text": HOSTILE}]}
+        ticket |= {"asked": ticket["asked"] | texts, "closing": texts, "closed": end}
+        store.put(desk.KIND, str(ticket["id"]), ticket)
+    meta = {"customer.id": HOSTILE, "customer.tier": "gold", "journey.step": HOSTILE, "env": "dev"}
+    span = {"span_id": 1, "parent_id": 0, "name": HOSTILE, "start": int(end * 1e9), "duration": 10**6, "meta": meta}
+    store.add_points(span_metrics.points(store, [[span | {"service": "shop", "start": int((end - 60) * 1e9)}]] * 9))
     store.add_traces(
         [
             {
@@ -308,7 +322,7 @@ def make_hostile(store: Store) -> None:
                 "resource": HOSTILE,
                 "duration": 0.001,
                 "error": 1,
-                "spans": spans,
+                "spans": [span | {"service": HOSTILE}],
             }
         ]
     )

@@ -1,27 +1,34 @@
-"""An account with something on every page, and Debian's Chromium, without which these tests are skipped."""
+"""Accounts with something on every page, and Debian's Chromium, without which these tests are skipped."""
 
 import contextlib
-from collections.abc import Iterator
+import datetime
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import BrowserContext, Dialog, Page, Request
 
+import startup
 from sandbox.browser import profile
-from sandbox.datadog import Account
-from sandbox.datadog.store import opened
+from sandbox.datadog import Account, desk
+from sandbox.datadog.evaluation import slos
+from sandbox.datadog.store import Store, opened
 from sandbox.progress import SandboxError
 from sandbox.testing import made
+from sandbox.testing.customers import BOARD
+from sandbox.testing.customers import in_trouble as in_trouble_at
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """An account that runs, and what is in it."""
+    """An account that runs, and the ids of what is in it, by what they are called in paths."""
 
     url: str
-    made: made.Made
+    ids: Mapping[str, Any]
 
 
 @dataclass(kw_only=True)
@@ -29,7 +36,7 @@ class Watched:
     """A page of the browser, and what went wrong on it: messages of the console, requests that left this machine."""
 
     page: Page
-    url: str
+    shown: Shown
     faults: list[str] = field(default_factory=list)
 
     def note(self, fault: str) -> None:
@@ -43,12 +50,12 @@ class Watched:
 
     def follow(self, request: Request) -> None:
         """Note what goes anywhere but to the account."""
-        if urlsplit(request.url).netloc not in (urlsplit(self.url).netloc, ""):
+        if urlsplit(request.url).netloc not in (urlsplit(self.shown.url).netloc, ""):
             self.note(f"request: {request.url}")
 
     def open(self, path: str) -> Page:
         """Open a page of the account; when it has loaded, its graphs are drawn, at the latest two frames later."""
-        self.page.goto(self.url + path)
+        self.page.goto(self.shown.url + path.format(**self.shown.ids))
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return self.page
 
@@ -66,29 +73,73 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
 
 @pytest.fixture(scope="session")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    yield from _account(tmp_path_factory.mktemp("shown"), hostile=False)
+    """Hosts, a monitor that went through its states, dashboards, downtimes, services."""
+    yield from _account(tmp_path_factory.mktemp("shown"), _fill, hostile=False)
 
 
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    yield from _account(tmp_path_factory.mktemp("hostile"), hostile=True)
+    """The same with hostile texts."""
+    yield from _account(tmp_path_factory.mktemp("hostile"), _fill, hostile=True)
 
 
-def _account(folder: Path, *, hostile: bool) -> Iterator[Shown]:
+@pytest.fixture(scope="session")
+def in_trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an account some of whose customers are in trouble."""
+    folder = tmp_path_factory.mktemp("in_trouble")
+    startup.prepare()
+    at = in_trouble_at(folder)
     with opened(folder) as store:
-        found = made.fill(store)
+        store.set("clock", str((at - datetime.datetime.now(datetime.UTC)).total_seconds()))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def customers(in_trouble: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """Customers in trouble: their tickets, the monitors, SLOs and the dashboard."""
+    folder = shutil.copytree(in_trouble, tmp_path_factory.mktemp("customers") / "account")
+    yield from _account(folder, _customers, hostile=False)
+
+
+@pytest.fixture(scope="session")
+def hostile_customers(in_trouble: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """The same with hostile texts."""
+    folder = shutil.copytree(in_trouble, tmp_path_factory.mktemp("hostile_customers") / "account")
+    yield from _account(folder, _customers, hostile=True)
+
+
+def _account(folder: Path, ids: Callable[[Store], Mapping[str, Any]], *, hostile: bool) -> Iterator[Shown]:
+    with opened(folder) as store:
+        found = ids(store)
         if hostile:
             made.make_hostile(store)
     account = Account.start(folder)
-    yield Shown(url=account.url, made=found)
+    yield Shown(url=account.url, ids=found)
     account.stop()
+
+
+def _fill(store: Store) -> Mapping[str, Any]:
+    return vars(made.fill(store))
+
+
+def _customers(store: Store) -> Mapping[str, Any]:
+    (ticket, *_) = desk.tickets(store)
+    monitors = {monitor["type"]: monitor["id"] for monitor in store.all("monitor")}
+    return {
+        "board": BOARD,
+        "ticket": ticket["id"],
+        "care": ticket["asked"]["monitor"],
+        "metric": monitors["query alert"],
+        "burn": monitors["slo alert"],
+        "slo": store.all(slos.KIND)[0]["id"],
+    }
 
 
 @pytest.fixture
 def watched(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Watched]:
     """A page of the browser on the account ``shown``, or on the one that the test names."""
     account: Shown = request.getfixturevalue(getattr(request, "param", "shown"))
-    found = Watched(page=context.new_page(), url=account.url)
+    found = Watched(page=context.new_page(), shown=account)
     found.page.set_viewport_size({"width": 1280, "height": 900})
     found.page.on("console", lambda message: found.note(f"{message.type}: {message.text}"))
     found.page.on("pageerror", lambda error: found.note(f"error: {error}"))

@@ -1,8 +1,8 @@
 """The pages show a customer in trouble: the ticket, the SLOs, the dashboard that the component makes, the traces."""
 
+import datetime
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import urllib3
 from sandbox.datadog import Account, desk
 from sandbox.datadog.evaluation import series, slos, webhooks
 from sandbox.datadog.pages import times, widgets
-from sandbox.datadog.store import Store, opened
+from sandbox.datadog.store import Store
 from sandbox.testing import customers
-from sandbox.testing.customers import BEGIN, BOARD, NONE, System
+from sandbox.testing.customers import BEGIN, BOARD
 from sandbox.testing.processes import wait_until
 
-MINUTES = 62
-NOW = BEGIN + MINUTES * customers.MINUTE
+from .test_pages import opened_from_the_start
+
+NOW = BEGIN + datetime.timedelta(minutes=50)
 FRAME = f"from_ts={(NOW.timestamp() - 3600) * 1000:.0f}&to_ts={NOW.timestamp() * 1000:.0f}&live=false"
 
 
@@ -27,26 +28,8 @@ FRAME = f"from_ts={(NOW.timestamp() - 3600) * 1000:.0f}&to_ts={NOW.timestamp() *
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An account on which some customers are in trouble."""
     folder = tmp_path_factory.mktemp("customers")
-    system = System(folder)
-    _, placed, _ = system.placed(7, customers.some("slow"), noise=NONE, size=18, minutes=MINUTES)
-    shutil.copytree(folder / "made", folder / "account")
-    with opened(folder / "account") as store:
-        customers.run(store, placed, MINUTES - 12)  # while it lasts
-        store.add_traces(
-            {
-                "id": str(number),
-                "at": each["at"] + BEGIN.timestamp(),
-                "host": "vm",
-                "service": customers.SERVICE,
-                "name": "flask.request",
-                "resource": f"POST {each['step']}",
-                "duration": each["duration"],
-                "error": 0,
-                "spans": [customers.span(each)],
-            }
-            for number, each in enumerate(placed[:50])
-        )
-    return folder / "account"
+    assert customers.in_trouble(folder) == NOW
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +58,8 @@ def test_every_widget_of_the_customers_dashboard_is_drawn(account: Account, stor
         by_kind.setdefault(widget.kind, []).append(widget)
     in_trouble = {ticket["customer"] for ticket in desk.tickets(store)}
     ((groups,),) = [by_kind["manage_status"]]
-    assert {row["group"].tags["customer"] for row in groups.groups} == in_trouble != set()
+    assert {group.tags["customer"] for group, _, _ in groups.groups} == in_trouble != set()
+    assert all(group.tags["customer"] in name for group, _, name in groups.groups)
     assert len(by_kind["list_stream"][0].stream) == len(in_trouble)
     journey, outside = (dict(widget.top) for widget in by_kind["toplist"])
     assert set(journey) == set(customers.DELAYS)
@@ -97,9 +81,41 @@ def test_the_ticket_says_who_is_in_trouble_and_what_they_were_told(account: Acco
     assert "does not evaluate" not in page(account, f"/monitors/{ticket['asked']['monitor']}")
 
 
+def test_every_link_of_every_page_opens(account: Account) -> None:
+    seen = opened_from_the_start(account)
+    for where in ("/tickets/", "/slo?slo_id=", "/apm/entity/", "/apm/trace/", "/infrastructure?hostname="):
+        assert any(path.startswith(where) for path in seen), where
+
+
 def test_every_monitor_of_the_component_is_evaluated_and_has_a_page(account: Account, store: Store) -> None:
     for monitor in store.all("monitor"):
         assert "has no state here" not in page(account, f"/monitors/{monitor['id']}?{FRAME}"), monitor["query"]
+
+
+def test_the_parts_of_composites_are_not_on_the_first_page(account: Account, store: Store) -> None:
+    """Alert of most of them is what is usual: that there are enough orders."""
+    first, all_of_them = (
+        set(re.findall(r'href="/monitors/(\d+)"', page(account, where))) for where in ("/", "/monitors/manage")
+    )
+    made = store.all("monitor")
+    composites = [each["query"] for each in made if each["type"] == "composite"]
+    parts = {number for query in composites for number in re.findall(r"\d+", query)}
+    assert parts
+    assert first == {str(each["id"]) for each in made} - parts
+    assert all_of_them == first | parts
+
+
+def test_a_monitor_of_many_groups_has_one_graph_and_of_a_few_one_each(account: Account, store: Store) -> None:
+    found = {
+        each["query"]: page(account, f"/monitors/{each['id']}?{FRAME}").count("<figure")
+        for each in store.all("monitor")
+        if each["type"] == "query alert"
+    }
+    (traffic,) = [query for query in found if "by {customer,step}.as_count() >" in query and "{*}" in query]
+    assert found[traffic] == 1
+    assert max(found.values()) > 1
+    (counted,) = [each["id"] for each in store.all("monitor") if "count_nonzero" in each["query"]]
+    assert "count_nonzero" in page(account, f"/monitors/{counted}").partition('class="fault"')[2].partition("</p>")[0]
 
 
 def test_the_link_to_the_tickets_monitors_lists_them_alone(account: Account, store: Store) -> None:

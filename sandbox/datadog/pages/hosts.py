@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.datadog.evaluation import language, memory, series
+from sandbox.datadog.evaluation import language, memory, rounds, series
 from sandbox.datadog.evaluation.language import Query
 from sandbox.datadog.pages import graphs, times
 from sandbox.datadog.pages.graphs import Graph
@@ -43,11 +43,7 @@ def show(store: Store, asked: Asked) -> Page:
         "spans": times.NAMES,
         "metrics": metrics,
         "graphs": [graph for metric in drawn if (graph := _graph(store, metric, name, frame)) is not None],
-        "groups": [
-            {"group": group, "monitor": store.get("monitor", str(group.monitor))}
-            for group in memory.groups(store)
-            if group.tags.get("host") == name
-        ],
+        "groups": rounds.names(store, (group for group in memory.groups(store) if group.tags.get("host") == name)),
     }
 
 

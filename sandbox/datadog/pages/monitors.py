@@ -1,11 +1,11 @@
 """The pages of monitors: what each evaluates, the state of its groups, what it told, and what it would tell."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from sandbox.datadog import downtimes
-from sandbox.datadog.evaluation import composites, formulas, language, memory, rounds, series
+from sandbox.datadog.evaluation import composites, formulas, language, memory, rounds, series, states
 from sandbox.datadog.evaluation.memory import Group
 from sandbox.datadog.evaluation.messages import State
 from sandbox.datadog.pages import graphs, times
@@ -16,8 +16,10 @@ from sandbox.datadog.store import Store
 NOBODY = "a-host"
 """Whose message is shown as long as no host has a state."""
 
-OPTIONS = ("require_full_window", "notify_no_data", "no_data_timeframe", "notify_audit", "new_group_delay")
 HISTORY = 50
+MOST = 8
+"""Groups with a graph of their own; more have one together."""
+
 TAG = re.compile(r'tag:"([^"]+)"')
 """A tag in a search for monitors.
 
@@ -27,13 +29,20 @@ Source: https://docs.datadoghq.com/monitors/manage/search/
 
 def list_all(store: Store, asked: Asked) -> Page:
     """All monitors, or those with all tags of a search such as ``tag:"env:dev"``."""
-    wanted = set(TAG.findall(asked.query.get("q", "")))
-    rows = [
-        {"monitor": monitor, "state": memory.state(store, monitor["id"])}
-        for monitor in store.all("monitor")
-        if wanted <= set(monitor["tags"])
-    ]
-    return "monitors.html", {"rows": rows}
+    return "monitors.html", listed(store, set(TAG.findall(asked.query.get("q", ""))))
+
+
+def listed(store: Store, wanted: Set[str] = frozenset()) -> dict[str, Any]:
+    """The monitors with all ``wanted`` tags, and apart from them the ``parts`` of composites, with their states."""
+    states, monitors = memory.states(store), store.all("monitor")
+    composed = [monitor for monitor in monitors if monitor["type"] == rounds.COMPOSITE and not rounds.fault(monitor)]
+    parts = {number for each in composed for number in composites.constituents(language.composite(each["query"]))}
+    found: dict[str, list[Any]] = {"rows": [], "parts_of": []}
+    for monitor in monitors:
+        if wanted <= set(monitor["tags"]):
+            row = {"monitor": monitor, "state": states.get(monitor["id"], "No Data")}
+            found["parts_of" if monitor["id"] in parts else "rows"].append(row)
+    return found
 
 
 def show(store: Store, asked: Asked) -> Page:
@@ -46,13 +55,18 @@ def show(store: Store, asked: Asked) -> Page:
     groups, fault = memory.groups(store, monitor["id"]), rounds.fault(monitor)
     muting = [downtime for downtime in store.all("downtime") if rounds.mutes(downtime, monitor)]
     rows = []
-    for group in groups:
+    for group in sorted(groups, key=memory.badness):
         until = [
             stretch[1]
             for downtime in muting
             if rounds.covers(downtime, group) and (stretch := _under_way(downtime, now)) is not None
         ]
         rows.append({"group": group, "until": max(until, default=None)})
+    graphs_of, undrawn = [], ""
+    try:
+        graphs_of = [] if fault else list(_graphs(store, monitor, frame))
+    except language.UnknownFormError as error:
+        undrawn = str(error)
     return "monitor.html", {
         "monitor": monitor,
         "state": memory.state(store, monitor["id"]),
@@ -60,11 +74,17 @@ def show(store: Store, asked: Asked) -> Page:
         "frame": frame,
         "spans": times.NAMES,
         "thresholds": monitor["options"]["thresholds"],
-        "options": {name: monitor["options"][name] for name in OPTIONS if monitor["options"].get(name) is not None},
+        "options": {
+            name: value
+            for name, value in monitor["options"].items()
+            if name in rounds.OPTIONS and name != "thresholds" and value not in (None, "", [], {})
+        },
+        "left_out": {} if fault else rounds.left_out(monitor),
         "rows": rows,
         "parts_of": _parts(store, monitor),
         "muting": [downtime for downtime in muting if downtime["attributes"]["canceled"] is None],
-        "graphs": [] if fault else list(_graphs(store, monitor, frame)),
+        "graphs": graphs_of,
+        "undrawn": undrawn,
         "transitions": sorted(memory.transitions(store, monitor["id"]), key=lambda each: each.at)[-HISTORY:][::-1],
         "messages": [] if fault else list(_messages(store, monitor, groups, now.timestamp())),
     }
@@ -86,35 +106,38 @@ def _under_way(downtime: Mapping[str, Any], now: Any) -> Any:
 
 
 def _graphs(store: Store, monitor: Mapping[str, Any], frame: times.Frame) -> Iterator[Graph]:
-    """A graph for each group, with the thresholds."""
+    """A graph for each group, with the thresholds; one of all where there are many.
+
+    Raises:
+        UnknownFormError: the query has no graph here.
+    """
     if monitor["type"] != "query alert":
         return
     compared = language.comparison(monitor["query"])
     every = series.interval(frame.span)
     source = series.Source(store)
-    try:
-        frames = {
-            name: series.evaluate(source, query, frame.start, frame.end, every)
-            for name, query in compared.queries.items()
-        }
-        found = formulas.compute(compared.formula, frames)
-    except language.UnknownFormError:
-        return
+    frames = {
+        name: series.evaluate(source, query, frame.start, frame.end, every) for name, query in compared.queries.items()
+    }
+    found = formulas.compute(compared.formula, frames)
     thresholds = monitor["options"]["thresholds"]
     marks = [
         Mark(value=thresholds[name], label=f"{label} {compared.comparator} {thresholds[name]:g}", kind=kind)
         for name, label, kind in (("critical", "alert", "error"), ("warning", "warning", "warning"))
         if name in thresholds
     ]
-    for line in graphs.lines(found, compared.query.metric, compared.by, every=every):
-        yield Graph(name=line.name, frame=frame, lines=[line], marks=marks, columns=("avg", "min", "max", "value"))
+    lines = list(graphs.lines(found, compared.query.metric, compared.by, every=every))
+    for name, drawn in (
+        [(line.name, [line]) for line in lines] if len(lines) <= MOST else [(compared.query.metric, lines)]
+    ):
+        yield Graph(name=name, frame=frame, lines=drawn, marks=marks, columns=("avg", "min", "max", "value"))
 
 
 def _messages(store: Store, monitor: dict[str, Any], groups: list[Group], now: float) -> Iterator[dict[str, Any]]:
-    """What the monitor would send at each state, of its first group."""
+    """What the monitor would send at each state, of its worst group."""
     asked = rounds.form(monitor, {each["id"]: each for each in store.all("monitor")})
     thresholds, number = monitor["options"]["thresholds"], asked.number or 0.0
-    tags = groups[0].tags if groups else dict.fromkeys(asked.by, NOBODY)
+    tags = min(groups, key=memory.badness).tags if groups else dict.fromkeys(asked.by, NOBODY)
     beyond = 0.9 if asked.comparator.startswith("<") else 1.1
     levels: tuple[tuple[State, State, float | None], ...] = (
         ("OK", "Alert", number * beyond),
@@ -126,5 +149,7 @@ def _messages(store: Store, monitor: dict[str, Any], groups: list[Group], now: f
         if value is None:
             continue
         group = Group(monitor=monitor["id"], name=",".join(tags.values()), tags=tags, status=new, value=value)
-        message = rounds.rendered(store, monitor, asked, group, old, now)
-        yield {"state": new, "title": rounds.title(store, monitor, asked, group, old, now), "message": message}
+        title = rounds.title(store, monitor, asked, group, old, now)
+        for again in (False, True) if states.is_renotified(new, monitor["options"]) else (False,):
+            message = rounds.rendered(store, monitor, asked, group, old, now, again=again)
+            yield {"state": new, "title": title, "message": message, "again": again}

@@ -1,6 +1,7 @@
 """HTML out of templates, which escape whatever they are given; and what a page was asked for."""
 
 import datetime
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +34,17 @@ class Asked:
         return cls(path=request.path, match=dict(request.match_info), query=dict(request.query))
 
 
+URL = re.compile(r"(?<![(<\[`\"'=/\w])https?://[^\s<>\"]*[^\s<>\".,:;!?)\]]")
+"""An address that stands in a text as it is."""
+
+
 def markdown(text: str) -> Markup:
-    """A message's Markdown as HTML; HTML in it shows as text. Datadog marks where it begins and ends by ``%%%``."""
-    lines = (line for line in text.splitlines() if line.strip() != "%%%")
+    """A message's Markdown as HTML; HTML in it shows as text. Datadog marks where it begins and ends by ``%%%``.
+
+    >>> markdown("**Look** at http://a/b?c=d. <i>")
+    Markup('<p><strong>Look</strong> at <a href="http://a/b?c=d">http://a/b?c=d</a>. &lt;i&gt;</p>\\n')
+    """
+    lines = (URL.sub(r"<\g<0>>", line) for line in text.splitlines() if line.strip() != "%%%")
     return Markup(MarkdownIt("commonmark", {"html": False, "breaks": True}).render("\n".join(lines)))  # noqa: S704
 
 
@@ -66,6 +75,7 @@ ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.globals["bare"] = False  # without the frame that leads from page to page
+ENVIRONMENT.globals["TIME"] = "%Y-%m-%d %H:%M:%S"  # where the column says that it is UTC
 ENVIRONMENT.filters |= {"markdown": markdown, "number": number, "clock": clock}
 
 

@@ -3,7 +3,7 @@
 from sandbox.datadog import desk, downtimes
 from sandbox.datadog.evaluation import memory, slos
 from sandbox.datadog.pages import dashboards as boards
-from sandbox.datadog.pages import events, hosts, services
+from sandbox.datadog.pages import events, hosts, monitors, services
 from sandbox.datadog.pages.rendering import Asked, Page
 from sandbox.datadog.store import Store
 
@@ -18,9 +18,7 @@ def show(store: Store, _: Asked) -> Page:
         "hosts": list(hosts.hosts(store).values()),
         "dashboards": store.all("dashboard"),
         "anomalies": boards.anomalies(store),
-        "monitors": [
-            {"monitor": monitor, "state": memory.state(store, monitor["id"])} for monitor in store.all("monitor")
-        ],
+        "monitors": monitors.listed(store),
         "downtimes": [
             {"downtime": downtime, "attributes": downtimes.current(downtime["attributes"], now)}
             for downtime in store.all("downtime")

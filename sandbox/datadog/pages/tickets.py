@@ -4,7 +4,7 @@ Datadog has no such pages: its webhooks reach a ticket system.
 """
 
 from sandbox.datadog import desk
-from sandbox.datadog.evaluation import webhooks
+from sandbox.datadog.evaluation import memory, rounds, webhooks
 from sandbox.datadog.pages.rendering import Asked, NotFoundError, Page
 from sandbox.datadog.store import Store
 
@@ -24,5 +24,8 @@ def show(store: Store, asked: Asked) -> Page:
     ticket = store.get(desk.KIND, asked.match["id"])
     if ticket is None:
         raise NotFoundError(f"There is no ticket {asked.match['id']}.")
-    number = str(ticket["asked"].get("monitor", ""))
-    return "ticket.html", {"ticket": ticket, "monitor": store.get("monitor", number)}
+    number, scope = str(ticket["asked"].get("monitor", "")), ticket["asked"].get("scope")
+    known = (group for group in memory.groups(store) if str(group.monitor) == number and rounds.scope(group) == scope)
+    monitor = store.get("monitor", number)
+    named = next((name for _, _, name in rounds.names(store, known)), monitor["name"] if monitor else "")
+    return "ticket.html", {"ticket": ticket, "monitor": monitor, "name": named}

@@ -10,8 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from sandbox.datadog.evaluation import formulas, language, memory, series, slos, windows
+from sandbox.datadog.evaluation import formulas, language, memory, rounds, series, slos, windows
 from sandbox.datadog.evaluation.language import UnknownFormError
+from sandbox.datadog.evaluation.memory import Group
 from sandbox.datadog.pages import graphs, objectives, times
 from sandbox.datadog.pages.graphs import Graph, Line, Mark
 from sandbox.datadog.pages.times import Frame
@@ -34,7 +35,7 @@ class Widget:
     span: str = ""
     graph: Graph | None = None
     top: list[tuple[str, float]] = field(default_factory=list)
-    groups: list[dict[str, Any]] = field(default_factory=list)
+    groups: list[tuple[Group, dict[str, Any], str]] = field(default_factory=list)
     stream: list[dict[str, Any]] = field(default_factory=list)
     objective: dict[str, Any] | None = None
     queries: list[str] = field(default_factory=list)
@@ -109,6 +110,7 @@ class Board:
             events=[event for each in definition.get("events") or [] for event in self._events(str(each["q"]), frame)],
             axes=unit,
             columns=asked or ("avg", "max", "value"),
+            stacked=sum(len(request["formulas"]) for request in definition["requests"]) == 1,
         )
 
     def _lines(self, request: Mapping[str, Any], frame: Frame) -> Iterator[Line]:
@@ -165,7 +167,7 @@ class Board:
         found = self._scalars(request, formula["formula"], ways.pop(), frame)
         limit = formula.get("limit") or {}
         descending = limit.get("order", "desc") == "desc"
-        rows = sorted(found.items(), key=lambda row: row[1], reverse=descending)
+        rows = sorted(sorted(found.items()), key=lambda row: row[1], reverse=descending)
         return rows[: int(limit.get("count", 10))]
 
     def _scalars(self, request: Mapping[str, Any], text: str, how: str, frame: Frame) -> dict[str, float]:
@@ -189,8 +191,8 @@ class Board:
             raise UnknownFormError(f"the SLO {definition.get('slo_id')}, which isn't there")
         return objectives.state(self.source, slo, self.frame.end)
 
-    def _groups(self, definition: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The groups of monitors that a summary lists: by the monitors' tags and the groups' state.
+    def _groups(self, definition: Mapping[str, Any]) -> list[tuple[Group, dict[str, Any], str]]:
+        """The groups of monitors that a summary lists, as `rounds.names` does: by monitors' tags and groups' state.
 
         Source: https://docs.datadoghq.com/monitors/manage/search/
         """
@@ -199,14 +201,9 @@ class Board:
             raise UnknownFormError(f"the search for monitors {definition['query']!r}")
         tags = {value.strip('"') for key, value in terms if key == "tag"}
         states = {STATES.get(value.strip('"').lower()) for key, value in terms if key == "group_status"}
-        found = [
-            {"monitor": monitor, "group": group}
-            for monitor in self.store.all("monitor")
-            if tags <= set(monitor["tags"])
-            for group in memory.groups(self.store, monitor["id"])
-            if not states or group.status in states
-        ]
-        return sorted(found, key=lambda row: row["group"].last_triggered, reverse=True)
+        known = (group for group in memory.groups(self.store) if not states or group.status in states)
+        found = [row for row in rounds.names(self.store, known) if tags <= set(row[1]["tags"])]
+        return sorted(found, key=lambda row: row[0].last_triggered, reverse=True)
 
     def _stream(self, definition: Mapping[str, Any], frame: Frame) -> tuple[list[dict[str, Any]], str]:
         """The events of monitors in a list: their notifications, by the tags of the monitor.

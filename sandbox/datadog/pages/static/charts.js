@@ -50,7 +50,7 @@ function layout(graph) {
   const right = graph.lines.some((line) => line.right) ? {yaxis2: axis(graph.axes.right, {overlaying: "y", side: "right", showgrid: false, tickmode: "auto"})} : {};
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: text, size: 12}, showlegend: false,
-    margin: {l: 44, r: 14, t: 10, b: 30}, barmode: "group", hovermode: "closest",
+    margin: {l: 44, r: 14, t: 10, b: 30}, barmode: graph.stacked ? "stack" : "overlay", hovermode: "closest",
     xaxis: {type: "date", range: [graph.from, graph.to], gridcolor: colour("grid"), fixedrange: true},
     yaxis: axis(graph.axes.left, {}), ...right, shapes: [...marks, ...events], annotations: labels,
   };
