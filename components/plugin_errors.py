@@ -76,6 +76,22 @@ REFUSED = (
         f"{DATADOG}/fwprovider/resource_datadog_downtime_schedule.go, Create",
     ),
     Words(
+        r"error creating service level objective from \S+: 4(?!08)\d\d ",
+        "Datadog answered that it did not make the objective",
+        f"{DATADOG}/resource_datadog_service_level_objective.go, Create",
+    ),
+    Words(
+        r"error retrieving retention filter: 4(?!08)\d\d ",
+        "Datadog answered that it did not make the retention filter",
+        f"{DATADOG}/fwprovider/resource_datadog_apm_retention_filter.go, Create",
+    ),
+    Words(
+        # Not 409: of a name that is taken, an earlier create whose answer was lost may be the cause.
+        r"error creating (?:spans metric|webhooks custom variable): 4(?!08|09)\d\d ",
+        "Datadog answered that it did not make the metric, the webhook or its variable",
+        f"{DATADOG}/fwprovider/resource_datadog_spans_metric.go, resource_datadog_webhook.go, Create",
+    ),
+    Words(
         r"Error creating secure embed: API error \(status 4(?!08)\d\d\)",
         "Datadog answered that it did not make the shared link",
         f"{DATADOG}/fwprovider/resource_datadog_secure_embed_dashboard.go, Create",

@@ -63,9 +63,13 @@ NOT_MADE = {
     'error creating monitor from /api/v1/monitor: 403 Forbidden: {"errors":["Forbidden"]}': 1,
     "error creating resource from /api/v1/dashboard: 429 Too Many Requests: {}": 1,
     'error retrieving DowntimeSchedule: 400 Bad Request: {"errors":["no"]}': 2,
-    'Error creating secure embed: API error (status 403): 403 Forbidden — {"errors":["Forbidden"]}': 3,
-    "the public link of dashboard abc can't be created: Datadog at https://example.com refused: 403 Forbidden: {}": 4,
-    "the public link of dashboard abc can't be created: export DD_APP_KEY": 4,
+    'error creating service level objective from /api/v1/slo: 403 Forbidden: {"errors":["Forbidden"]}': 3,
+    'error retrieving retention filter: 403 Forbidden: {"errors":["Forbidden"]}': 4,
+    'error creating spans metric: 400 Bad Request: {"errors":["no"]}': 5,
+    'error creating webhooks custom variable: 403 Forbidden: {"errors":["Forbidden"]}': 5,
+    'Error creating secure embed: API error (status 403): 403 Forbidden — {"errors":["Forbidden"]}': 6,
+    "the public link of dashboard abc can't be created: Datadog at https://example.com refused: 403 Forbidden: {}": 7,
+    "the public link of dashboard abc can't be created: export DD_APP_KEY": 7,
 }
 """Errors of a create that Datadog refused, each with its row."""
 
@@ -81,6 +85,11 @@ IN_DOUBT = [
     "the public link of dashboard abc can't be created: Datadog at https://api.datadoghq.com does not answer: EOF",
     "the public link of dashboard abc can't be created: Datadog at https://example.com refused: 502 Bad Gateway: ",
     "Error parsing create response: invalid character '<' looking for beginning of value",
+    'error creating spans metric: url.Error: Post "https://api.datadoghq.com/api/v2/apm/config/metrics": EOF ',
+    'error creating spans metric: 409 Conflict: {"errors":["conflict: a metric already exists with that name"]}',
+    'error creating webhooks custom variable: 409 Conflict: {"errors":["already exists"]}',
+    "error creating service level objective from /api/v1/slo: 502 Bad Gateway: {}",
+    "error retrieving retention filter: 408 Request Timeout: {}",
     'error creating monitor from /api/v1/monitor: 400 Bad Request: ["Duplicate of an existing monitor_id:1"]',
 ]
 """Errors of a create that may have been made."""
