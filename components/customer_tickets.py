@@ -6,9 +6,9 @@ alert. Source: https://docs.datadoghq.com/integrations/webhooks/#variables
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from components import templates
 from components.customer_signals import Signals, prefix
@@ -18,7 +18,6 @@ from settings.office_hours import OfficeHours
 Action = Literal["open", "close"]
 
 FOLDER = "customer_experience"
-RUNBOOK = "docs/customer-experience.md#runbook"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ class Desk:
             "goes_on": f"past {step}" if step == names[-1] else f"on their way to {names[names.index(step) + 1]}",
             "symptom": "takes longer than we promise, or fails and is tried again",
             "dashboard": self.dashboard,
-            "runbook": RUNBOOK,
+            "runbook": runbook(experience),
         }
 
     @staticmethod
@@ -80,6 +79,15 @@ def tell(experience: CustomerExperience, hours: OfficeHours) -> dict[str, Any]:
         "again_after_minutes": experience.tell_again_minutes,
         "office_hours": office if experience.tell_in_office_hours else None,
     }
+
+
+def runbook(experience: CustomerExperience) -> str:
+    """Return what ends a message to the team: the address of its runbook, if there is one.
+
+    >>> runbook(CustomerExperience(runbook_url="https://wiki.example.com/customers"))
+    ' More: https://wiki.example.com/customers'
+    """
+    return f" More: {experience.runbook_url}" if experience.runbook_url else ""
 
 
 def stands(names: list[str], step: str) -> str:
@@ -121,6 +129,16 @@ def variable(owner: str, stack: str) -> str:
     'WATCHPOST_DEV_ABCDEFGHIJ12'
     """
     return prefix(owner, stack).replace(".", "_").upper()
+
+
+def unlisted(owner: str, stack: str, steps: Iterable[str]) -> list[tuple[str, str]]:
+    """List what a stack with these ``steps`` has in Datadog that no API lists, each by its kind and name.
+
+    >>> unlisted("watchpost:abcdefghij12", "dev", ["pay"])[1:]
+    [('webhook', 'watchpost-dev-abcdefghij12-pay-close'), ('webhook-variable', 'WATCHPOST_DEV_ABCDEFGHIJ12')]
+    """
+    webhooks = [webhook(owner, stack, step, action) for step in steps for action in get_args(Action)]
+    return [*(("webhook", name) for name in webhooks), ("webhook-variable", variable(owner, stack))]
 
 
 def authorization(token: str) -> str:

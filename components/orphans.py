@@ -163,7 +163,7 @@ def named(client: ApiClient, tag: str, kind: str, name: str) -> Iterator[TaggedO
         if error.status != 404:
             raise
         return
-    yield TaggedObject(kind=kind, identifier=name, title=name)
+    yield TaggedObject(kind=kind, identifier=name, title="")
 
 
 def remove(client: ApiClient, found: TaggedObject) -> None:

@@ -3,11 +3,12 @@
 An update can end after Datadog has created an object and before the state records it. Such an orphan carries the
 stack's ownership tag (:mod:`components.ownership`), but its id isn't in the state. ``pulumi up`` removes the orphans of
 resources that it creates again; this command lists and removes all of them. Objects without the stack's tag are never
-touched, nor are those in its state.
+touched, nor are those in its state. No API lists webhooks: the names that the stack's settings give them are looked up.
 
 Sources: https://docs.datadoghq.com/api/latest/ and https://www.pulumi.com/docs/support/troubleshooting/interrupted-updates/
 """
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from watchpost.stack import Stack, name_of, of_one_stack, plain
 
 if TYPE_CHECKING:
     from datadog_api_client import ApiClient
+
+    from components.orphans import TaggedObject
 
 OWNERSHIP_TAG = "random:index/randomString:RandomString"
 
@@ -84,7 +87,7 @@ def recover(stack: Stack, datadog: "ApiClient", state: State, *, yes: bool) -> I
     if yes:
         stack.refresh()
     # Datadog is read before the state, so that objects of an update under way aren't taken for orphans.
-    tagged = list(orphans.find(datadog, state.tag)) if state.tag else []
+    tagged = [*orphans.find(datadog, state.tag), *_unlisted(stack, datadog, state.tag)] if state.tag else []
     known = read(stack.export()).known
     lost = [found for found in tagged if found.identifier not in known]
     for found in lost:
@@ -92,6 +95,24 @@ def recover(stack: Stack, datadog: "ApiClient", state: State, *, yes: bool) -> I
     if yes:
         for found in lost:
             orphans.remove(datadog, found)
+
+
+def _unlisted(stack: Stack, datadog: "ApiClient", tag: str) -> "Iterator[TaggedObject]":
+    """Look up the webhooks of a stack that has or had ``customerExperience``, by the names of its steps."""
+    from pydantic import ValidationError
+
+    from components import customer_tickets, orphans
+    from settings import CustomerExperience
+    from settings.project import key
+
+    if (configured := stack.config.get(key("customerExperience"))) is None:
+        return
+    steps = CustomerExperience().steps
+    with contextlib.suppress(ValidationError):
+        steps = (*steps, *CustomerExperience.model_validate_json(configured).steps)
+    names = dict.fromkeys(step.name for step in steps)
+    for kind, name in customer_tickets.unlisted(tag, stack.name.rpartition("/")[2], names):
+        yield from orphans.named(datadog, tag, kind, name)
 
 
 @click.command()

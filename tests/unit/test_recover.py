@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,9 @@ def test_without_a_tag_in_the_state_nothing_is_anybodys(exported: dict[str, Any]
 class FakeStack(Stack):
     """A stack that only records its calls."""
 
-    def __init__(self, deployment: dict[str, Any], steps: list[str]) -> None:
+    def __init__(self, deployment: dict[str, Any], steps: list[str], config: Mapping[str, str] | None = None) -> None:
         super().__init__("dev")
-        self.deployment, self.steps = deployment, steps
+        self.deployment, self.steps, self.config = deployment, steps, config or {}
 
     def export(self) -> dict[str, Any]:
         self.steps.append("state")
@@ -92,7 +92,13 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for kind, identifier in (("downtime", "d"), ("monitor", "1"), ("monitor", "2"), ("dashboard", "b")):
             yield TaggedObject(kind=kind, identifier=identifier, title="T")
 
+    def named(_: object, own: str, kind: str, name: str) -> Iterator[TaggedObject]:
+        assert own == OWN
+        if name.endswith(("-ship-close", "FAKE0000")):
+            yield TaggedObject(kind=kind, identifier=name, title=name)
+
     monkeypatch.setattr(orphans, "find", find)
+    monkeypatch.setattr(orphans, "named", named)
     monkeypatch.setattr(orphans, "remove", lambda _, found: done.append(f"remove {found.kind} {found.identifier}"))
     return done
 
@@ -123,6 +129,24 @@ def test_without_a_tag_datadog_is_not_even_asked(steps: list[str]) -> None:
     now = state(tag=None)
     assert len(list(recover.recover(FakeStack(KNOWN, steps), CLIENT, now, yes=True))) == 0
     assert steps == ["refresh", "state"]
+
+
+@pytest.mark.parametrize(
+    ("configured", "looked_up"),
+    [
+        ({"enabled": False, "steps": [{"name": "ship", "objective": 5}]}, ["ship-close", "FAKE0000"]),
+        ({"enabled": True, "teirs": "an invalid setting"}, ["FAKE0000"]),
+        (None, []),
+    ],
+)
+def test_webhooks_are_looked_up_by_the_names_that_the_settings_give_them(
+    steps: list[str], configured: object, looked_up: list[str]
+) -> None:
+    config = {} if configured is None else {"watchpost:customerExperience": json.dumps(configured)}
+    stack = FakeStack(deployment(TAG), steps, config)
+    found = [finding for finding in recover.recover(stack, CLIENT, state(), yes=True) if "webhook" in finding.kind]
+    assert [finding.identifier.partition("0000fake0000-")[2] or "FAKE0000" for finding in found] == looked_up
+    assert [step for step in steps if "webhook" in step] == [f"remove {f.kind} {f.identifier}" for f in found]
 
 
 @pytest.fixture
