@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pulumi
 
@@ -10,6 +10,7 @@ from components import templates
 from components.agent import AgentService
 from components.host import Host
 from components.remote import RemoteFile, fingerprints
+from settings import Rehearsal
 
 PACKAGES = ("apache2-utils", "curl", "python3-venv")
 """Packages that the app and the load generator need."""
@@ -19,9 +20,6 @@ KEY = f"{DIRECTORY}/pseudonym-key"
 """root's file with the pseudonyms' key, from which systemd loads the app's credential."""
 
 UNIT = "watchpost-app.service"
-STEPS = ("place", "pay", "prepare", "deliver")
-"""The steps of the app's order journey."""
-
 ENDPOINTS = ("/", "/api/apm", "/api/trace")
 
 OPERATION = "flask.request"
@@ -171,20 +169,14 @@ class LoadGenerator(pulumi.ComponentResource):
 
 @dataclass(frozen=True, kw_only=True)
 class CustomerLoadArgs:
-    """``customers`` of all ``tiers`` together, each with so many ``orders``.
-
-    ``share`` per cent of them meet ``trouble`` at one ``step``; where it is slow, by ``delay`` seconds.
-    """
+    """``customers`` of all ``tiers`` together, each with so many ``orders``; a ``rehearsal`` lets some meet trouble."""
 
     host: Host
     app: TracedApp
     tiers: Sequence[str]
     customers: int = 24
     orders: int = 8
-    share: int = 0
-    step: str = STEPS[0]
-    trouble: Literal["slow", "error"] = "slow"
-    delay: float = 1.0
+    rehearsal: Rehearsal | None = None
 
 
 class CustomerLoad(pulumi.ComponentResource):
@@ -195,6 +187,10 @@ class CustomerLoad(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: CustomerLoadArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("watchpost:host:CustomerLoad", name, None, opts)
+        met = args.rehearsal
+        trouble = (
+            {"share": met.share, "step": met.step, "trouble": met.trouble, "delay": f"{met.seconds:g}"} if met else {}
+        )
         run = args.host.shell.run(
             f"{name}-run",
             "load/customers.sh",
@@ -204,10 +200,7 @@ class CustomerLoad(pulumi.ComponentResource):
                 "tiers": " ".join(args.tiers),
                 "customers": args.customers,
                 "orders": args.orders,
-                "share": args.share,
-                "step": args.step,
-                "trouble": args.trouble,
-                "delay": f"{args.delay:g}",
+                **trouble,
             },
             stdin=fingerprints(args.app.files),
             depends_on=[args.app.started.resource],

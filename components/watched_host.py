@@ -133,18 +133,9 @@ class WatchedHost(pulumi.ComponentResource):
             )
             self.proofs["load"] = load.report
         if settings.load_requests and experience and args.pseudonym_key is not None:
-            rehearsed = experience.rehearsal
             orders = CustomerLoad(
                 f"{name}-customers",
-                CustomerLoadArgs(
-                    host=host,
-                    app=app,
-                    tiers=experience.tiers,
-                    share=rehearsed.share if rehearsed else 0,
-                    step=rehearsed.step if rehearsed else traced_app.STEPS[0],
-                    trouble=rehearsed.trouble if rehearsed else "slow",
-                    delay=rehearsed.seconds if rehearsed else 0,
-                ),
+                CustomerLoadArgs(host=host, app=app, tiers=experience.tiers, rehearsal=experience.rehearsal),
                 child,
             )
             self.proofs["customers"] = orders.report

@@ -9,11 +9,11 @@ from pulumi.runtime.config import CONFIG, get_config_env
 from settings import agent_options
 from settings.credentials import Credentials
 from settings.faults import LISTS, SettingsError, validate
-from settings.model import CustomerExperience, HostSettings, Settings
+from settings.model import CustomerExperience, HostSettings, Rehearsal, Settings, Step
 from settings.project import PROJECT, key
 from settings.sites import SITES
 
-__all__ = ["Credentials", "CustomerExperience", "HostSettings", "Settings", "load"]
+__all__ = ["Credentials", "CustomerExperience", "HostSettings", "Rehearsal", "Settings", "Step", "load"]
 
 
 def load() -> tuple[Settings, Credentials]:

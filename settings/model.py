@@ -331,7 +331,7 @@ class CustomerExperience(_Model):
     )
     error_rate: Percent = 30
     anomaly_bounds: Annotated[int, Field(ge=2, le=10)] = 4
-    minimum_orders: Annotated[int, Field(ge=3, le=1000)] = 5
+    minimum_orders: Annotated[int, Field(ge=3, le=1000)] = 4
     window_minutes: Annotated[int, Field(ge=6, le=60)] = 15
     platform_share: Annotated[int, Field(ge=10, le=60)] = 40
     platform_orders: Annotated[int, Field(ge=1, le=100_000)] = 20
@@ -343,6 +343,7 @@ class CustomerExperience(_Model):
     ticket_fields: dict[str, Any] = {}
     ticket_token: SecretStr | None = None
     ticket_mention: Annotated[str, AfterValidator(lambda value: mentionable(value) if value else value)] = ""
+    runbook_url: AddressOrNone = ""
     tell_again_minutes: Annotated[int, Field(ge=15, le=10_080)] = 240
     tell_in_office_hours: bool = True
     rehearsal: Rehearsal | None = None

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Plays customers of several tiers, each placing orders that go through the whole journey, and prints one JSON report.
-# Variables: port, tiers (with blanks between), customers (of all tiers together), orders (of each customer); share (per
-# cent of each tier's customers who meet trouble, 0 for none), step (where they meet it), trouble (slow or error), delay
-# (seconds, of what is slow).
+# Variables: port, tiers (with blanks between), customers (of all tiers together), orders (of each customer). Where some
+# are to meet trouble: share (per cent of each tier's customers), step (where they meet it), trouble (slow or error),
+# delay (seconds, of what is slow).
 # Standard input: fingerprints of what the app is made of, so that a new app is loaded anew.
 set -eu
-: "${port:?}" "${tiers:?}" "${customers:?}" "${orders:?}" "${share:?}" "${step:?}" "${trouble:?}" "${delay:?}"
+: "${port:?}" "${tiers:?}" "${customers:?}" "${orders:?}" "${share:=0}" "${step:=}" "${trouble:=}" "${delay:=}"
 [ "$1" = apply ] || exit 0
 
 # As nobody, like the other load.
