@@ -35,6 +35,7 @@ GENERATE = "https://docs.datadoghq.com/tracing/trace_pipeline/generate_metrics/"
 INGESTION = "https://docs.datadoghq.com/tracing/trace_pipeline/ingestion_mechanisms/"
 SPAN_QUERIES = "https://docs.datadoghq.com/tracing/trace_explorer/query_syntax/"
 AS_COUNT = "https://docs.datadoghq.com/monitors/guide/as-count-in-monitor-evaluations/"
+COUNT = "https://docs.datadoghq.com/dashboards/functions/count/"
 DEFAULT_ZERO = "https://docs.datadoghq.com/dashboards/functions/interpolation/#default-zero"
 PERCENTILES = "https://docs.datadoghq.com/metrics/distributions/"
 ANOMALY = "https://docs.datadoghq.com/monitors/types/anomaly/"
@@ -192,7 +193,10 @@ WINDOWS = [
     ("sum(last_5m):sum:none{*}.as_count() / sum:t{*}.as_count() > 0.5", {"*": 0.0}, DEFAULT_ZERO),
     ("sum(last_5m):sum:t{*}.as_count() / sum:none{*}.as_count() > 0.5", {}, DEFAULT_ZERO),
     ("sum(last_5m):1 - sum:e{*} by {c}.as_count() / sum:t{*}.as_count() > 0.5", {"a": 0.75}, AS_COUNT),
-    ("sum(last_5m):count_nonzero(sum:t{*} by {c}.as_count()) > 1", {"*": 2}, AS_COUNT),
+    ("max(last_5m):count_nonzero(sum:t{*} by {c}.rollup(sum, 300)) > 1", {"*": 2}, COUNT),
+    ("min(last_5m):count_nonzero(sum:t{*} by {c}.rollup(sum, 60)) > 1", {"*": 1}, COUNT),
+    ("sum(last_5m):count_nonzero(sum:t{*} by {c}.rollup(sum, 60)) > 1", {"*": 6}, COUNT),
+    ("max(last_5m):count_nonzero(sum:none{*} by {c}.rollup(sum, 60)) > 1", {}, COUNT),
     ("percentile(last_5m):p50:d{*} by {c,s} > 10", {"a,pay": 3, "b,pay": 100}, PERCENTILES),
     ("percentile(last_5m):p95:d{c:a} > 10", {"*": 4}, PERCENTILES),
     ("percentile(last_1m):p50:d{*} by {c} > 10", {"a": 5}, PERCENTILES),
@@ -218,6 +222,7 @@ def test_a_window_has_its_documented_value(store: Store, query: str, expected: d
         "percentile(last_5m):p50:d{*} / p50:d{*} > 1",
         "sum(last_5m):sum:e{*} by {c}.as_count() / sum:t{*} by {d}.as_count() > 1",
         "avg(last_5m):count_nonzero(avg:t{*} by {c}) > 1",
+        "sum(last_5m):count_nonzero(sum:t{*} by {c}.as_count()) > 1",
         "avg(last_4h):anomalies(avg:t{*}, 'agile', 2) >= 1",
         "avg(last_4h):anomalies(avg:t{*}, 'basic', 2, direction='up') >= 1",
         "avg(last_4h):anomalies(avg:t{*}, 'basic', 2, seasonality='weekly') >= 1",

@@ -79,7 +79,10 @@ class Anomalies:
 
 @dataclass(frozen=True, kw_only=True)
 class Count:
-    """``count_nonzero(NAME)``: how many groups of the query of that name have a value other than zero."""
+    """``count_nonzero(NAME)``: at each point, how many groups of the query of that name have a value other than zero.
+
+    Source: https://docs.datadoghq.com/dashboards/functions/count/
+    """
 
     name: str
 
@@ -243,8 +246,8 @@ def _check(compared: Comparison, text: str) -> None:
         raise UnknownFormError(f"percentile(...) of anything but one percentile: {text!r}")
     if percentiles and compared.how != "percentile" and not isinstance(compared.formula, Anomalies):
         raise UnknownFormError(f"{compared.how}(...) of a percentile: {text!r}")
-    if isinstance(compared.formula, Count) and not compared.counted:
-        raise UnknownFormError(f"count_nonzero() without sum(...) and as_count(): {text!r}")
+    if isinstance(compared.formula, Count) and not compared.query.interval:
+        raise UnknownFormError(f"count_nonzero() without rollup(METHOD, SECONDS): {text!r}")
     groups = {query.by for query in compared.queries.values() if query.by}
     if len(groups) > 1:
         raise UnknownFormError(f"arithmetic over several groupings: {text!r}")

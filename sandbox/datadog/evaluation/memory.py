@@ -99,7 +99,7 @@ def badness(group: Group) -> int:
 
 def keep(store: Store, group: Group) -> None:
     """Keep the state of a group."""
-    store.put("group", f"{group.monitor} {group.name}", asdict(group))
+    store.put("group", f"{group.monitor} {group.name}", vars(group))
 
 
 def forget(store: Store, monitor: int) -> None:

@@ -29,6 +29,7 @@ TOKEN = re.compile(
 COMPARED = re.compile(r"(>=|<=|>|<)(-?\d+(?:\.\d+)?)(ns|us|ms|s|m|h|)")
 NANOSECONDS = {"": 1, "ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+FIELDS = {"@duration": "duration", "service": "service", "operation_name": "name", "resource_name": "resource"}
 RESERVED = ("service", "env", "status", "operation_name", "resource_name")
 
 
@@ -72,23 +73,27 @@ def attribute(span: Span, path: str) -> Any:
 
     Durations are in nanoseconds.
     """
-    meta = span.get("meta") or {}
+    return _reader(path)(span)
+
+
+@functools.lru_cache(maxsize=256)
+def _reader(path: str) -> Callable[[Span], Any]:
     match path:
-        case "@duration":
-            return span.get("duration")
-        case "service":
-            return span.get("service")
         case "env":
-            return meta.get("env")
+            return lambda span: (span.get("meta") or {}).get("env")
         case "status":
-            return "error" if span.get("error") else "ok"
-        case "operation_name":
-            return span.get("name")
-        case "resource_name":
-            return span.get("resource")
+            return lambda span: "error" if span.get("error") else "ok"
+    if path in FIELDS:
+        return operator.methodcaller("get", FIELDS[path])
     if not path.startswith("@"):
-        return None
-    return meta.get(path[1:], (span.get("metrics") or {}).get(path[1:]))
+        return lambda _: None
+    name = path[1:]
+
+    def tag(span: Span) -> Any:
+        meta = span.get("meta") or {}
+        return meta[name] if name in meta else (span.get("metrics") or {}).get(name)
+
+    return tag
 
 
 @functools.lru_cache(maxsize=256)
@@ -159,6 +164,7 @@ def _one(rest: list[re.Match[str]], text: str) -> Matches:
 def _term(key: str, value: str) -> Matches:
     if not key.startswith("@") and key not in RESERVED:
         raise UnknownFormError(f"{key}: in a span query")
+    read = _reader(key)
     if value.startswith("("):
         values = re.split(r"\s+OR\s+", value[1:-1].strip())
         if not all(re.fullmatch(r"\"[^\"]*\"|[^\s\"]+", each) for each in values):
@@ -171,18 +177,20 @@ def _term(key: str, value: str) -> Matches:
             raise UnknownFormError(f"{key}:{value} in a span query: only @duration has units of time")
 
         def compared(span: Span) -> bool:
-            found = attribute(span, key)
+            found = read(span)
             return isinstance(found, (int, float)) and crosses(found, level)
 
         return compared
     if value[0] in "><[{":
         raise UnknownFormError(f"{key}:{value} in a span query")
     if value.startswith('"'):
-        return lambda span: _text(attribute(span, key)) == value[1:-1]
+        return lambda span: _text(read(span)) == value[1:-1]
+    if value == "*":
+        return lambda span: read(span) is not None
     if "*" in value or "?" in value:
         pattern = re.compile(fnmatch.translate(re.sub(r"([\[\]])", r"[\1]", value)))
-        return lambda span: (found := attribute(span, key)) is not None and bool(pattern.match(_text(found)))
-    return lambda span: _text(attribute(span, key)) == value
+        return lambda span: (found := read(span)) is not None and bool(pattern.match(_text(found)))
+    return lambda span: _text(read(span)) == value
 
 
 def _text(value: Any) -> str:

@@ -55,17 +55,24 @@ def values(source: series.Source, compared: Comparison, options: Mapping[str, An
     begin, formula = at - compared.window, compared.formula
     if isinstance(formula, Anomalies):
         return _anomalous(source, compared, formula, options, at)
+    if isinstance(formula, Count):
+        return _groups_counted(source, compared, begin, at)
     if compared.counted or compared.how == "percentile":
         summed = {name: series.whole(source, query, begin, at) for name, query in compared.queries.items()}
-        if isinstance(formula, Count):
-            counted = summed[formula.name]
-            return {series.EVERYTHING: float(sum(value != 0 for value in counted.values()))} if counted else {}
         return combined(formula, compared.queries, summed)
     every = series.interval(compared.window)
     frames = {name: series.evaluate(source, query, begin, at, every) for name, query in compared.queries.items()}
     if isinstance(formula, ast.Name):
         return series.reduced(frames[formula.id], compared.how)
     return series.reduced(formulas.compute(formula, frames), compared.how)
+
+
+def _groups_counted(source: series.Source, compared: Comparison, begin: float, end: float) -> dict[str, float]:
+    """How many groups have a value other than 0 at each point of the query's own interval, put together."""
+    every = series.interval(compared.window, asked=compared.query.interval)
+    frame = series.evaluate(source, compared.query, begin, end, every)
+    counts = frame.group_by("at").agg((pl.col("value") != 0).sum().cast(pl.Float64).alias("value"))
+    return series.reduced(counts.sort("at").with_columns(group=pl.lit(series.EVERYTHING)), compared.how)
 
 
 def combined(
