@@ -17,6 +17,8 @@ import pulumi_random as random
 from components import templates
 from components.customer_signals import (
     FAST,
+    FEWEST_FAILURES,
+    MILLISECOND,
     PATHS,
     SLICES,
     SLOW,
@@ -27,14 +29,16 @@ from components.customer_signals import (
     customer_composite,
     number,
 )
-from components.customer_tickets import FOLDER, RUNBOOK, Action, Desk, authorization, stands, variable, webhook
+from components.customer_tickets import FOLDER, Action, Desk, authorization, runbook, stands, variable, webhook
 from components.datadog_context import DatadogContext
 from components.links import Links
 from components.timeboards import owned
-from settings import CustomerExperience
+from settings import CustomerExperience, Step
 from settings.office_hours import OfficeHours
 
 SPEEDS = {"fast": FAST, "slow": SLOW}
+FIRST_STEPS = {"fast": "stop deploying, and roll back the last change", "slow": "plan the repair for this week"}
+"""What to do about a promise that is being broken, by the speed."""
 
 CARE_TAG = "experience:customer"
 """The tag of the monitors that open tickets; the dashboard lists what they alert on."""
@@ -73,7 +77,6 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
     ) -> None:
         super().__init__("watchpost:datadog:CustomerExperienceSystem", name, None, opts)
         self._name, self._args = name, args
-        self._headers: pulumi.Output[str] | None = None
         self._child = pulumi.ResourceOptions(parent=self, hooks=args.context.ownership.hooks(name))
         stack = pulumi.get_stack()
         self._signals = args.context.ownership.text.apply(
@@ -202,7 +205,11 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
             critical=experience.platform_orders,
         )
         now = [found[0].id for found in slices.values()]
-        values = {"share": experience.platform_share, "window": experience.window_minutes, "runbook": RUNBOOK}
+        values = {
+            "share": experience.platform_share,
+            "window": experience.window_minutes,
+            "runbook": runbook(experience),
+        }
         return self._monitor(
             "platform",
             f"{self._args.service}: the whole platform is slow or failing",
@@ -239,6 +246,13 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
             self._query(lambda signals: signals.step_traffic),
             critical=experience.platform_orders,
         )
+        failures = self._monitor(
+            "failures",
+            "customers with enough failing orders to tell anything by",
+            self._query(lambda signals: signals.failures),
+            critical=FEWEST_FAILURES,
+            delay=delay,
+        )
         anomaly = self._monitor(
             "anomaly",
             "customers whose orders take longer than they are used to",
@@ -247,29 +261,36 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
             delay=delay,
             windows=datadog.MonitorMonitorThresholdWindowsArgs(trigger_window=window, recovery_window=window),
         )
+        headers = self._authorization()
         for step in experience.steps:
-            latency = self._monitor(
-                f"latency-{step.name}",
-                f"customers whose orders take too long at {step.name}",
-                self._query(lambda signals, step=step: signals.latency(step.name, step.objective)),  # type: ignore[misc]
-                critical=step.objective * 1_000_000,
-                delay=delay,
-            )
-            errors = self._monitor(
-                f"errors-{step.name}",
-                f"customers whose orders fail at {step.name}",
-                self._query(lambda signals, step=step: signals.errors(step.name)),  # type: ignore[misc]
-                critical=experience.error_rate / 100,
-                delay=delay,
-            )
-            webhooks = self._webhooks(step.name)
+            latency, errors = self._latency(step, delay), self._errors(step, delay)
+            platform = [step_traffic, *slices[step.name]]
+            webhooks = self._webhooks(step.name, headers)
             # Two composites: a customer without a failure is no group of the errors' monitor, and so of no composite
             # with it, since only groups that all constituents have in common count.
-            for key, detectors, what in (
-                ("slow", [latency, anomaly], "too slow"),
-                ("failing", [errors], "failing"),
+            for key, what, detectors, minimums in (
+                ("slow", "too slow", [latency, anomaly], [traffic]),
+                ("failing", "failing", [errors], [traffic, failures]),
             ):
-                self._care(step.name, key, what, detectors, traffic, step_traffic, slices[step.name], webhooks)
+                self._care(step.name, key, what, detectors, minimums, platform, webhooks)
+
+    def _latency(self, step: Step, delay: int) -> datadog.Monitor:
+        return self._monitor(
+            f"latency-{step.name}",
+            f"customers whose orders take too long at {step.name}",
+            self._query(lambda signals: signals.latency(step.name, step.objective)),
+            critical=step.objective * MILLISECOND,
+            delay=delay,
+        )
+
+    def _errors(self, step: Step, delay: int) -> datadog.Monitor:
+        return self._monitor(
+            f"errors-{step.name}",
+            f"customers whose orders fail at {step.name}",
+            self._query(lambda signals: signals.errors(step.name)),
+            critical=self._args.experience.error_rate / 100,
+            delay=delay,
+        )
 
     def _care(
         self,
@@ -277,15 +298,13 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
         key: str,
         what: str,
         detectors: Sequence[datadog.Monitor],
-        traffic: datadog.Monitor,
-        step_traffic: datadog.Monitor,
-        slices: Sequence[datadog.Monitor],
+        minimums: Sequence[datadog.Monitor],
+        platform: Sequence[datadog.Monitor],
         webhooks: Mapping[Action, pulumi.Output[str]],
     ) -> None:
-        found = [*detectors, traffic, step_traffic, *slices]
-        count = len(detectors)
-        query = pulumi.Output.all(*(monitor.id for monitor in found)).apply(
-            lambda ids: customer_composite(ids[:count], ids[count], ids[count + 1], ids[count + 2 :])
+        ids = [pulumi.Output.all(*(monitor.id for monitor in group)) for group in (detectors, minimums, platform)]
+        query = pulumi.Output.all(*ids).apply(
+            lambda found: customer_composite(found[0], found[1], found[2][0], found[2][1:])
         )
         self._monitor(
             f"{key}-{step}",
@@ -302,7 +321,7 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
     def _customers(self) -> None:
         """Tell the team if more customers are in care than was agreed, which costs more than was agreed."""
         experience = self._args.experience
-        values = {"most": experience.max_customers, "runbook": "docs/customer-experience.md#cost"}
+        values = {"most": experience.max_customers, "each": cost(experience).each, "runbook": runbook(experience)}
         self._monitor(
             "customers",
             "more customers in individual care than the limit",
@@ -314,55 +333,47 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
 
     # Tickets
 
-    def _webhooks(self, step: str) -> dict[Action, pulumi.Output[str]]:
+    def _webhooks(self, step: str, headers: pulumi.Output[str] | None) -> dict[Action, pulumi.Output[str]]:
         """Create the webhooks that open and close the tickets of a step; return their names."""
         experience = self._args.experience
         if not experience.ticket_url:
             return {}
-        headers = self._authorization()
-        addresses: dict[Action, str] = {
-            "open": experience.ticket_url,
-            "close": experience.ticket_close_url or experience.ticket_url,
-        }
+        close_url = experience.ticket_close_url or experience.ticket_url
         return {
-            action: datadog.Webhook(
-                f"{self._name}-{step}-{action}",
-                name=self._signals.apply(
-                    lambda signals, action=action: webhook(signals.owner, signals.stack, step, action)  # type: ignore[misc]
-                ),
-                url=address,
-                encode_as="json",
-                custom_headers=headers,
-                payload=pulumi.Output.all(self._signals, self._board).apply(
-                    lambda known, action=action: Desk(  # type: ignore[misc]
-                        signals=known[0], dashboard=known[1], hours=self._args.hours
-                    ).payload(step, action)
-                ),
-                opts=pulumi.ResourceOptions.merge(
-                    self._child, pulumi.ResourceOptions(additional_secret_outputs=["customHeaders"])
-                ),
-            ).name
-            for action, address in addresses.items()
+            "open": self._webhook(step, "open", experience.ticket_url, headers),
+            "close": self._webhook(step, "close", close_url, headers),
         }
 
+    def _webhook(self, step: str, action: Action, url: str, headers: pulumi.Output[str] | None) -> pulumi.Output[str]:
+        payload = pulumi.Output.all(self._signals, self._board).apply(
+            lambda known: Desk(signals=known[0], dashboard=known[1], hours=self._args.hours).payload(step, action)
+        )
+        return datadog.Webhook(
+            f"{self._name}-{step}-{action}",
+            name=self._signals.apply(lambda signals: webhook(signals.owner, signals.stack, step, action)),
+            url=url,
+            encode_as="json",
+            custom_headers=headers,
+            payload=payload,
+            opts=pulumi.ResourceOptions.merge(
+                self._child, pulumi.ResourceOptions(additional_secret_outputs=["customHeaders"])
+            ),
+        ).name
+
     def _authorization(self) -> pulumi.Output[str] | None:
-        """Create the secret variable with the token, once; return the headers that send it."""
+        """Create the secret variable with the tickets' token, if there is one; return the headers that send it."""
         token = self._args.experience.ticket_token
         if token is None:
             return None
-        if self._headers is None:
-            key = datadog.WebhookCustomVariable(
-                f"{self._name}-token",
-                name=self._signals.apply(lambda signals: variable(signals.owner, signals.stack)),
-                value=pulumi.Output.secret(authorization(token.get_secret_value())),
-                is_secret=True,
-                opts=pulumi.ResourceOptions.merge(
-                    self._child, pulumi.ResourceOptions(additional_secret_outputs=["value"])
-                ),
-            )
-            headers: pulumi.Output[str] = key.name.apply(lambda name: json.dumps({"Authorization": f"${name}"}))
-            self._headers = pulumi.Output.secret(headers)
-        return self._headers
+        key = datadog.WebhookCustomVariable(
+            f"{self._name}-token",
+            name=self._signals.apply(lambda signals: variable(signals.owner, signals.stack)),
+            value=pulumi.Output.secret(authorization(token.get_secret_value())),
+            is_secret=True,
+            opts=pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(additional_secret_outputs=["value"])),
+        )
+        headers: pulumi.Output[str] = key.name.apply(lambda name: json.dumps({"Authorization": f"${name}"}))
+        return pulumi.Output.secret(headers)
 
     # Objectives
 
@@ -387,33 +398,31 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
         )
 
     def _burn_rates(self, objectives: Mapping[str, datadog.ServiceLevelObjective]) -> None:
-        experience = self._args.experience
-        days, mentions = experience.slo_days, self._args.mentions
         for tier, slo in objectives.items():
-            for speed, (long, short, rate) in SPEEDS.items():
-                values = {
-                    "tier": tier,
-                    "speed": speed,
-                    "days": days,
-                    "target": number(experience.slo_target),
-                    "left": f"{days * 24 / rate:.0f} hours",
-                    "runbook": RUNBOOK,
-                }
-                self._monitor(
-                    f"burn-{speed}-{tier}",
-                    f"{self._args.service}: the promise to {tier} customers is being broken, {speed}",
-                    slo.id.apply(
-                        lambda found, long=long, short=short, rate=rate: burn_rate(found, days, long, short, rate)  # type: ignore[misc]
-                    ),
-                    self._board.apply(
-                        lambda board, values=values: blocks(  # type: ignore[misc]
-                            {"alert": text("slo", {**values, "dashboard": board})}, mentions
-                        )
-                    ),
-                    type="slo alert",
-                    critical=rate,
-                    priority="2" if speed == "fast" else "3",
-                )
+            for speed in SPEEDS:
+                self._burn_rate(tier, slo, speed)
+
+    def _burn_rate(self, tier: str, slo: datadog.ServiceLevelObjective, speed: str) -> None:
+        experience, mentions = self._args.experience, self._args.mentions
+        (long, short, rate), days = SPEEDS[speed], experience.slo_days
+        values = {
+            "tier": tier,
+            "speed": speed,
+            "days": days,
+            "target": number(experience.slo_target),
+            "left": f"{days * 24 / rate:.0f} hours",
+            "do": FIRST_STEPS[speed],
+            "runbook": runbook(experience),
+        }
+        self._monitor(
+            f"burn-{speed}-{tier}",
+            f"{self._args.service}: the promise to {tier} customers is being broken, {speed}",
+            slo.id.apply(lambda found: burn_rate(found, days, long, short, rate)),
+            self._board.apply(lambda board: blocks({"alert": text("slo", {**values, "dashboard": board})}, mentions)),
+            type="slo alert",
+            critical=rate,
+            priority="2" if speed == "fast" else "3",
+        )
 
     # Sight
 
@@ -469,7 +478,7 @@ def care_message(signals: Signals, links: Links, step: str, what: str, dashboard
         "stands": stands([found.name for found in experience.steps], step),
         "dashboard": f"{dashboard}?tpl_var_customer={{{{customer.name}}}}",
         "traces": f"{traces}{{{{customer.name}}}}",
-        "runbook": RUNBOOK,
+        "runbook": runbook(experience),
     }
     extra = f" @{experience.ticket_mention}" if experience.ticket_mention else ""
     lines = []
@@ -482,10 +491,16 @@ def care_message(signals: Signals, links: Links, step: str, what: str, dashboard
 def told_cost(experience: CustomerExperience) -> str:
     """Say what it costs at most, as the preview does."""
     found = cost(experience)
+    customers, unlimited = f"the {found.customers} listed customers", ""
+    if not experience.customers:
+        customers = f"up to {found.customers} customers in individual care"
+        unlimited = (
+            f"; without a list in customers nothing stops one more, who costs {found.each} custom metrics: a monitor"
+            " tells your recipients"
+        )
     return (
-        f"customerExperience: at most {found.customers} customers in individual care at {len(experience.steps)} steps"
-        f" make up to {found.custom_metrics} custom metrics and {found.monitors} monitors, and each slow or failing"
-        " order of theirs indexed spans"
+        f"customerExperience: {customers} at {len(experience.steps)} steps make up to {found.custom_metrics} custom"
+        f" metrics and {found.monitors} monitors, and each slow or failing order of theirs indexed spans{unlimited}"
     )
 
 

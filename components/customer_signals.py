@@ -20,7 +20,11 @@ PATHS: Mapping[str, str] = {CUSTOMER: "@customer.id", TIER: "@customer.tier", ST
 """The attribute of the spans that each of these tags is taken from."""
 
 MILLISECOND = 1_000_000
-"""In nanoseconds, the unit of the duration of a span and so of the metric made from it."""
+"""In nanoseconds, the unit of a span's ``@duration``, whose value is the metric's.
+
+Sources: https://github.com/DataDog/pup/blob/main/docs/LLM_GUIDE.md (the unit),
+https://docs.datadoghq.com/tracing/trace_pipeline/generate_metrics/ (the value)
+"""
 
 DISTRIBUTION_SERIES = 10
 """Custom metrics that one combination of tags of a distribution with percentiles costs, against 1 of a count.
@@ -30,6 +34,9 @@ Source: https://docs.datadoghq.com/account_management/billing/custom_metrics/?ta
 
 SLICES = 3
 """Consecutive slices of the window in which the platform is looked at."""
+
+FEWEST_FAILURES = 2
+"""Failing orders of a customer below which nothing is said."""
 
 FAST, SLOW = ("1h", "5m", 14.4), ("6h", "30m", 6)
 """Long window, short window and burn rate of an SLO's two alerts.
@@ -131,6 +138,12 @@ class Signals:
         return f"sum(last_{self.minutes}m):{ratio} >= {number(self.experience.error_rate / 100)}"
 
     @property
+    def failures(self) -> str:
+        """Alert on each customer and step with more than one failing order, however few orders make the error rate."""
+        metric = f"sum:{self.name('customer.errors')}{{*}} by {{{CUSTOMER},{STEP}}}.as_count()"
+        return f"sum(last_{self.minutes}m):{metric} >= {FEWEST_FAILURES}"
+
+    @property
     def anomaly(self) -> str:
         """Alert on each customer and step whose orders take longer than that customer is used to."""
         window, metric = self.experience.window_minutes, self.name("customer.latency")
@@ -168,9 +181,15 @@ class Signals:
 
     @property
     def customers(self) -> str:
-        """Alert if more customers are in individual care than the limit allows."""
-        metric = f"count_nonzero(sum:{self.name('customer.orders')}{{*}} by {{{CUSTOMER}}}.as_count())"
-        return f"sum(last_1d):{metric} > {self.experience.max_customers}"
+        """Alert if more customers in individual care than the limit allows order in one hour, by which Datadog bills.
+
+        ``count_nonzero`` counts at each point, so a point is an hour; of two hours at least one is whole.
+
+        Sources: https://docs.datadoghq.com/dashboards/functions/count/,
+        https://docs.datadoghq.com/account_management/billing/custom_metrics/
+        """
+        metric = f"count_nonzero(sum:{self.name('customer.orders')}{{*}} by {{{CUSTOMER}}}.rollup(sum, 3600))"
+        return f"max(last_2h):{metric} > {self.experience.max_customers}"
 
     # Time
 
@@ -240,21 +259,24 @@ def burn_rate(slo: str, days: int, long: str, short: str, rate: float) -> str:
     return f'burn_rate("{slo}").over("{days}d").long_window("{long}").short_window("{short}") > {number(rate)}'
 
 
-def customer_composite(detectors: Iterable[str], traffic: str, step_traffic: str, slices: Iterable[str]) -> str:
-    """Alert on a customer whose ``detectors`` do, given enough traffic, unless the whole platform is slow.
+def customer_composite(
+    detectors: Iterable[str], minimums: Iterable[str], step_traffic: str, slices: Iterable[str]
+) -> str:
+    """Alert on a customer of whose ``detectors`` one does, and all ``minimums``, unless the whole platform is slow.
 
     The groups that all constituents have in common count: customer and step, of which the step's traffic has the step.
     """
     platform = f"{step_traffic} && ({' || '.join(slices)})"
-    return f"({' || '.join(detectors)}) && {traffic} && !({platform})"
+    return f"({' || '.join(detectors)}) && {' && '.join(minimums)} && !({platform})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What Datadog bills by: custom metrics, monitors (which are free), at most ``customers`` in individual care."""
+    """What Datadog bills by: custom metrics, ``each`` customer's among them, and monitors (which are free)."""
 
     customers: int
     custom_metrics: int
+    each: int
     monitors: int
 
 
@@ -269,10 +291,12 @@ def cost(experience: CustomerExperience) -> Cost:
     steps, tiers = len(experience.steps), len(experience.tiers)
     customers = len(experience.customers) or experience.max_customers
     each_combination = 4 + DISTRIBUTION_SERIES  # orders, errors, outside, within; latency
-    each_customer = 2 + DISTRIBUTION_SERIES  # orders, errors; latency
+    each_customer = steps * (2 + DISTRIBUTION_SERIES)  # orders, errors; latency
     each_step = 2 + SLICES + 2  # latency, errors; the platform's slices; the two composites
     return Cost(
         customers=customers,
-        custom_metrics=steps * (tiers * each_combination + customers * each_customer),
-        monitors=steps * each_step + 6 + 2 * tiers,  # anomaly, three of traffic, platform, limit; burn rates
+        custom_metrics=steps * tiers * each_combination + customers * each_customer,
+        each=each_customer,
+        # anomaly, failures, three of traffic, platform, limit; burn rates
+        monitors=steps * each_step + 7 + 2 * tiers,
     )

@@ -69,7 +69,31 @@ def test_off_it_registers_nothing_and_exports_nothing() -> None:
 def test_on_it_makes_as_many_monitors_and_metrics_as_it_says() -> None:
     assert len(monitors(on())) == cost(CustomerExperience()).monitors
     assert len(on().of(METRIC)) == 8
-    assert told_cost(CustomerExperience(max_customers=7)).startswith("customerExperience: at most 7 customers")
+
+
+def test_the_preview_says_whether_the_number_of_customers_is_limited() -> None:
+    told = told_cost(CustomerExperience(max_customers=7))
+    assert told.startswith("customerExperience: up to 7 customers in individual care at 4 steps make up to 504 custom")
+    assert "without a list in customers nothing stops one more, who costs 48 custom metrics" in told
+    listed = told_cost(CustomerExperience(customers=("0123456789abcdef", "fedcba9876543210")))
+    assert listed.startswith("customerExperience: the 2 listed customers at 4 steps make up to 264 custom")
+    assert "nothing stops" not in listed
+
+
+def test_whoever_is_told_is_told_what_to_do_and_where_the_runbook_is_if_there_is_one() -> None:
+    url = "https://wiki.example.com/customers"
+    program = run_program(customerExperience={**ON, "runbookUrl": url})
+    for which, linked in ((on(), False), (program, True)):
+        told = [monitor for monitor in monitors(which).values() if "@" in monitor.plain["message"]]
+        assert told
+        for monitor in told:
+            alert = monitor.plain["message"].partition("{{/is_alert}}")[0]
+            assert "What to do: " in alert
+            assert (f" More: {url}\n" in alert) == linked
+            assert "docs/customer-experience.md" not in monitor.plain["message"]
+        ticket = which.named("customers-pay-open").plain["payload"]
+        assert "What to do: " in ticket
+        assert (f" More: {url}" in ticket) == linked
 
 
 def test_each_step_s_customers_alert_unless_the_platform_does() -> None:
@@ -78,7 +102,7 @@ def test_each_step_s_customers_alert_unless_the_platform_does() -> None:
     for step in STEPS:
         platform = ["step-traffic", *(f"platform-{step}-{index}" for index in range(3))]
         assert constituents(on(), found[f"slow-{step}"]) == [f"latency-{step}", "anomaly", "traffic", *platform]
-        assert constituents(on(), found[f"failing-{step}"]) == [f"errors-{step}", "traffic", *platform]
+        assert constituents(on(), found[f"failing-{step}"]) == [f"errors-{step}", "traffic", "failures", *platform]
     assert constituents(on(), found["platform"]) == ["platform-traffic", *(f"platform-{step}-0" for step in STEPS)]
 
 

@@ -73,6 +73,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"ticketUrl": ""}, "", "needs `ticketUrl`, the address that opens tickets, or `ticketMention`"),
     ({"ticketUrl": "", "ticketMention": "case-shop", "ticketToken": TOKEN}, "", "no `ticketUrl` to send it to"),
     ({"ticketMention": "somebody"}, "ticketMention", "must be an e-mail address such as you@example.com, or a handle"),
+    ({"runbookUrl": "docs/runbook.md"}, "runbookUrl", "must be an https:// address"),
     ({"tellAgainMinutes": 5}, "tellAgainMinutes", "must be greater than or equal to 15"),
     ({"keyRotation": "last week"}, "keyRotation", "must be a date or another short text"),
     ({"teirs": []}, "teirs", "is not a setting of Watchpost"),
@@ -145,13 +146,14 @@ def test_the_window_holds_all_that_is_looked_at(window: int, share: int) -> None
     assert 60 * SLICES * found.slice - looked_back >= 60 * found.slice * share / 100 - 1
 
 
-def test_a_composite_asks_for_traffic_and_not_for_the_platform() -> None:
-    assert customer_composite(["1", "2"], "3", "4", ["5", "6"]) == "(1 || 2) && 3 && !(4 && (5 || 6))"
+def test_a_composite_asks_for_every_minimum_and_not_for_the_platform() -> None:
+    assert customer_composite(["1", "2"], ["3"], "4", ["5", "6"]) == "(1 || 2) && 3 && !(4 && (5 || 6))"
+    assert customer_composite(["1"], ["2", "3"], "4", ["5"]) == "(1) && 2 && 3 && !(4 && (5))"
 
 
 def test_what_it_costs_grows_with_customers_and_steps() -> None:
     few = cost(experience(maxCustomers=1))
-    assert few == Cost(customers=1, custom_metrics=4 * (3 * 14 + 12), monitors=4 * 7 + 6 + 6)
+    assert few == Cost(customers=1, custom_metrics=4 * (3 * 14 + 12), each=4 * 12, monitors=4 * 7 + 7 + 6)
     assert cost(experience(maxCustomers=2)).custom_metrics - few.custom_metrics == 4 * 12
     one_step = cost(experience(maxCustomers=1, steps=[{"name": "pay", "objective": 1}]))
     assert one_step.custom_metrics * 4 == few.custom_metrics
