@@ -3,10 +3,15 @@
 The monitors are those that ``components/customer_experience.py`` makes; the account evaluates them as in any sandbox.
 """
 
+import random
+from pathlib import Path
+from typing import Literal
+
 import pytest
 
 from sandbox.testing import customers
-from sandbox.testing.customers import NONE, System
+from sandbox.testing.customers import HISTORY, NONE, TICKET_URL, Customer, System, Trouble
+from settings import CustomerExperience
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +28,19 @@ def test_those_in_trouble_and_only_those_get_a_ticket_in_time(system: System, ki
     window = system.experience.window_minutes
     assert all(0 < minutes <= window + 1 for minutes in found.minutes_since_first)
     assert set(found.deliveries) == {"sent"}
+
+
+@pytest.mark.parametrize("kind", ["slow", "errors"])
+def test_one_slow_or_failing_order_tells_nobody_anything(tmp_path: Path, kind: Literal["slow", "errors"]) -> None:
+    least = CustomerExperience(enabled=True, ticket_url=TICKET_URL, minimum_orders=3, error_rate=1)
+
+    def one_order(_: random.Random, found: list[Customer]) -> Trouble:
+        one = next(customer.pseudonym for customer in found if customer.tier == "gold")
+        return Trouble(kind=kind, step="pay", spans=[(HISTORY, HISTORY + 1)], customers=frozenset({one}))
+
+    found = System(tmp_path, least).simulate(1, one_order, noise=NONE, size=9, minutes=48)
+    assert len(found.met) == 1
+    assert found.tickets == 0
 
 
 def test_a_slowdown_of_the_whole_platform_is_one_incident_and_no_ticket(system: System) -> None:

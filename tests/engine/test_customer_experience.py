@@ -1,16 +1,23 @@
 """The Proactive Customer Experience System on the real engine: switched on, drifted, interrupted, switched off."""
 
 import json
+import os
+import signal
+import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 import urllib3
 
 from sandbox import paths
+from sandbox.datadog import signals
+from sandbox.datadog.evaluation import webhooks
+from sandbox.datadog.store import opened
 from sandbox.stack import Stack
 from sandbox.testing.account import call
-from sandbox.testing.stacks import recover, up
+from sandbox.testing.processes import wait_until
+from sandbox.testing.stacks import begin, recover, up
 
 TOKEN = "fake-ticket-token-0123456789"
 ON = {"enabled": True, "ticketUrl": "https://tickets.example.com/hook"}
@@ -21,9 +28,26 @@ CREATED = {
     "/api/v1/slo": 3,
     f"{HOOKS}/webhooks": 8,
     f"{HOOKS}/custom-variables": 1,
-    "/api/v1/monitor": 40,
+    "/api/v1/monitor": 41,
     "/api/v1/dashboard": 1,
 }
+
+
+OTHERS = {"monitor": 1, "dashboard": 2}
+"""What the stack has in Datadog without the system."""
+
+OF_IT = {
+    signals.METRIC: 8,
+    signals.FILTER: 1,
+    signals.OBJECTIVE: 3,
+    webhooks.KIND: 8,
+    webhooks.VARIABLE: 1,
+    "monitor": 41,
+    "dashboard": 1,
+}
+"""What the system adds."""
+
+ALL = {kind: count + OTHERS.get(kind, 0) for kind, count in OF_IT.items()}
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +68,16 @@ def switch_on(stack: Stack) -> None:
     stack.pulumi("config", "set", "--secret", "--path", setting, TOKEN, "--stack", stack.name)
 
 
+def things(stack: Stack) -> dict[str, dict[str, Mapping[str, object]]]:
+    """Return what the account holds, by kind and by what identifies it; also what its API doesn't list."""
+    with opened(stack.account.folder) as store:
+        return {kind: {str(thing.get("id", thing.get("name"))): thing for thing in store.all(kind)} for kind in OF_IT}
+
+
+def counted(stack: Stack) -> dict[str, int]:
+    return {kind: len(found) for kind, found in things(stack).items()}
+
+
 def posted(stack: Stack, since: int) -> Counter[str]:
     """Count the objects created after the first ``since`` requests."""
     return Counter(
@@ -57,7 +91,7 @@ def test_off_nothing_of_it_exists_and_on_everything_does(stack: Stack) -> None:
     before = stack.account.requests()
     assert not [request for request in before if request["path"].startswith(("/api/v2/apm", "/api/v1/slo", HOOKS))]
     preview = stack.pulumi("preview", "--stack", stack.name)
-    assert "at most 50 customers in individual care at 4 steps" in preview.stdout + preview.stderr
+    assert "up to 50 customers in individual care at 4 steps" in preview.stdout + preview.stderr
     done = up(stack)
     assert done.code == 0, done.text
     assert posted(stack, len(before)) == CREATED
@@ -90,23 +124,89 @@ def test_no_secret_is_in_plain_state_nor_answered_by_datadog(stack: Stack) -> No
 
 
 @pytest.mark.long
-def test_drift_is_noticed_and_put_right(stack: Stack) -> None:
+def test_drift_is_named_and_put_right(stack: Stack) -> None:
+    made = things(stack)
     objective = call(stack, "GET", "/api/v1/slo")["data"][0]
-    changed = {name: objective[name] for name in ("id", "query", "type", "thresholds", "tags")}
-    changed["thresholds"] = [{"target": 50, "timeframe": "30d"}]
-    call(stack, "PUT", f"/api/v1/slo/{objective['id']}", {**changed, "name": "changed by hand"})
-    metric = call(stack, "GET", "/api/v2/apm/config/metrics")["data"][0]
-    call(stack, "DELETE", f"/api/v2/apm/config/metrics/{metric['id']}")
-    kept = call(stack, "GET", "/api/v2/apm/config/retention-filters")["data"][0]
-    call(stack, "DELETE", f"/api/v2/apm/config/retention-filters/{kept['id']}")
+    changed = {name: objective[name] for name in ("query", "type", "tags")}
+    changed |= {"thresholds": [{"target": 50, "timeframe": "30d"}], "name": "changed by hand"}
+    call(stack, "PUT", f"/api/v1/slo/{objective['id']}", changed)
+    metric, kept = next(iter(made[signals.METRIC])), next(iter(made[signals.FILTER]))
+    call(stack, "DELETE", f"/api/v2/apm/config/metrics/{metric}")
+    call(stack, "DELETE", f"/api/v2/apm/config/retention-filters/{kept}")
+    webhook = next(name for name in made[webhooks.KIND] if name.endswith("-pay-open"))
+    call(stack, "PUT", f"{HOOKS}/webhooks/{webhook}", {"payload": json.dumps({"customer": "changed by hand"})})
+    named = stack.pulumi("preview", "--refresh", "--expect-no-changes", "--stack", stack.name, check=False)
+    assert named.returncode != 0
+    for name in ("customers-retention", "customers-pay-open", "customers-objective-", "spansMetric"):
+        assert name.lower() in (named.stdout + named.stderr).lower(), name
     done = up(stack, "--refresh")
     assert done.code == 0, done.text
-    names = {found["name"] for found in call(stack, "GET", "/api/v1/slo")["data"]}
-    assert objective["name"] in names
-    assert "changed by hand" not in names
-    assert metric["id"] in {found["id"] for found in call(stack, "GET", "/api/v2/apm/config/metrics")["data"]}
-    assert len(call(stack, "GET", "/api/v2/apm/config/retention-filters")["data"]) == 1
+    after = things(stack)
+    assert counted(stack) == ALL
+    assert metric in after[signals.METRIC]
+    assert (
+        after[signals.OBJECTIVE][objective["id"]]["thresholds"]
+        == made[signals.OBJECTIVE][objective["id"]]["thresholds"]
+    )
+    assert after[webhooks.KIND][webhook]["payload"] == made[webhooks.KIND][webhook]["payload"]
     assert up(stack, "--expect-no-changes", "--refresh").code == 0
+
+
+def killed(stack: Stack, path: str, kind: str, count: int) -> None:
+    """Kill an update once ``count`` things were created by a POST to ``path``, before Datadog's answers arrived."""
+    stack.account.fault("POST", path, "late", seconds=60, times=ALL[kind])
+    process = begin(stack, "up", "--yes", "--skip-preview", output=subprocess.DEVNULL)
+    try:
+        wait_until(
+            lambda: counted(stack)[kind] >= count + OTHERS.get(kind, 0) or process.poll() is not None,
+            f"there are {count} of {path}",
+            120,
+        )
+        assert process.poll() is None
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    stack.account.clear_faults()
+    stack.pulumi("cancel", "--yes", stack.name)
+
+
+@pytest.mark.long
+def test_killed_while_it_is_created_the_next_update_makes_one_of_each(stack: Stack) -> None:
+    stack.configure(customerExperience={})
+    assert up(stack).code == 0
+    switch_on(stack)
+    # Each run takes up what the one before has left, and gets further. Other resources are created meanwhile.
+    killed(stack, "/api/v2/apm/config/metrics", signals.METRIC, 2)
+    killed(stack, "/api/v1/slo", signals.OBJECTIVE, 2)
+    killed(stack, f"{HOOKS}/webhooks", webhooks.KIND, 3)
+    killed(stack, "/api/v1/monitor", "monitor", 3)
+    done = up(stack)
+    assert done.code == 0, done.text
+    assert "was left behind by an interrupted update: it was removed and is created again" in done.text
+    assert counted(stack) == ALL
+    recover(stack, "--yes")
+    assert recover(stack).stdout == "nothing was left behind\n"
+    assert counted(stack) == ALL
+    again = up(stack, "--expect-no-changes", "--refresh")
+    assert again.code == 0, again.text
+
+
+def test_recover_finds_webhooks_which_no_api_lists(stack: Stack) -> None:
+    stack.configure(customerExperience={})
+    assert up(stack).code == 0
+    switch_on(stack)
+    killed(stack, f"{HOOKS}/webhooks", webhooks.KIND, 3)
+    left = things(stack)[webhooks.KIND]
+    shown = recover(stack)
+    assert shown.returncode == 1
+    for name in left:
+        assert f"webhook   {name}\n" in shown.stdout
+    assert recover(stack, "--yes").returncode == 0
+    assert not things(stack)[webhooks.KIND]
+    done = up(stack)
+    assert done.code == 0, done.text
+    assert "was left behind" not in done.text
+    assert counted(stack) == ALL
 
 
 LOST = {path for path in CREATED if path not in ("/api/v1/monitor", "/api/v1/dashboard")}
@@ -133,13 +233,26 @@ def test_what_lost_answers_left_is_taken_up(stack: Stack) -> None:
     assert looked.returncode == 0, looked.stdout + looked.stderr
 
 
-def test_switched_off_it_leaves_nothing(stack: Stack) -> None:
+def test_switched_off_all_of_it_is_gone_and_nothing_else_is_touched(stack: Stack) -> None:
+    switch_on(stack)
+    assert up(stack).code == 0
+    before, since = things(stack), len(stack.account.requests())
     stack.configure(customerExperience={})
     done = up(stack)
     assert done.code == 0, done.text
-    for path in ("/api/v2/apm/config/metrics", "/api/v2/apm/config/retention-filters", "/api/v1/slo"):
-        assert call(stack, "GET", path)["data"] == []
-    assert len(stack.account.monitors()) == 1
+    assert not done.names("create", "update", "replace") - {"watchpost-dev"}
+    after = things(stack)
+    assert {kind: len(found) for kind, found in after.items()} == {**dict.fromkeys(OF_IT, 0), **OTHERS}
+    for kind, found in after.items():
+        assert {name: before[kind][name] for name in found} == found
+    asked = [request for request in stack.account.requests()[since:] if not request["path"].endswith("/validate")]
+    assert {request["method"] for request in asked} <= {"GET", "DELETE"}
+
+
+def test_destroyed_nothing_of_it_is_left(stack: Stack) -> None:
+    switch_on(stack)
+    assert up(stack).code == 0
+    assert counted(stack) == ALL
     destroyed = stack.destroy()
     assert destroyed.returncode == 0
-    assert stack.account.monitors() == []
+    assert counted(stack) == dict.fromkeys(OF_IT, 0)
