@@ -277,9 +277,11 @@ class Outcome:
     watched: frozenset[str]
     """All in individual care."""
     minutes_since_first: list[float]
-    """From a customer's first order in trouble to their ticket; whoever orders seldom waits for enough of them."""
+    """From the very first order in trouble to the ticket, of those whose first window has enough of them."""
+    minutes_of_seldom: list[float]
+    """The same of those who order so seldom that only a later window has enough."""
     minutes_since_enough: list[float]
-    """From the first order of the first window that has enough of them."""
+    """Of all of them, from the first order of the first window that has enough."""
     left_open: int
     tickets: int
     about_it: int
@@ -347,13 +349,16 @@ class System:
         for ticket in tickets:
             first.setdefault((ticket["customer"], ticket["step"]), ticket["opened"] - BEGIN.timestamp())
         found = {name: first[name, met.step] for name in enough if (name, met.step) in first}
+        since_first = {name: (at - times[name][0]) / 60 for name, at in found.items()}
+        seldom = {name for name in found if enough[name] > times[name][0]}
         incident = next(each for each in store.all("monitor") if "experience:platform" in each["tags"])
         return Outcome(
             ticketed=frozenset(first),
             met=frozenset((name, met.step) for name, at in times.items() if at),
             in_trouble=frozenset((name, met.step) for name in enough),
             watched=frozenset(care),
-            minutes_since_first=[(at - times[name][0]) / 60 for name, at in found.items()],
+            minutes_since_first=[minutes for name, minutes in since_first.items() if name not in seldom],
+            minutes_of_seldom=[minutes for name, minutes in since_first.items() if name in seldom],
             minutes_since_enough=[(at - enough[name]) / 60 for name, at in found.items()],
             left_open=sum(ticket["closed"] is None for ticket in tickets),
             tickets=len(tickets),

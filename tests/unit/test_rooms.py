@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "__main__.py": {"components", "settings", "startup"},
     "watchpost": {"components", "settings"},
     "sandbox": {"components", "settings", "watchpost"},
-    "bench": {"components", "sandbox", "settings", "watchpost"},
+    "bench": {"components", "sandbox", "settings", "startup", "watchpost"},
 }
 """By folder, or file: the other folders of this repository that it may import."""
 
