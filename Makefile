@@ -7,8 +7,9 @@ BIN := .venv/bin
 READY := .venv/ready
 # A command ends with make, even if make is killed.
 RUN := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM)
-# A module's tests run in one process, which starts what they share, once.
-BY_MODULE := -v -n 2 --dist loadfile --no-loadscope-reorder
+# A module's tests run in one process, which starts what they share, once. Three, since machines and pauses keep them
+# waiting.
+BY_MODULE := -v -n 3 --dist loadfile --no-loadscope-reorder
 # Bytecode is kept, but not among the sources: otherwise pytest would recompile itself at every start.
 export PYTHONDONTWRITEBYTECODE :=
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode

@@ -1,22 +1,17 @@
 """The downtimes that mute the monitor exactly outside office hours.
 
 A downtime is created and cancelled, never updated: an update would send its schedule again, and Datadog may refuse a
-start in the past or an exhausted recurrence. A downtime's resource is therefore named
-
-    NAME-KIND-DIGEST-SCHEDULE, as in ``closed-office-nights-1a2b3c4d-mo-tu-we-th-fr-su-1900-14h-Europe-Paris``
-
-where DIGEST hashes the message with its recipients. A new message or new office hours create another downtime, after
-which the old one is cancelled; any other change replaces it.
+start in the past or an exhausted recurrence. A downtime's resource is therefore named after its message and schedule
+(:mod:`components.downtime_names`): a new message or new office hours create another downtime, after which the old one
+is cancelled; any other change replaces it.
 
 To recreate a downtime, for instance after somebody cancelled it by hand, set ``watchpost:repairs`` for NAME-KIND
-(:func:`repair_key` of the resource's name) to a new text, such as the date.
+(:func:`~components.downtime_names.repair_key` of its name) to a new text, such as the date.
 
 Sources: https://docs.datadoghq.com/monitors/downtimes/,
 https://github.com/DataDog/datadog-sync-cli/pull/664 (what Datadog refuses in an update)
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +24,7 @@ import pulumi_datadog as datadog
 from components import templates
 from components.datadog_api import client
 from components.datadog_context import DatadogContext
+from components.downtime_names import digest, identity
 from components.ownership import OwnershipTag, apart, explain_doubt
 from components.recurrences import Recurrence, around, changes, duration_text, faults, recurrences
 from settings.office_hours import DAYS, OfficeHours
@@ -55,7 +51,7 @@ The API accepts an empty list, as recorded by the acceptance tests of DataDog/te
 class OfficeHoursDowntimesArgs:
     """Mutes ``monitor`` outside ``hours``; notifies ``mentions`` when a downtime is scheduled, starts or ends.
 
-    ``repairs`` maps a :func:`repair_key` to a text; a new text recreates that downtime.
+    ``repairs`` maps a downtime's NAME-KIND to a text; a new text recreates that downtime.
     """
 
     context: DatadogContext
@@ -236,30 +232,6 @@ def _cancelled(identifiers: set[str], url: str, api_key: str, app_key: str, tag:
     except (ApiException, HTTPError) as error:
         pulumi.log.error(f"the downtime that is in the way can't be cancelled: {error}")
     return cancelled
-
-
-def digest(text: str, repair: str = "") -> str:
-    """Hash a downtime's message and its ``watchpost:repairs`` text to eight hexadecimal digits."""
-    return hashlib.sha256(json.dumps([text, repair]).encode()).hexdigest()[:8]
-
-
-def repair_key(resource: str) -> str:
-    """Return the ``watchpost:repairs`` key that recreates a downtime, from its resource's name.
-
-    >>> repair_key("closed-office-nights-1a2b3c4d-mo-tu-we-th-fr-su-1900-14h-Europe-Paris")
-    'closed-office-nights'
-    """
-    return re.split(r"-[0-9a-f]{8}-", resource, maxsplit=1)[0]
-
-
-def identity(repeated: Sequence[Recurrence]) -> str:
-    """Encode a schedule for a resource's name: ``mo-tu-we-th-fr-su-1900-14h-Europe-Paris``."""
-    parts = [
-        f"{recurrence.rrule.rpartition('=')[2].lower().replace(',', '-')}-{recurrence.start:%H%M}"
-        f"-{duration_text(recurrence.duration)}"
-        for recurrence in repeated
-    ]
-    return "-".join([*parts, repeated[0].timezone.replace("/", "-")])
 
 
 def message(args: OfficeHoursDowntimesArgs, kind: str) -> str:

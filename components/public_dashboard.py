@@ -25,10 +25,11 @@ from pulumi.dynamic import (
 )
 
 from components.datadog_api import client
-from settings.credentials import VARIABLES, Credentials, of_environment
 
 if TYPE_CHECKING:
     from datadog_api_client.v1.api.dashboards_api import DashboardsApi
+
+    from settings import Credentials
 
 KEYS = ("apiKey", "appKey")
 
@@ -46,12 +47,20 @@ class PublicDashboards(ResourceProvider):
     """
 
     serialize_as_secret_always = False  # the program serializes no key with it
-    keys: tuple[str, ...] = ("", "")
+    configured: Mapping[str, Any] = {}
 
     def configure(self, req: ConfigureRequest) -> None:
         """Take the keys, and have the SDK, which shows every error with its traceback, show ours without."""
         traceback.format_exc = _sentence  # type: ignore[assignment]
-        self.keys = tuple(str(req.config.get(f"datadog:{name}") or of_environment(name)[1]).strip() for name in KEYS)
+        self.configured = {name: req.config.get(f"datadog:{name}") for name in KEYS}
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The keys, by name; empty where none is set."""
+        # Imported here: a run that changes nothing needs no key, and shouldn't pay for the settings' models.
+        from settings.credentials import of_environment
+
+        return {name: str(self.configured.get(name) or of_environment(name)[1]).strip() for name in KEYS}
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Compare the inputs; another serialization of the provider, as by another Python, is no change."""
@@ -93,16 +102,19 @@ class PublicDashboards(ResourceProvider):
         Raises:
             pulumi.RunError: Datadog refused the request, or doesn't answer, or a key is missing.
         """
-        # Imported here: it takes half a second, and the program imports this module only for the resource.
+        # Imported here: it takes half a second, which a run that changes nothing shouldn't pay.
         from datadog_api_client.exceptions import ApiException
         from datadog_api_client.v1.api.dashboards_api import DashboardsApi
         from urllib3.exceptions import HTTPError
 
+        from settings.credentials import VARIABLES
+
         url, failed = props["api_url"], f"the public link of dashboard {props['dashboard_id']} {fails}"
-        if missing := [VARIABLES[name][0] for name, key in zip(KEYS, self.keys, strict=True) if not key]:
+        keys = self.keys
+        if missing := [VARIABLES[name][0] for name, key in keys.items() if not key]:
             raise pulumi.RunError(f"{failed}: export {' and '.join(missing)}")
         try:
-            with client(url, *self.keys) as datadog:
+            with client(url, *keys.values()) as datadog:
                 yield DashboardsApi(datadog)
         except ApiException as error:
             if gone_is_fine and error.status == 404:
@@ -176,7 +188,7 @@ class PublicDashboard(Resource, module="datadog", name="PublicDashboard"):
         super().__init__(PublicDashboards(), name, inputs, opts)
 
 
-def provider(name: str, credentials: Credentials) -> pulumi.ProviderResource:
+def provider(name: str, credentials: "Credentials") -> pulumi.ProviderResource:
     """Create the provider, with the keys of the stack's configuration only, as the Datadog provider has them.
 
     By default, the engine would give it the whole configuration: its state would have every secret, and each change of

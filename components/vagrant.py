@@ -138,8 +138,8 @@ def facts(host: str, printed: str) -> dict[str, Any]:
         assert all(needed)
     except (IndexError, ValueError, KeyError, TypeError, AssertionError):
         raise pulumi.RunError(
-            f"how to reach the Vagrant VM of host {host} can't be read in the stack's state;"
-            f" read it anew: pulumi up --replace '**{host}-vm'"
+            f"the stack's state doesn't say how to reach the Vagrant VM of host {host}:"
+            f" run pulumi up --replace '**{host}-vm'"
         ) from None
     return {**found, "private_key_file": str(key_file)}
 

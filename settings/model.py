@@ -281,7 +281,7 @@ class HostSettings(LoginSettings):
         if self.vagrant:
             extra = sorted(to_camel(name) for name in self.model_fields_set - {"vagrant"})
             if extra:
-                raise ValueError(f"a Vagrant VM tells these itself; leave out {', '.join(extra)}")
+                raise ValueError(f"a Vagrant VM provides these itself; leave out {', '.join(extra)}")
         elif lacks := self._missing_for_login(", or `vagrant: true`"):
             raise ValueError("; ".join(lacks))
         return self

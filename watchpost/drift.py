@@ -169,7 +169,7 @@ def check_downtimes(datadog: "ApiClient", found: Sequence[Downtime]) -> list[Fin
     from datadog_api_client.v2.api.downtimes_api import DowntimesApi
     from urllib3.exceptions import HTTPError
 
-    from components.downtimes import repair_key
+    from components.downtime_names import repair_key
 
     api, findings = DowntimesApi(datadog), []
     for downtime in found:
@@ -198,28 +198,13 @@ def unmuted(downtime: Downtime, attributes: Mapping[str, Any]) -> str | None:
     }.get(str(attributes.get("status")))
     if reason:
         return reason
+    from components.downtime_names import identity_in_datadog
+
     # The name holds the schedule that the program set; a refresh may have overwritten the one in the state.
-    found = repeated(attributes.get("schedule") or {})
+    found = identity_in_datadog(attributes.get("schedule") or {})
     if found and downtime.name.endswith(f"-{found}"):
         return None
     return f"the downtime's schedule was changed in Datadog: it is {found or 'over'} now"
-
-
-def repeated(schedule: Mapping[str, Any]) -> str:
-    """Encode a schedule as in a resource's name, without one-time recurrences.
-
-    >>> rule = "FREQ=WEEKLY;INTERVAL=1;BYDAY=SA,SU"
-    >>> each = {"rrule": rule, "start": "2027-01-02T00:00:00", "duration": "24h"}
-    >>> repeated({"timezone": "Europe/Paris", "recurrences": [each]})
-    'sa-su-0000-24h-Europe-Paris'
-    """
-    parts = [
-        f"{each['rrule'].rpartition('=')[2].lower().replace(',', '-')}-"
-        f"{str(each.get('start'))[11:16].replace(':', '')}-{each['duration']}"
-        for each in schedule.get("recurrences") or []
-        if "COUNT=" not in each["rrule"]
-    ]
-    return "-".join([*parts, str(schedule.get("timezone", "")).replace("/", "-")]) if parts else ""
 
 
 def report(findings: Iterable[Finding]) -> str:

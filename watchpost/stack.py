@@ -107,7 +107,7 @@ class Stack:
         keys = {name: setting(name) for name in ("apiKey", "appKey")}
         if missing := [name for name, key in keys.items() if not key]:
             raise WatchpostError(
-                f"the account can't be asked without {' and '.join(f'datadog:{name}' for name in missing)}:"
+                f"the account can't be queried without {' and '.join(f'datadog:{name}' for name in missing)}:"
                 f" export {' and '.join(VARIABLES[name][0] for name in missing)}"
             )
         return client(self.api_url(deployment), keys["apiKey"], keys["appKey"])
@@ -160,7 +160,7 @@ def pulumi_command() -> "auto.PulumiCommand":
     try:
         pulumi = auto.PulumiCommand(skip_version_check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise WatchpostError(f"no `pulumi` runs here ({error}): https://www.pulumi.com/docs/install/") from error
+        raise WatchpostError(f"`pulumi` can't be run ({error}): https://www.pulumi.com/docs/install/") from error
     pulumi.version = pulumi.version or VersionInfo.parse(importlib.metadata.version("pulumi"))
     return pulumi
 

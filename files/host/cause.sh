@@ -26,7 +26,7 @@ alone() {
     if ! flock --nonblock 9; then
       [ "${2:-}" = quietly ] || echo "waiting for an install that is still at work"
       flock --timeout "${lock_wait:-3600}" 9 ||
-        give_up "$(hostname) is still at work on an earlier run, which holds $lock: $(lock_holder "$lock")"
+        give_up "an earlier run is still at work on $(hostname) and holds $lock: $(lock_holder "$lock")"
       [ "${2:-}" = quietly ] || echo "it has ended"
     fi
     [ ! "$lock" -ef /dev/fd/9 ] || break

@@ -111,7 +111,7 @@ take_over_lists() {
 
 # Runs what keeps something on the host, without which the step may not go on.
 safely() {
-  said=$("$@" 2>&1) || give_up "$(hostname) can't keep what it was like before: $said" /var/lib/watchpost /var/cache
+  said=$("$@" 2>&1) || give_up "the earlier state of $(hostname) can't be saved: $said" /var/lib/watchpost /var/cache
 }
 
 # Repairs what an apt that was cut off has left, behind another one's lock.

@@ -104,7 +104,7 @@ apply)
   if [ ! -d "$kept" ]; then
     install -d -m 0700 /var/lib/watchpost/files
     said=$(folder keep "$path" "$kept" 2>&1) ||
-      give_up "$path can't be kept as it was before: $said" /var/lib/watchpost "$(dirname "$path")"
+      give_up "the earlier $path can't be saved: $said" /var/lib/watchpost "$(dirname "$path")"
   elif [ ! -e "$kept/was" ]; then
     folder adopt "$path" "$kept"
   fi

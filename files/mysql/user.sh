@@ -247,7 +247,7 @@ apply)
     give_up "$service can't be enabled on $host"
   start
   before=$(statements) ||
-    give_up "the database on $host doesn't tell how its user $user was made: run \`pulumi up\` again"
+    give_up "the database on $host can't show how its user $user was created: run \`pulumi up\` again"
   [ -e "$kept" ] || write_note "$unit" < <(printf '%s\n' "$before")
   rm -f "$kept_unit"
   look_at_the_server
@@ -281,7 +281,7 @@ remove)
       "it is left; drop it if nothing else needs it" >&2
   else
     start
-    put_back <"$kept" || give_up "the database user datadog can't be made as it was on $host: $error (see $kept)"
+    put_back <"$kept" || give_up "the database user datadog can't be restored on $host: $error (see $kept)"
     restore_unit "$kept"
   fi
   rm -f "$kept" "$kept_unit"

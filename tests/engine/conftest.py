@@ -22,13 +22,15 @@ LONGEST = (
     "test_faults",
     "test_life",
     "test_vagrant",
+    "test_database",
+    "test_secrets",
     "test_bad_input",
     "test_install",
     "test_packages",
     "test_kills",
     "test_hostile",
-    "test_secrets",
-    "test_database",
+    "test_downtimes",
+    "test_public_link",
 )
 """The modules that take a minute or more, the longest first."""
 

@@ -352,7 +352,7 @@ def test_a_user_that_can_not_be_noted_is_not_touched(server: Server) -> None:
     server.sql(SOMEBODY_ELSES)
     users = server.users()
     with server.client_before('case "$*" in *"SHOW CREATE USER"*) exit 1 ;; esac;'):
-        server.refused(new_password(), "doesn't tell how its user")
+        server.refused(new_password(), "can't show how its user")
     assert server.machine.run("ls -A /var/lib/watchpost", check=False).stdout == ""
     assert server.users() == users
     server.sql("DROP USER 'datadog'@'127.0.0.1', 'datadog'@'10.%'; DROP DATABASE shop")

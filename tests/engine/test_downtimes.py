@@ -23,7 +23,7 @@ MOVED_CLOCK = str(Path(__file__).with_name("moved_clock"))
 def stack() -> Iterator[Stack]:
     """A stack without hosts."""
     with Stack(folder=paths.local() / "tests" / "test_downtimes", hosts=()).afresh() as stack:
-        stack.configure(part="datadog", hosts={})
+        stack.configure(part="datadog", hosts={}, shareDashboards="no")
         yield stack
 
 

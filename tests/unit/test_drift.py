@@ -12,14 +12,14 @@ from datadog_api_client.v2.api import downtimes_api
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.downtimes import identity
+from components.downtime_names import identity, identity_in_datadog
 from components.recurrences import duration_text
 from components.recurrences import recurrences as schedules
 from components.step_command import StepCommand
 from settings.office_hours import DAYS, OfficeHours
 from tests.unit.mocks import COMMAND, DOWNTIME, run_program
 from watchpost import drift
-from watchpost.drift import Downtime, check_downtimes, downtimes, repeated, report, steps, unmuted
+from watchpost.drift import Downtime, check_downtimes, downtimes, report, steps, unmuted
 from watchpost.errors import WatchpostError
 from watchpost.stack import plain
 
@@ -142,7 +142,7 @@ def test_a_schedule_is_read_as_the_program_names_it(days: tuple[str, ...]) -> No
             }
             for recurrence in told
         ]
-        assert repeated({"timezone": hours.timezone, "recurrences": each}) == identity(told)
+        assert identity_in_datadog({"timezone": hours.timezone, "recurrences": each}) == identity(told)
 
 
 class Api:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from components.downtimes import MARGIN, at_once, exceptions, identity, schedule
+from components.downtime_names import identity
+from components.downtimes import MARGIN, at_once, exceptions, schedule
 from components.recurrences import around, changes, closed_days, duration_text, faults, nights, recurrences
 from settings.faults import validate
 from settings.office_hours import DAYS, OfficeHours

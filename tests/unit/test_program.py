@@ -12,7 +12,7 @@ import pulumi
 import pytest
 import yaml
 
-from components.downtimes import repair_key
+from components.downtime_names import repair_key
 from tests.unit.mocks import (
     API_KEY,
     APP_KEY,

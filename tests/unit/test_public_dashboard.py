@@ -1,8 +1,12 @@
 """``components.public_dashboard``: what of a link is another one, and where the keys come from."""
 
+import contextlib
 import os
 import pickle
+import subprocess
+import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -12,7 +16,7 @@ from pulumi.dynamic import Config, ConfigureRequest
 from pulumi.dynamic.dynamic import serialize_provider
 
 from components.public_dashboard import PublicDashboards
-from tests.unit.mocks import API_KEY, APP_KEY
+from tests.unit.mocks import API_KEY, APP_KEY, ROOT
 
 INPUTS: dict[str, Any] = {
     "__provider": "one",
@@ -25,12 +29,13 @@ INPUTS: dict[str, Any] = {
 }
 
 
-def configured(config: dict[str, str], environment: dict[str, str]) -> PublicDashboards:
-    """Return the provider as the engine's process configures it."""
+@contextlib.contextmanager
+def configured(config: dict[str, str], environment: dict[str, str]) -> Iterator[PublicDashboards]:
+    """The provider as the engine's process configures it."""
     provider = PublicDashboards()
     with mock.patch.dict(os.environ, environment, clear=True), mock.patch.object(traceback, "format_exc"):
         provider.configure(ConfigureRequest(Config(config, "watchpost")))
-    return provider
+        yield provider
 
 
 @pytest.mark.parametrize(
@@ -42,15 +47,25 @@ def configured(config: dict[str, str], environment: dict[str, str]) -> PublicDas
     ],
 )
 def test_keys_are_those_that_the_datadog_provider_takes(config: dict[str, str], environment: dict[str, str]) -> None:
-    assert configured(config, environment).keys == (API_KEY, APP_KEY)
+    with configured(config, environment) as provider:
+        assert provider.keys == {"apiKey": API_KEY, "appKey": APP_KEY}
 
 
 def test_a_missing_key_is_one_sentence() -> None:
-    provider = configured({}, {"DD_API_KEY": API_KEY})
-    with pytest.raises(
-        pulumi.RunError, match=r"^the public link of dashboard abc-def-ghi can't be created: export DD_"
+    with (
+        configured({}, {"DD_API_KEY": API_KEY}) as provider,
+        pytest.raises(pulumi.RunError, match=r"^the public link of dashboard abc-def-ghi can't be created: export DD_"),
     ):
         provider.create(INPUTS)
+
+
+def test_a_run_that_changes_nothing_imports_neither_settings_nor_client() -> None:
+    look = (
+        "import sys\nfrom components.public_dashboard import PublicDashboards\n"
+        "assert not PublicDashboards().diff('', {}, {}).changes\n"
+        "assert not {'settings', 'datadog_api_client'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", look], env={"PYTHONPATH": str(ROOT)}, check=True)
 
 
 def test_the_serialized_provider_is_its_name_alone() -> None:

@@ -183,7 +183,7 @@ def test_missing_keys_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.delenv("DD_API_KEY")
     assert main(["recover", "--stack", "dev"]) == 1
     assert capsys.readouterr().err == (
-        "watchpost: the account can't be asked without datadog:apiKey: export DD_API_KEY\n"
+        "watchpost: the account can't be queried without datadog:apiKey: export DD_API_KEY\n"
     )
 
 

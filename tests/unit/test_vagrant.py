@@ -95,7 +95,7 @@ def test_what_a_shell_says_before_the_script_does_no_harm(noise: str) -> None:
 
 @pytest.mark.parametrize("printed", ["", "Welcome", "{}", "[1]", "null", json.dumps({**VM, "port": None})])
 def test_a_state_that_cannot_be_read_is_one_sentence_with_the_way_out(printed: str) -> None:
-    with pytest.raises(pulumi.RunError, match=r"host vm can't be read .* pulumi up --replace '\*\*vm-vm'"):
+    with pytest.raises(pulumi.RunError, match=r"Vagrant VM of host vm: run pulumi up --replace '\*\*vm-vm'"):
         vagrant.facts("vm", printed)
 
 
