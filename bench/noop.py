@@ -12,7 +12,7 @@ BOUND = 1.25
 
 def run(runs: int) -> Report:
     """Bring a stack up, then time further runs of `up` alternating with other programs."""
-    with stage.stack("noop") as stack:
+    with stage.stack("noop", shareDashboards="no") as stack:
         stage.up(stack)
         words = ("up", "--yes", "--skip-preview", "--stack")
         empty = stage.Program(stack, "empty", stage.NOTHING).start()

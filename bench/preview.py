@@ -1,11 +1,13 @@
 """`pulumi preview` with nothing to change, compared with a program that does nothing."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
 from bench import stage
 from bench.measure import in_turns, peaks, timed
 from bench.report import Report, beside_empty, ratio, seconds, verdict
+from sandbox.stack import Stack
 
 BOUND = 1.25
 """Bound on a preview, as a multiple of an empty program's time."""
@@ -18,16 +20,26 @@ NO_CACHE = {"XDG_CACHE_HOME": "/dev/null/none"}
 
 
 def run(runs: int) -> Report:
-    """Bring a stack up, then time previews of it alternating with those of other programs."""
-    with stage.stack("preview") as stack:
-        stage.up(stack)
+    """Bring stacks up, then time previews of them alternating with those of other programs."""
+    with ExitStack() as stacks:
+        stack = stacks.enter_context(stage.stack("preview", shareDashboards="no"))
+        linked = stacks.enter_context(stage.stack("linked", shareDashboards="public"))
+        whole = stacks.enter_context(stage.stack("whole", shareDashboards="public", customers=True))
+        for each in (stack, linked, whole):
+            stage.up(each)
         words = ("preview", "--stack")
+
+        def unchanged(stack: Stack) -> None:
+            stack.pulumi(*words, stack.name, "--expect-no-changes")
+
         empty = stage.Program(stack, "empty", stage.NOTHING).start()
         plugins = stage.Program(stack, "plugins", stage.PROVIDERS).start()
         variants: dict[str, Callable[[], object]] = {
             "an empty program": lambda: empty.pulumi(*words, "empty"),
             "an empty program with the plugins": lambda: plugins.pulumi(*words, "plugins"),
-            "Watchpost": lambda: stack.pulumi(*words, stack.name, "--expect-no-changes"),
+            "Watchpost": lambda: unchanged(stack),
+            "Watchpost with a public link": lambda: unchanged(linked),
+            "Watchpost with a public link and customers": lambda: unchanged(whole),
             "Watchpost, SDK imported whole": lambda: stack.pulumi(*words, stack.name, environment=NO_CACHE),
         }
         memory = {}

@@ -26,10 +26,14 @@ for name, settings in {"command": {}, "random": {}, "datadog": {"validate": "fal
 
 
 @contextlib.contextmanager
-def stack(name: str, *hosts: str) -> Iterator[Stack]:
-    """Prepare a stack with bare machines, not yet brought up; removed afterwards, even if a run was killed."""
-    with Stack(folder=paths.local() / "bench" / name, hosts=hosts or ("vm",)).afresh() as stack:
-        stack.configure(**LOAD)
+def stack(name: str, *hosts: str, customers: bool = False, **settings: object) -> Iterator[Stack]:
+    """Prepare a stack with bare machines, not yet brought up; removed afterwards, even if a run was killed.
+
+    ``customers`` and ``settings`` are as for :class:`Stack` and its ``configure``.
+    """
+    folder = paths.local() / "bench" / name
+    with Stack(folder=folder, hosts=hosts or ("vm",), customers=customers).afresh() as stack:
+        stack.configure(**LOAD, **settings)
         yield stack
 
 

@@ -49,6 +49,7 @@ DEBIAN_UNSTABLE = Release(codename="sid")
 MYSQL_9 = Release(codename="sid", packages=("mysql-server",))
 UBUNTU_20 = Release(codename="focal", distribution="ubuntu")
 """Too old for Watchpost."""
+UBUNTU_22 = Release(codename="jammy", distribution="ubuntu")
 UBUNTU_24 = Release(codename="noble", distribution="ubuntu")
 """What the default box of Vagrant holds; its ``mysql-server`` is MySQL 8.0."""
 

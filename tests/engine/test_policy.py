@@ -39,7 +39,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def preview(stack: Stack, pack: Path, host: Mapping[str, object], *words: str) -> tuple[int, str]:
     """Run a preview with the pack; return exit code and output."""
-    stack.configure(hosts={"vm": host}, shareDashboards="no")
+    stack.configure(hosts={"vm": host})
     done = stack.pulumi("preview", "--policy-pack", str(pack), *words, check=False)
     return done.returncode, done.stdout
 
