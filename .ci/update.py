@@ -69,7 +69,7 @@ ALL = (
     Pins(path="requirements-dev.txt", like="requirements.txt"),
     Pins(path="policy/requirements.txt", like="requirements.txt", same=("pulumi",)),
     Pins(path="files/traced_app/requirements.txt", python="3.9", for_hosts=True),
-    Pins(path="sandbox/agent/requirements.txt"),
+    Pins(path="sandbox/agent/requirements.txt", python="3.10"),
     Pins(path="sandbox/pulumi/engine/requirements.txt"),
     Pins(path="bench/ansible/requirements.txt"),
 )

@@ -13,7 +13,14 @@ from components.remote import RemoteFile, fingerprints
 PACKAGES = ("mysql-server | mariadb-server | mysql-community-server | percona-server-server",)
 """The distribution's server; an installed one is kept."""
 
-DIRECTORIES = ("/var/lib/mysql", "/var/log/mysql", "/etc/mysql", "/run/mysqld")
+DIRECTORIES = (
+    "/var/lib/mysql",
+    "/var/lib/mysql-files",
+    "/var/lib/mysql-keyring",
+    "/var/log/mysql",
+    "/etc/mysql",
+    "/run/mysqld",
+)
 USERS = ("mysql",)
 """The directories and users that purging the server's packages leaves behind."""
 

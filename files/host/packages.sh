@@ -111,11 +111,12 @@ installed_since() {
   dpkg-query -W -f '${db:Status-Status} ${binary:Package}\n' | sed -n 's/^installed //p' | grep -vxF -f "$1"
 }
 
-# Which packages speak of a directory or user, in dpkg's files about them, given after it.
+# Which packages speak of a directory or user, in dpkg's files about them, given after it. A comment says nothing: that
+# of libssl1.1 and libssl3 names mysql, a service that they may restart.
 told_of() {
-  local what=$1
+  local what=$1 before='([^#[:space:][:alnum:]_./-]|[^#[:space:]].*[^[:alnum:]_./-])?'
   shift
-  grep -lsE -- "(^|[^[:alnum:]_./-])$what(/|\$|[^[:alnum:]_.-])" "$@" |
+  grep -lsE -- "^[[:space:]]*$before$what(/|\$|[^[:alnum:]_.-])" "$@" |
     sed -E 's|.*/([^/]+)\.[a-z]+$|\1|' | sort -u | paste -sd ' '
 }
 
@@ -139,6 +140,8 @@ remove_made() {
     elif [ "$kind" = directory ]; then
       rm -rf "$what"
     elif getent passwd "$what" >/dev/null; then
+      # What the packages' scripts left there under that user, as MySQL's of Ubuntu 22.04 do.
+      find /tmp /var/tmp -xdev -mindepth 1 -maxdepth 1 -user "$what" -exec rm -rf -- {} +
       heard userdel "$what" || give_up "the user $what can't be removed on $(hostname): $said"
     fi
   done

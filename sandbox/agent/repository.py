@@ -121,7 +121,7 @@ def _agent(version: str, libraries: Path | None, pool: Path, work: Path) -> str:
     (home / "version-manifest.txt").write_text(f"agent {version}\n")
     restarts = "no" if version == NEWER else "yes"
     return _package(
-        root, pool, "datadog-agent", version, {"@RESTARTS@": restarts}, "Depends: python3 (>= 3.11), python3-venv\n"
+        root, pool, "datadog-agent", version, {"@RESTARTS@": restarts}, "Depends: python3 (>= 3.10), python3-venv\n"
     )
 
 

@@ -19,7 +19,6 @@ from tests.engine.leaks import Search, generated_password
 pytestmark = pytest.mark.long
 
 RELEASES = {
-    "debian-11": (tree.DEBIAN_11, r"10\.5\.\d+.*MariaDB"),
     "debian-13": (tree.DEBIAN_13, r"1\d\.\d+.*MariaDB.*, performance_schema is off"),
     "debian-unstable": (tree.DEBIAN_UNSTABLE, r"9\.\d+\.\d+"),
     "ubuntu-22": (tree.UBUNTU_22, r"8\.0\.\d+"),
