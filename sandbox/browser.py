@@ -39,9 +39,18 @@ def profile(folder: Path) -> Iterator[BrowserContext]:
         yield context
 
 
-def _options() -> dict[str, Any]:
+def executable() -> str:
+    """The path of Chromium.
+
+    Raises:
+        SandboxError: there is none on PATH.
+    """
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
         raise SandboxError(MISSING)
+    return found
+
+
+def _options() -> dict[str, Any]:
     # Chromium has no sandbox of its own for root, whose pages here are this clone's alone.
-    return {"executable_path": found, "args": ["--no-sandbox"] if os.geteuid() == 0 else []}
+    return {"executable_path": executable(), "args": ["--no-sandbox"] if os.geteuid() == 0 else []}

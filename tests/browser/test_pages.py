@@ -1,6 +1,7 @@
 """Each page in Chromium: narrow and wide, dark and light, by keyboard, whatever the names on it are."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -140,6 +141,29 @@ def test_everything_is_found_from_the_first_page_by_clicking_alone(watched: Watc
         for name in names:
             page.get_by_role("link", name=name, exact=True).first.click()
         assert page.get_by_role("heading", level=1).inner_text()
+    assert watched.faults == []
+
+
+@pytest.mark.parametrize("watched", ["customers"], indirect=True)
+def test_a_customer_in_trouble_is_found_from_the_first_page_by_clicking_alone(watched: Watched) -> None:
+    page = watched.open("/")
+    page.get_by_role("link", name="Customer in trouble").first.click()
+    customer = re.search(r"customer:(\w+)", page.get_by_role("heading", level=1).inner_text())
+    assert customer
+    assert page.get_by_role("region", name="To the customer, 1").inner_text()
+    page.get_by_role("link", name=f"customer {customer[1]}").click()
+    groups = page.get_by_role("region", name="Table of groups")
+    assert f"customer:{customer[1]}" in groups.locator("tbody tr").first.inner_text()
+    for names in (
+        ("Watchpost: customers of shop (dev)",),
+        ("shop: orders of gold customers within the objective (dev)",),
+        ("Services", "Latest traces of all services", "2026-03-02 09:4"),
+    ):
+        page = watched.open("/")
+        for name in names:
+            page.get_by_role("link", name=name).first.click()
+        assert page.get_by_role("heading", level=1).inner_text()
+    assert page.get_by_text("customer.id").is_visible()
     assert watched.faults == []
 
 

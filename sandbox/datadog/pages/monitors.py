@@ -33,15 +33,15 @@ def list_all(store: Store, asked: Asked) -> Page:
 
 
 def listed(store: Store, wanted: Set[str] = frozenset()) -> dict[str, Any]:
-    """The monitors with all ``wanted`` tags, and apart from them the ``parts`` of composites, with their states."""
+    """The monitors with all ``wanted`` tags, and apart from them the parts of composites, the worst first."""
     states, monitors = memory.states(store), store.all("monitor")
     composed = [monitor for monitor in monitors if monitor["type"] == rounds.COMPOSITE and not rounds.fault(monitor)]
     parts = {number for each in composed for number in composites.constituents(language.composite(each["query"]))}
     found: dict[str, list[Any]] = {"rows": [], "parts_of": []}
-    for monitor in monitors:
-        if wanted <= set(monitor["tags"]):
-            row = {"monitor": monitor, "state": states.get(monitor["id"], "No Data")}
-            found["parts_of" if monitor["id"] in parts else "rows"].append(row)
+    for state in memory.WORST_FIRST:
+        for monitor in monitors:
+            if states.get(monitor["id"], "No Data") == state and wanted <= set(monitor["tags"]):
+                found["parts_of" if monitor["id"] in parts else "rows"].append({"monitor": monitor, "state": state})
     return found
 
 
