@@ -43,6 +43,9 @@ NAMED = {
 ALL = tuple(kind for kinds in KINDS.values() for kind in kinds)
 """Every kind, in order of removal."""
 
+CUSTOMERS = ("objective", "retention-filter", "spans-metric")
+"""The kinds that ``customerExperience`` alone makes, and for which alone a key may look."""
+
 SHARED = {"link": "open", "embed": "secure-embed"}
 """The kinds of shared dashboards, with Datadog's ``share_type``."""
 

@@ -87,7 +87,7 @@ def recover(stack: Stack, datadog: "ApiClient", state: State, *, yes: bool) -> I
     if yes:
         stack.refresh()
     # Datadog is read before the state, so that objects of an update under way aren't taken for orphans.
-    tagged = [*orphans.find(datadog, state.tag), *_unlisted(stack, datadog, state.tag)] if state.tag else []
+    tagged = list(_tagged(stack, datadog, state.tag)) if state.tag else []
     known = read(stack.export()).known
     lost = [found for found in tagged if found.identifier not in known]
     for found in lost:
@@ -97,16 +97,26 @@ def recover(stack: Stack, datadog: "ApiClient", state: State, *, yes: bool) -> I
             orphans.remove(datadog, found)
 
 
-def _unlisted(stack: Stack, datadog: "ApiClient", tag: str) -> "Iterator[TaggedObject]":
-    """Look up the webhooks of a stack that has or had ``customerExperience``, by the names of its steps."""
+def _tagged(stack: Stack, datadog: "ApiClient", tag: str) -> "Iterator[TaggedObject]":
+    """Find what carries the stack's tag; of ``customerExperience`` only where the settings have it, on or off."""
+    from components import orphans
+    from settings.project import key
+
+    configured = stack.config.get(key("customerExperience"))
+    yield from orphans.find(
+        datadog, tag, [kind for kind in orphans.ALL if configured is not None or kind not in orphans.CUSTOMERS]
+    )
+    if configured is not None:
+        yield from _unlisted(stack, datadog, tag, configured)
+
+
+def _unlisted(stack: Stack, datadog: "ApiClient", tag: str, configured: str) -> "Iterator[TaggedObject]":
+    """Look up the webhooks of ``customerExperience``, as it is ``configured``, by the names of its steps."""
     from pydantic import ValidationError
 
     from components import customer_tickets, orphans
     from settings import CustomerExperience
-    from settings.project import key
 
-    if (configured := stack.config.get(key("customerExperience"))) is None:
-        return
     steps = CustomerExperience().steps
     with contextlib.suppress(ValidationError):
         steps = (*steps, *CustomerExperience.model_validate_json(configured).steps)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done, in order; the account holds things of two stacks and of a person."""
     done: list[str] = []
 
-    def find(_: object, own: str) -> Iterator[TaggedObject]:
+    def find(_: object, own: str, kinds: Collection[str]) -> Iterator[TaggedObject]:
         done.append(f"look for {own}")
+        if set(orphans.CUSTOMERS) <= set(kinds):
+            done.append("look for what is of customers")
+        assert {"downtime", "monitor", "dashboard", "link", "embed"} <= set(kinds)
         for kind, identifier in (("downtime", "d"), ("monitor", "1"), ("monitor", "2"), ("dashboard", "b")):
             yield TaggedObject(kind=kind, identifier=identifier, title="T")
 
@@ -146,6 +149,7 @@ def test_webhooks_are_looked_up_by_the_names_that_the_settings_give_them(
     stack = FakeStack(deployment(TAG), steps, config)
     found = [finding for finding in recover.recover(stack, CLIENT, state(), yes=True) if "webhook" in finding.kind]
     assert [finding.identifier.partition("0000fake0000-")[2] or "FAKE0000" for finding in found] == looked_up
+    assert ("look for what is of customers" in steps) == (configured is not None)
     assert [step for step in steps if "webhook" in step] == [f"remove {f.kind} {f.identifier}" for f in found]
 
 
