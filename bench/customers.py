@@ -44,8 +44,6 @@ def run(runs: int) -> Report:
     )
     for name, outcomes in found.items():
         times = sorted(minutes for outcome in outcomes for minutes in outcome.minutes_since_enough)
-        first = [minutes for outcome in outcomes for minutes in outcome.minutes_since_first]
-        seldom = [minutes for outcome in outcomes for minutes in outcome.minutes_of_seldom]
         report.rows.append(
             (
                 name,
@@ -56,12 +54,7 @@ def run(runs: int) -> Report:
                 f"{median(times):.1f} (at most {times[-1]:.1f})",
             )
         )
-        still = sum(outcome.left_open for outcome in outcomes)
-        report.notes.append(
-            f"{name}: {len(first)} customers ordered often enough from their first order in trouble on, and had a"
-            f" ticket at most {max(first):.1f} minutes after it; {len(seldom)} ordered more seldom, and had one at most"
-            f" {max(seldom, default=0):.1f} minutes after it; {still} tickets stayed open after the trouble was over"
-        )
+        report.notes.append(f"{name}: {_waited(outcomes)}")
     platform, flapping = others["platform"], others["flapping"]
     incidents = _each(outcome.incidents for outcome in platform)
     about_it = sum(outcome.about_it for outcome in platform)
@@ -88,6 +81,21 @@ def recall(outcomes: list[Outcome]) -> float:
     """Return the share of customers in trouble, with enough orders to tell anything by, who got a ticket."""
     in_trouble = sum(len(outcome.in_trouble) for outcome in outcomes)
     return sum(len(outcome.ticketed & outcome.in_trouble) for outcome in outcomes) / in_trouble
+
+
+def _waited(outcomes: list[Outcome]) -> str:
+    """Say how long customers waited since their very first order in trouble, by how often they order."""
+    met = sum(len(outcome.met) for outcome in outcomes)
+    right = sum(len(outcome.ticketed & outcome.met) for outcome in outcomes)
+    often = [minutes for outcome in outcomes for minutes in outcome.minutes_since_first]
+    seldom = [minutes for outcome in outcomes for minutes in outcome.minutes_of_seldom]
+    still = sum(outcome.left_open for outcome in outcomes)
+    return (
+        f"{right} of {met} customers who met the trouble got a ticket; {len(often)} of them ordered often enough from"
+        f" their first order in trouble on, and waited at most {max(often):.1f} minutes since it; {len(seldom)} more"
+        f" seldom{f', and waited at most {max(seldom):.1f} minutes' if seldom else ''}; {still} tickets stayed open"
+        " after the trouble was over"
+    )
 
 
 def _simulated(asked: tuple[str, int]) -> Outcome:

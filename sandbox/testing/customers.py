@@ -279,9 +279,9 @@ class Outcome:
     minutes_since_first: list[float]
     """From the very first order in trouble to the ticket, of those whose first window has enough of them."""
     minutes_of_seldom: list[float]
-    """The same of those who order so seldom that only a later window has enough."""
+    """The same of those who order so seldom that only a later window has enough, or none without earlier orders."""
     minutes_since_enough: list[float]
-    """Of all of them, from the first order of the first window that has enough."""
+    """From the first order of the first window that has enough, of those who have one."""
     left_open: int
     tickets: int
     about_it: int
@@ -348,9 +348,9 @@ class System:
         first: dict[tuple[str, str], float] = {}
         for ticket in tickets:
             first.setdefault((ticket["customer"], ticket["step"]), ticket["opened"] - BEGIN.timestamp())
-        found = {name: first[name, met.step] for name in enough if (name, met.step) in first}
+        found = {name: first[name, met.step] for name, at in times.items() if at and (name, met.step) in first}
         since_first = {name: (at - times[name][0]) / 60 for name, at in found.items()}
-        seldom = {name for name in found if enough[name] > times[name][0]}
+        seldom = {name for name in found if enough.get(name) != times[name][0]}
         incident = next(each for each in store.all("monitor") if "experience:platform" in each["tags"])
         return Outcome(
             ticketed=frozenset(first),
@@ -359,7 +359,7 @@ class System:
             watched=frozenset(care),
             minutes_since_first=[minutes for name, minutes in since_first.items() if name not in seldom],
             minutes_of_seldom=[minutes for name, minutes in since_first.items() if name in seldom],
-            minutes_since_enough=[(at - enough[name]) / 60 for name, at in found.items()],
+            minutes_since_enough=[(at - enough[name]) / 60 for name, at in found.items() if name in enough],
             left_open=sum(ticket["closed"] is None for ticket in tickets),
             tickets=len(tickets),
             about_it=sum(ticket["step"] == met.step for ticket in tickets),

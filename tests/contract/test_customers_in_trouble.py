@@ -9,6 +9,8 @@ from typing import Literal
 
 import pytest
 
+from sandbox.datadog.evaluation import memory
+from sandbox.datadog.store import opened
 from sandbox.testing import customers
 from sandbox.testing.customers import HISTORY, NONE, TICKET_URL, Customer, System, Trouble
 from settings import CustomerExperience
@@ -41,6 +43,22 @@ def test_one_slow_or_failing_order_tells_nobody_anything(tmp_path: Path, kind: L
     found = System(tmp_path, least).simulate(1, one_order, noise=NONE, size=9, minutes=48)
     assert len(found.met) == 1
     assert found.tickets == 0
+
+
+@pytest.mark.parametrize(("most", "told"), [(2, True), (3, False)])
+def test_more_customers_in_an_hour_than_the_limit_are_told_of(tmp_path: Path, most: int, told: bool) -> None:
+    experience = CustomerExperience(enabled=True, ticket_url=TICKET_URL, max_customers=most)
+    rng = random.Random(1)  # noqa: S311 - the same for the same seed
+    calm = Trouble(kind="slow", step="pay", spans=[], customers=frozenset())
+    with opened(tmp_path) as store:
+        customers.make(store, experience)
+        found = customers.population(rng, experience, 9, NONE)
+        assert sum(customer.tier == "gold" for customer in found) == 3
+        placed = [order for one in found for order in customers.orders(rng, one, experience, 30, calm, NONE)]
+        customers.run(store, placed, 30)
+        (limit,) = [each["id"] for each in store.all("monitor") if "than the limit" in each["name"]]
+        assert [each.new for each in memory.transitions(store, limit)] == ["Alert"] * told
+        assert [mail.get("to") for mail in memory.mails(store)] == [["incidents@example.com"]] * told
 
 
 def test_a_slowdown_of_the_whole_platform_is_one_incident_and_no_ticket(system: System) -> None:

@@ -233,6 +233,25 @@ def test_what_lost_answers_left_is_taken_up(stack: Stack) -> None:
     assert looked.returncode == 0, looked.stdout + looked.stderr
 
 
+@pytest.mark.long
+def test_of_what_datadog_refuses_nothing_is_in_doubt(stack: Stack) -> None:
+    stack.configure(customerExperience={})
+    assert up(stack).code == 0
+    switch_on(stack)
+    since = len(stack.account.requests())
+    for path in CREATED:
+        stack.account.fault("POST", path, 403, times=1)
+    runs = [up(stack)]
+    while runs[-1].code and len(runs) <= len(CREATED):
+        runs.append(up(stack))
+    assert runs[-1].code == 0
+    assert "403 Forbidden" in runs[0].text
+    assert not [run.text for run in runs if "may exist in Datadog" in run.text]
+    asked = stack.account.requests()[since:]
+    assert {request["path"] for request in asked if request["status"] == 403} == set(CREATED)
+    assert counted(stack) == ALL
+
+
 def test_switched_off_all_of_it_is_gone_and_nothing_else_is_touched(stack: Stack) -> None:
     switch_on(stack)
     assert up(stack).code == 0
