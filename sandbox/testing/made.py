@@ -301,7 +301,7 @@ def make_hostile(store: Store) -> None:
         group.tags = dict.fromkeys(group.tags, HOSTILE)
         memory.keep(store, group)
     for delivery in webhooks.deliveries(store):
-        hostile = dict.fromkeys(("webhook", "transition", "group", "answer"), HOSTILE)
+        hostile = dict.fromkeys(("webhook", "group", "answer"), HOSTILE)
         store.put(webhooks.DELIVERY, str(delivery["id"]), delivery | hostile)
     for ticket in desk.tickets(store):
         texts = dict.fromkeys(("subject", "support", "customer"), HOSTILE)

@@ -75,6 +75,7 @@ ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.globals["bare"] = False  # without the frame that leads from page to page
+ENVIRONMENT.globals["SHORT"] = 200  # characters of a text in a list or a heading; its own place has all of it
 ENVIRONMENT.globals["TIME"] = "%Y-%m-%d %H:%M:%S"  # where the column says that it is UTC
 ENVIRONMENT.filters |= {"markdown": markdown, "number": number, "clock": clock}
 
