@@ -111,7 +111,7 @@ def test_a_monitor_of_many_groups_has_one_graph_and_of_a_few_one_each(account: A
         for each in store.all("monitor")
         if each["type"] == "query alert"
     }
-    assert {number for query, number in found.items() if "{*} by {customer,step}.as_count()" in query} == {1}
+    assert {number for query, number in found.items() if "orders{*} by {customer,step}" in query} == {1}
     assert max(found.values()) > 1
     (counted,) = [each["id"] for each in store.all("monitor") if "count_nonzero" in each["query"]]
     assert "count_nonzero" in page(account, f"/monitors/{counted}").partition('class="fault"')[2].partition("</p>")[0]
