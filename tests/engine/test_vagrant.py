@@ -145,6 +145,7 @@ def test_changed_memory_restarts_the_vm_which_is_said(stack: Stack, vagrant_home
 
 @pytest.mark.long
 def test_changed_memory_of_a_halted_vm_counts_when_it_starts(stack: Stack, vagrant_home: Path) -> None:
+    bring_up(stack)  # if it is the first of these tests to run
     (folder,) = folders(stack)
     vagrant(folder, "halt")
     configure(stack, memory=1024, cpus=1)
