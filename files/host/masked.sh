@@ -11,6 +11,7 @@ if [ "${2:-}" != masked ]; then
   elif [ ! -x /usr/bin/python3 ]; then
     unmasked="python3 is gone from $(hostname): install it there and run \`pulumi up\` again"
   else
-    exec /usr/bin/python3 -IB "$mask" "$BASH_EXECUTION_STRING" "$0" "$1"
+    # A step that is undone by its note runs from that file.
+    exec /usr/bin/python3 -IB "$mask" "${BASH_EXECUTION_STRING:-$(cat "$0")}" "$0" "$1"
   fi
 fi

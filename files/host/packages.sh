@@ -213,7 +213,7 @@ remove)
     remove_ours marks "${places[@]}"
     [ -z "$made" ] || remove_made <<<"$made"
     # What an apt that was killed since the machine was claimed has left, where none is at work.
-    pgrep -x 'apt|apt-get|aptitude|dpkg|unattended-upgr' >/dev/null ||
+    ps -e -o comm= | grep -qxE 'apt|apt-get|aptitude|dpkg|unattended-upgr' ||
       find /tmp -maxdepth 1 -user root -type d -name 'apt-dpkg-install-??????' -newer "${claim:?}" -exec rm -rf {} +
     drop_folder "$kept"
   elif [ -e "$undo_folder/packages" ]; then

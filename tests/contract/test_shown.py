@@ -52,6 +52,21 @@ def run(files: Path, script: str, stdin: str, claimant: str = "stack/vm") -> "su
     )
 
 
+def test_a_step_that_is_undone_by_its_note_runs_and_hides_it_too(files: Path, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    with (
+        mock.patch.object(step_command, "LIBRARY", str(files / "library")),
+        mock.patch.object(templates, "FILES", files),
+    ):
+        (files / "own.sh").write_text('echo "$1 $(cat)"')
+        text = StepCommand.of("own.sh", "remove", {}, sudo=False, masked=True).text
+    note.write_text(f"# of stack/vm\n{text}\n# complete\n")
+    done = subprocess.run(
+        ["bash", note, "remove"], input=f"stack/vm\n{SECRET}\n", capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "remove [secret]\n"), done.stderr
+
+
 NOISE = {
     "itself": "cat >&2; exit 3",
     "trace": 'set -x; read -r it; [ -n "$it" ]; printf \'%s\' "$it" >/dev/null; exit 3',
