@@ -185,6 +185,13 @@ keep_undo() {
   sync "$undo_folder"
 }
 
+# Whether a run that was cut off has done something since, which is undone first: by ready.sh, last of all.
+is_undone_later() {
+  local newest
+  newest=$(find "$undo_folder" -type f ! -name '*.new' -printf '%T@ %f\n' 2>/dev/null | sort -rn | sed -n '1s/.* //p')
+  [ -z "${undoing_all:-}" ] && [ -n "$newest" ] && [ "$newest" != "$1" ]
+}
+
 undone() {
   rm -f "$undo_folder/$1" "$undo_folder/$1.new"
   rmdir --ignore-fail-on-non-empty "$undo_folder" /var/lib/watchpost 2>/dev/null || true

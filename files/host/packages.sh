@@ -193,6 +193,10 @@ apply)
   keep_from_autoremove
   ;;
 remove)
+  if is_undone_later packages; then
+    echo "keeping the packages until what a run that was cut off did after them is undone"
+    exit
+  fi
   if [ -e "$kept" ]; then
     read_old_note
     if note_is_broken; then

@@ -30,7 +30,7 @@ undo='
         echo "left as it is: what $step did on $(hostname) for ${whose:-another stack}"
       else
         echo "undoing $step, which a run that was cut off has left"
-        bash "./$step" remove <<<"$1" || failed=yes
+        undoing_all=yes bash "./$step" remove <<<"$1" || failed=yes
       fi
     done
   fi
