@@ -25,7 +25,7 @@ client=$(command -v mariadb || command -v mysql || true)
 as_root() {
   timeout 300 "$client" --connect-timeout=60 --batch --skip-column-names --init-command="SET SESSION sql_mode = '',
     sql_quote_show_create = 1, sql_log_bin = 0, sql_log_off = 1, long_query_time = 31536000, lock_wait_timeout = 60,
-    innodb_lock_wait_timeout = 60 /*M!100100 , max_statement_time = 90 */" "$@"
+    innodb_lock_wait_timeout = 60 /*M!100100 , max_statement_time = 65 */" "$@"
 }
 
 # Reads as root; an error shows nowhere, since it may hold a line of root's option file.
