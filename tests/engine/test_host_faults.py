@@ -119,7 +119,9 @@ def test_no_names_for_apt(stack: Stack, machine: Machine) -> None:
     with no_names(machine):
         done = up(stack)
     told(done, "watchpost: vm can't resolve ")
-    (source, *_) = machine.run("apt-get indextargets --no-release-info --format '$(SITE)'").stdout.splitlines()
+    no_cache = "-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="
+    sources = machine.run(f"apt-get {no_cache} indextargets --no-release-info --format '$(SITE)'")
+    source = sources.stdout.splitlines()[0]
     assert (
         f"can't resolve {source.split('/')[2]}: check its DNS (/etc/resolv.conf) and run `pulumi up` again" in done.text
     )

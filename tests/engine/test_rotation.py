@@ -25,6 +25,9 @@ INTERVAL = 5
 
 WITHOUT_KEYS = {"DD_API_KEY": "", "DD_APP_KEY": ""}
 
+PROVIDERS = {"datadog", "shared-apm"}
+"""Which know the account's keys: of Datadog's objects, and of the public link."""
+
 ON_THE_HOST = {"vm-agent-datadog.yaml", "vm-agent-service-restart"}
 
 
@@ -68,7 +71,7 @@ def test_another_api_key_restarts_the_agent_once_and_the_old_one_can_be_revoked(
     set_secret(stack, "datadog:apiKey", new)
     done = up(stack, environment=WITHOUT_KEYS)
     assert done.code == 0, done.text
-    assert done.names("update") == {"datadog", *ON_THE_HOST}
+    assert done.names("update") == {*PROVIDERS, *ON_THE_HOST}
     assert starts(rotating.machine, "datadog-agent") == restarts + 1
     stack.account.accept([new], [rotating.app_key])
     rotating.api_key, rotating.old["API key"] = new, old
@@ -83,7 +86,7 @@ def test_another_application_key_touches_no_host_and_nothing_in_datadog(rotating
     set_secret(stack, "datadog:appKey", new)
     done = up(stack, environment=WITHOUT_KEYS)
     assert done.code == 0, done.text
-    assert done.names("update") == {"datadog"}
+    assert done.names("update") == PROVIDERS
     assert len(stack.account.writes()) == writes
     assert logins(rotating.machine) == seen + 1  # from counting
     rotating.app_key, rotating.old["application key"] = new, old
