@@ -114,5 +114,7 @@ def test_the_guide_s_steps_make_what_they_say(stack: Stack, shop: Path) -> None:
 @pytest.mark.long
 def test_a_new_project_installs(stack: Stack, shop: Path) -> None:
     pulumi(stack, shop, "install")
-    listed = [str(shop / ".venv/bin/python"), "-c", "import pulumi_datadog, pydantic, asyncssh; print('here')"]
+    # A language host as old as the sandbox's (sandbox/pulumi/versions.py) makes the project itself the environment.
+    (python,) = (file for folder in (".venv", "") if (file := shop / folder / "bin/python").exists())
+    listed = [str(python), "-c", "import pulumi_datadog, pydantic, asyncssh; print('here')"]
     assert subprocess.run(listed, capture_output=True, text=True, check=True).stdout == "here\n"
