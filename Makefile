@@ -50,7 +50,7 @@ pictures: $(READY)  ## Take the docs' pictures, with Chromium: about 20 minutes
 ##@ Checks
 test: lint types unit  ## Run everything that CI checks
 	@$(RUN) $(BIN)/python -m sandbox.prepare
-	$(RUN) $(BIN)/python -m pytest tests/torture tests/engine tests/contract tests/browser $(BY_MODULE) -m "not long"
+	$(RUN) $(BIN)/python -m pytest tests/engine tests/contract tests/browser $(BY_MODULE) -m "not long"
 
 lint: $(READY)  ## Check format, lint and workflows
 	$(RUN) $(BIN)/ruff format --check .
@@ -71,7 +71,7 @@ browser: $(READY)  ## Test the sandbox's pages in Chromium; skipped without one
 
 engine-test: $(READY)  ## Test on the sandbox, with the real engine
 	@$(RUN) $(BIN)/python -m sandbox.prepare
-	$(RUN) $(BIN)/python -m pytest tests/torture tests/engine $(BY_MODULE) -m "not long"
+	$(RUN) $(BIN)/python -m pytest tests/engine $(BY_MODULE) -m "not long"
 
 ##@ Long checks
 torture: export WATCHPOST_KILLS ?= 50

@@ -217,7 +217,8 @@ remove)
     remove_ours marks "${places[@]}"
     [ -z "$made" ] || remove_made <<<"$made"
     # What an apt that was killed since the machine was claimed has left, where none is at work.
-    ps -e -o comm= | grep -qxE 'apt|apt-get|aptitude|dpkg|unattended-upgr' ||
+    # Not pgrep, which complains of a pattern that is longer than a name can be.
+    ps -e -o comm= | awk '/^(apt|apt-get|aptitude|dpkg|unattended-upgr)$/ { found = 1 } END { exit !found }' ||
       find /tmp -maxdepth 1 -user root -type d -name 'apt-dpkg-install-??????' -newer "${claim:?}" -exec rm -rf {} +
     drop_folder "$kept"
   elif [ -e "$undo_folder/packages" ]; then

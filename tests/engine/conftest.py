@@ -27,7 +27,6 @@ LONGEST = (
     "test_bad_input",
     "test_install",
     "test_packages",
-    "test_kills",
     "test_hostile",
     "test_downtimes",
     "test_public_link",

@@ -2,7 +2,7 @@
 
 After each, what a person would do: the same command again, and what its failure says if it fails.
 ``WATCHPOST_KILLS`` is how often, ``WATCHPOST_SEED`` repeats a run: the same choices, though not to the millisecond.
-`make test` tries one, the same every time; `make torture` many, with a new one.
+`make torture` tries many, with another seed each time.
 """
 
 import contextlib

@@ -204,8 +204,12 @@ class Mocks(pulumi.runtime.Mocks):
         """The id and outputs of a resource; in a preview only its inputs."""
         if pulumi.runtime.is_dry_run() or not args.custom:
             return None, args.inputs
-        name = str(next(self.monitors)) if args.typ == MONITOR else f"{args.name}-id"
+        name = self.monitor_id(args.name) if args.typ == MONITOR else f"{args.name}-id"
         return name, {**args.inputs, **self.outputs(args)}
+
+    def monitor_id(self, _name: str) -> str:
+        """A number, as Datadog's: the next one."""
+        return str(next(self.monitors))
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         """Fail: the program calls no provider functions."""
