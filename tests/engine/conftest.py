@@ -29,6 +29,7 @@ LONGEST = (
     "test_packages",
     "test_hostile",
     "test_downtimes",
+    "test_pages",
     "test_public_link",
 )
 """The modules that take a minute or more, the longest first."""
