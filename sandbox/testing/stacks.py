@@ -45,7 +45,7 @@ EXCEPT = {
     "databases of dpkg and apt, compared by what these say": "/var/lib/dpkg/status /var/lib/apt/extended_states",
     "the version before of files that are compared": (
         "/etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-"
-        " /var/lib/dpkg/*-old /var/cache/debconf/*-old"
+        " /var/lib/dpkg/status-old /var/lib/dpkg/diversions-old /var/cache/debconf/*-old"
     ),
     "caches that ldconfig and debconf make anew, and a lock of adduser's": (
         "/etc/ld.so.cache /var/cache/ldconfig /var/cache/ldconfig/* /var/cache/debconf/tmp.ci /run/adduser"
