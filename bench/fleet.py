@@ -91,6 +91,6 @@ def of_simulated_hosts(count: int) -> Iterator[Fleet]:
     """Prepare a fleet of ``count`` hosts, not yet brought up."""
     folder = paths.local() / "bench" / "fleet"
     with simulated_hosts() as hosts, Stack(folder=folder, hosts=()).afresh() as stack:
-        fleet = Fleet(stack, hosts, f"file://{folder / 'state'}", "fleet", growth.names(count), ceil(count / SHARD))
+        fleet = Fleet(stack, hosts, stack.backend, "fleet", growth.names(count), ceil(count / SHARD))
         fleet.write()
         yield fleet

@@ -103,7 +103,7 @@ class Stack:
             **os.environ,
             "PATH": os.pathsep.join([*map(str, folders), os.environ.get("PATH", "")]),
             "PULUMI_HOME": str(self.folder / "pulumi-home"),
-            "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
+            "PULUMI_BACKEND_URL": self.backend,
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             # The state contains each script several times, and is written whole before and after every step.
@@ -131,6 +131,16 @@ class Stack:
             output = "" if show else f":\n{done.stdout}{done.stderr}"
             raise SandboxError(f"`pulumi {' '.join(words)}` ended with exit code {done.returncode}{output}")
         return done
+
+    @property
+    def backend(self) -> str:
+        """The URL of the stack's state.
+
+        ``metadata=skip`` because an engine killed while it writes a ``.attrs`` file leaves it empty, after which every
+        command ends with ``failed to load checkpoint: EOF``; the state itself is replaced in one step.
+        Source: ``setAttrs`` in https://github.com/google/go-cloud/blob/master/blob/fileblob/attrs.go
+        """
+        return f"file://{self.folder / 'state'}?metadata=skip"
 
     @property
     def project(self) -> Path:

@@ -124,6 +124,7 @@ def test_what_was_made_as_the_engine_was_killed_is_replaced_by_the_next_run(empt
     finally:
         process.kill()
         process.wait()
+    assert not list((empty.folder / "state").rglob("*.attrs")), "a kill can leave one empty, which no command survives"
     assert "pulumi cancel" in up(empty).text
     empty.pulumi("cancel", "--yes", empty.name)
     again = up(empty)

@@ -94,7 +94,7 @@ def test_a_new_fleet_can_be_previewed_and_leaves_nothing_in_datadog(
     simulated: Simulated,
     with_a_dead_host: "Future[subprocess.CompletedProcess[str]]",  # noqa: ARG001 - starts here
 ) -> None:
-    fleet = Fleet(sandbox, simulated, f"file://{sandbox.folder / 'state'}", "new", NAMES, SHARDS)
+    fleet = Fleet(sandbox, simulated, sandbox.backend, "new", NAMES, SHARDS)
     fleet.write()
     done = fleet.run("preview", "--shard", "datadog", "--shard", "0")
     assert done.returncode == 0, done.stdout + done.stderr
