@@ -28,7 +28,7 @@ def main(parts: tuple[str, ...], runs: int) -> None:
     except SandboxError as error:
         sys.exit(f"watchpost: {error}")
     except KeyboardInterrupt:
-        say("interrupted: what was begun is ended")
+        say("interrupted: everything it started has ended")
         sys.exit(130)
     finally:
         if run is not None:

@@ -165,15 +165,4 @@ def datadog_yaml(args: DatadogAgentArgs, api_key: str) -> str:
             "tags": list(args.tags),
         },
     )
-    return templates.yaml_text(merged(ours, args.config))
-
-
-def merged(ours: Any, more: Any) -> Any:
-    """Merge ``more`` into ``ours``: maps recursively; anything else is replaced.
-
-    >>> merged({"apm_config": {"enabled": True}}, {"apm_config": {"env": "x"}})
-    {'apm_config': {'enabled': True, 'env': 'x'}}
-    """
-    if not isinstance(ours, Mapping) or not isinstance(more, Mapping):
-        return more
-    return {**ours, **{key: merged(ours.get(key), value) for key, value in more.items()}}
+    return templates.yaml_text(templates.merged(ours, args.config))

@@ -32,6 +32,7 @@ from components.customer_signals import (
 from components.customer_tickets import FOLDER, Action, Desk, authorization, runbook, stands, variable, webhook
 from components.datadog_context import DatadogContext
 from components.links import Links
+from components.monitors import blocks
 from components.timeboards import owned
 from settings import CustomerExperience, Step
 from settings.office_hours import OfficeHours
@@ -456,13 +457,6 @@ def _unnamed(experience: CustomerExperience) -> Signals:
 def text(name: str, values: Mapping[str, Any]) -> str:
     """Render a monitor's text."""
     return templates.text_file(f"{FOLDER}/messages/{name}.md", values).strip()
-
-
-def blocks(texts: Mapping[str, str], mentions: str) -> str:
-    """Render a message: one conditional block per state, each with whom it is for."""
-    return "\n".join(
-        f"{{{{#is_{state}}}}}\n{found}\n\n{mentions}\n{{{{/is_{state}}}}}" for state, found in texts.items()
-    )
 
 
 def care_message(signals: Signals, links: Links, step: str, what: str, dashboard: str, webhooks: Sequence[str]) -> str:

@@ -42,7 +42,7 @@ class Desk:
         }
         body = json.loads(templates.text(f"{FOLDER}/tickets/{experience.ticket_system}.json"))[action]
         filled = templates.fill(body, values)
-        return json.dumps(merged(filled, experience.ticket_fields) if action == "open" else filled)
+        return json.dumps(templates.merged(filled, experience.ticket_fields) if action == "open" else filled)
 
     def _values(self, step: str) -> dict[str, Any]:
         signals, experience = self.signals, self.signals.experience
@@ -148,12 +148,3 @@ def authorization(token: str) -> str:
     ('Bearer abc', 'Basic abc')
     """
     return token if " " in token else f"Bearer {token}"
-
-
-def merged(document: Any, fields: Mapping[str, Any]) -> Any:
-    """Return a JSON object with ``fields`` of one's own in it, objects inside it merged alike."""
-    found = dict(document)
-    for name, value in fields.items():
-        inside = isinstance(value, dict) and isinstance(found.get(name), dict)
-        found[name] = merged(found[name], value) if inside else value
-    return found

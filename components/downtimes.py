@@ -25,7 +25,7 @@ from components import templates
 from components.datadog_api import client
 from components.datadog_context import DatadogContext
 from components.downtime_names import digest, identity
-from components.ownership import OwnershipTag, apart, explain_doubt
+from components.ownership import OwnershipTag, explain_doubt, in_hook_thread
 from components.recurrences import Recurrence, around, changes, duration_text, faults, recurrences
 from settings.office_hours import DAYS, OfficeHours
 
@@ -127,7 +127,7 @@ def exceptions(hours: OfficeHours, now: datetime) -> list[str]:
         f"on {begins.astimezone(zone):%Y-%m-%d}, when the clock changes in {hours.timezone}, the monitor is"
         f" {'muted though the office is open' if muted else 'not muted though the office is closed'}, from"
         f" {begins.astimezone(zone):%H:%M} to {ends.astimezone(zone):%H:%M}:"
-        f" {'an alert stays away then' if muted else 'an alert comes then'}"
+        f" alerts are {'suppressed' if muted else 'sent'}"
         for begins, ends, muted in found
     ]
 
@@ -212,7 +212,7 @@ async def cancel_twins(ownership: OwnershipTag, arguments: pulumi.ErrorHookArgs)
     if arguments.failed_operation != "create" or not twins or len(arguments.errors) > 1:
         return explain_doubt(arguments)
     identifiers = set(re.findall(r"[\w-]+", twins["identifiers"]))
-    return await apart(_cancelled, identifiers, *await ownership.account())
+    return await in_hook_thread(_cancelled, identifiers, *await ownership.account())
 
 
 def _cancelled(identifiers: set[str], url: str, api_key: str, app_key: str, tag: str) -> bool:
@@ -230,7 +230,7 @@ def _cancelled(identifiers: set[str], url: str, api_key: str, app_key: str, tag:
                     orphans.remove(datadog, downtime)
                     cancelled = True
     except (ApiException, HTTPError) as error:
-        pulumi.log.error(f"the downtime that is in the way can't be cancelled: {error}")
+        pulumi.log.error(f"the stack's own duplicate can't be cancelled: {error}")
     return cancelled
 
 

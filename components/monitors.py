@@ -1,5 +1,6 @@
 """The metric monitor: its query, its message for each state, and when it notifies."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -15,7 +16,6 @@ STATES = ("alert", "warning", "no_data", "recovery")
 
 Source: https://docs.datadoghq.com/monitors/notify/variables/#conditional-variables
 """
-
 
 EVERY_MINUTE = 60
 """Longest interval between points, in seconds, that fills a window; with longer ones Datadog skips evaluations.
@@ -98,8 +98,13 @@ def message(args: MetricMonitorArgs, timeboard: str) -> str:
         "timeboard": around_the_alert(timeboard),
         "host_page": args.context.links.host(""),
     }
-    blocks = []
-    for state in STATES:
-        text = templates.text_file(f"monitor/{state}.md", values).strip()
-        blocks.append(f"{{{{#is_{state}}}}}\n{text}\n\n{args.mentions}\n{{{{/is_{state}}}}}")
-    return "\n".join(blocks)
+    texts = {state: templates.text_file(f"monitor/{state}.md", values).strip() for state in STATES}
+    return blocks(texts, args.mentions)
+
+
+def blocks(texts: Mapping[str, str], mentions: str) -> str:
+    """Render a message with one conditional block per state, each of which notifies ``mentions``.
+
+    Source: https://docs.datadoghq.com/monitors/notify/variables/#conditional-variables
+    """
+    return "\n".join(f"{{{{#is_{state}}}}}\n{text}\n\n{mentions}\n{{{{/is_{state}}}}}" for state, text in texts.items())

@@ -79,18 +79,20 @@ class OwnershipTag:
             return
         url, api_key, app_key, tag = await self.account()
         orphan_tag, named = f"{tag}/{arguments.name}", str((arguments.new_inputs or {}).get("name", ""))
-        for orphan in await apart(_removed, arguments.type, named, url, api_key, app_key, orphan_tag):
+        for orphan in await in_hook_thread(_removed, arguments.type, named, url, api_key, app_key, orphan_tag):
             pulumi.log.warn(f"{orphan} was left behind by an interrupted update: it was removed and is created again")
 
 
 _threads = ThreadPoolExecutor(4, thread_name_prefix="hook")
 
 
-async def apart(function: Callable[..., Result], *arguments: object) -> Result:
-    """Run a hook's blocking ``function`` in a thread of the hooks' own.
+async def in_hook_thread(function: Callable[..., Result], *arguments: object) -> Result:
+    """Run a hook's blocking ``function`` in one of the hooks' own threads.
 
-    The SDK's registrations wait in the loop's default threads for the engine, which waits for the hooks: with more
-    registrations than threads, a hook that needed one of those would wait for ever.
+    The SDK's registrations block the loop's default threads until the engine answers (``do_rpc_call`` in
+    sdk/python/lib/pulumi/runtime/resource.py), and the engine waits for the hooks: with more registrations than
+    threads, a hook that needed one of those would wait forever. Remove once the SDK registers resources without a
+    thread each.
     """
     return await asyncio.get_running_loop().run_in_executor(_threads, function, *arguments)
 
@@ -122,7 +124,7 @@ def _removed(type_: str, name: str, url: str, api_key: str, app_key: str, tag: s
 
 def explain_doubt(arguments: pulumi.ErrorHookArgs) -> bool:
     """Explain what to do about an object that may exist although its creation failed; never retry."""
-    if arguments.failed_operation == "create" and plugin_errors.may_have_made(arguments.errors[0]):
+    if arguments.failed_operation == "create" and plugin_errors.may_have_created(arguments.errors[0]):
         pulumi.log.error(
             f"{arguments.name} may exist in Datadog without the stack knowing: the next `pulumi up` replaces it;"
             f" python -m watchpost recover --stack {pulumi.get_stack()} shows it, and removes it with --yes"

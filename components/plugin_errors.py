@@ -1,7 +1,7 @@
 """Interprets plugin errors: the known patterns, what each means, and the source of its wording.
 
 The patterns match messages of pulumi-command 1.2.1, pulumi-datadog 5.17, and the Go libraries in them. Any other error
-is shown as it is, and nothing is retried.
+is shown as it is, and nothing is retried. Remove once plugins report errors by code, not in words.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Words:
+class KnownError:
     """A pattern for an error message, what it means, and the source of its wording."""
 
     pattern: str
@@ -21,36 +21,36 @@ SSH = "https://pkg.go.dev/golang.org/x/crypto/ssh"
 DATADOG = "https://github.com/DataDog/terraform-provider-datadog/blob/v4.19.0/datadog"
 
 CUT_OFF = (
-    Words(
+    KnownError(
         r"wait: remote command exited without exit status or exit signal",
         "the connection was lost, or the host went down, while the command ran",
         f"{SSH} session.go, ExitMissingError",
     ),
-    Words(
+    KnownError(
         r"(unexpected )?EOF",
-        "the connection was lost before the command began, or while it was given its standard input",
+        "the connection was lost before the command began, or while its standard input was sent",
         f"{SSH} channel.go, SendRequest and WriteExtended",
     ),
-    Words(
+    KnownError(
         r"ssh: unexpected packet in response to channel open: <nil>",
         "the connection was lost before the command began",
         f"{SSH} mux.go, openChannel",
     ),
-    Words(
+    KnownError(
         r"ssh: disconnect, reason \d+: .*",
         "the SSH server ended the connection",
         f"{SSH} messages.go, disconnectMsg",
     ),
-    Words(
+    KnownError(
         r"(read|write) (tcp|unix) \S+: (read: |write: )?"
         r"(connection reset by peer|broken pipe|use of closed network connection|i/o timeout|connection timed out"
         r"|no route to host|host is down|network is (down|unreachable))",
         "the network lost the connection",
         "https://pkg.go.dev/net OpError, with the words of the system for its error number",
     ),
-    Words(
+    KnownError(
         r"Process exited with status (129|137|143)( from signal \w+)?(\. Reason was: .*)?",
-        "the command was told to end (SIGHUP, SIGTERM) or was killed (SIGKILL), as when the host shuts down",
+        "the command was terminated (SIGHUP, SIGTERM) or killed (SIGKILL), as when the host shuts down",
         f"{SSH} session.go, Waitmsg; a shell gives 128 and the signal's number",
     ),
 )
@@ -60,60 +60,60 @@ A failure to connect (``after 20 failed attempts: ...``) isn't one: it has been 
 """
 
 REFUSED = (
-    Words(
+    KnownError(
         r"error validating monitor",
-        "Datadog was only asked whether the monitor would do, before it is made",
+        "Datadog was only asked to validate the monitor, before creating it",
         f"{DATADOG}/resource_datadog_monitor.go, CustomizeDiff",
     ),
-    Words(
+    KnownError(
         r"error creating (?:monitor|resource) from \S+: 4(?!08)\d\d ",
-        "Datadog answered that it did not make the monitor or the dashboard",
+        "Datadog refused to create the monitor or the dashboard",
         f"{DATADOG}/internal/utils/utils.go, TranslateClientError",
     ),
-    Words(
+    KnownError(
         r"error retrieving DowntimeSchedule: 4(?!08)\d\d ",
-        "Datadog answered that it did not make the downtime",
+        "Datadog refused to create the downtime",
         f"{DATADOG}/fwprovider/resource_datadog_downtime_schedule.go, Create",
     ),
-    Words(
+    KnownError(
         r"error creating service level objective from \S+: 4(?!08)\d\d ",
-        "Datadog answered that it did not make the objective",
+        "Datadog refused to create the objective",
         f"{DATADOG}/resource_datadog_service_level_objective.go, Create",
     ),
-    Words(
+    KnownError(
         r"error retrieving retention filter: 4(?!08)\d\d ",
-        "Datadog answered that it did not make the retention filter",
+        "Datadog refused to create the retention filter",
         f"{DATADOG}/fwprovider/resource_datadog_apm_retention_filter.go, Create",
     ),
-    Words(
-        # Not 409: of a name that is taken, an earlier create whose answer was lost may be the cause.
+    KnownError(
+        # Not 409: an earlier create whose answer was lost may have taken the name.
         r"error creating (?:spans metric|webhooks custom variable): 4(?!08|09)\d\d ",
-        "Datadog answered that it did not make the metric, the webhook or its variable",
+        "Datadog refused to create the metric, the webhook or its variable",
         f"{DATADOG}/fwprovider/resource_datadog_spans_metric.go, resource_datadog_webhook.go, Create",
     ),
-    Words(
+    KnownError(
         r"Error creating secure embed: API error \(status 4(?!08)\d\d\)",
-        "Datadog answered that it did not make the shared link",
+        "Datadog refused to create the shared link",
         f"{DATADOG}/fwprovider/resource_datadog_secure_embed_dashboard.go, Create",
     ),
-    Words(
+    KnownError(
         r"can't be created: (Datadog at \S+ refused: 4(?!08)\d\d |export )",
-        "Datadog answered that it did not make the public link, or wasn't asked",
+        "Datadog refused to create the public link, or wasn't asked",
         "https://docs.datadoghq.com/api/latest/dashboards/#create-a-shared-dashboard",
     ),
 )
 """Errors of a create that leave nothing new in Datadog."""
 
-KEPT = Words(
+KEPT = KnownError(
     r"^(?:1 error occurred:\s+\* )?creating urn:",
-    "the thing was made and is in the state, though something after that failed",
+    "the object was created and is in the state, but something failed afterwards",
     "https://github.com/pulumi/pulumi-terraform-bridge/blob/v3.135.0/pkg/tfbridge/provider.go, Create",
 )
 """How an error of a create begins if the state has recorded the new object."""
 
-DUPLICATE = Words(
+DUPLICATE = KnownError(
     r"Duplicate of an existing monitor_id:\d+",
-    "the monitor is there already: an earlier create, whose answer was lost, has made it",
+    "the monitor exists: an earlier create, whose answer was lost, has succeeded",
     "https://github.com/DataDog/terraform-provider-datadog/issues/1739",
 )
 
@@ -138,12 +138,12 @@ def was_cut_off(error: str) -> bool:
     return any(re.fullmatch(words.pattern, reason(error), re.DOTALL) for words in CUT_OFF)
 
 
-def may_have_made(error: str) -> bool:
+def may_have_created(error: str) -> bool:
     """Return whether a create that failed with ``error`` may still have created its object in Datadog.
 
-    >>> may_have_made('error creating monitor (url.Error): Post "https://api.datadoghq.com/api/v1/monitor": EOF')
+    >>> may_have_created('error creating monitor (url.Error): Post "https://api.datadoghq.com/api/v1/monitor": EOF')
     True
-    >>> may_have_made("error creating monitor from /api/v1/monitor: 403 Forbidden: {}")
+    >>> may_have_created("error creating monitor from /api/v1/monitor: 403 Forbidden: {}")
     False
     """
     if re.search(DUPLICATE.pattern, error):

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 KEYS = ("apiKey", "appKey")
 
 IDENTITY = ("api_url", "dashboard_id")
-"""The inputs that make it another link."""
+"""The inputs whose change replaces the link."""
 
 SETTINGS = ("title", "live_span", "share_type", "status")
-"""The inputs that a link can be given later, and that may drift."""
+"""The inputs that can be updated in place, and may drift."""
 
 
 class PublicDashboards(ResourceProvider):
@@ -50,7 +50,9 @@ class PublicDashboards(ResourceProvider):
     configured: Mapping[str, Any] = {}
 
     def configure(self, req: ConfigureRequest) -> None:
-        """Take the keys, and have the SDK, which shows every error with its traceback, show ours without."""
+        """Take the keys, and show errors for users without a traceback."""
+        # `_abort_with_traceback` in sdk/python/lib/pulumi/dynamic/__main__.py adds one to every error. Remove once it
+        # spares `RunError`.
         traceback.format_exc = _sentence  # type: ignore[assignment]
         self.configured = {name: req.config.get(f"datadog:{name}") for name in KEYS}
 
@@ -63,7 +65,7 @@ class PublicDashboards(ResourceProvider):
         return {name: str(self.configured.get(name) or of_environment(name)[1]).strip() for name in KEYS}
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Compare the inputs; another serialization of the provider, as by another Python, is no change."""
+        """Compare the inputs alone: the provider's own serialization differs between versions of Python."""
         replaces = [name for name in IDENTITY if _olds.get(name) != _news.get(name)]
         changed = [name for name in SETTINGS if _olds.get(name) != _news.get(name)]
         return DiffResult(changes=bool(replaces or changed), replaces=replaces, delete_before_replace=True)
@@ -76,16 +78,16 @@ class PublicDashboards(ResourceProvider):
             return CreateResult(props["dashboard_id"], _outputs(props, dashboards.create_public_dashboard(body)))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Read the link; one that is gone has no id."""
-        with self._dashboards(props, "can't be looked at", gone_is_fine=True) as dashboards:
+        """Read the link; return no id if it is gone."""
+        with self._dashboards(props, "can't be read", gone_is_fine=True) as dashboards:
             found = _outputs(props, dashboards.get_public_dashboard(props["token"]))
             return ReadResult(id_, found, {name: found[name] for name in (*IDENTITY, *SETTINGS)})
         return ReadResult(None, {})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Give the link its settings; its address stays."""
+        """Update the link's settings; its address stays."""
         body: Any = _settings(_news)
-        with self._dashboards(_olds, "can't be given other settings") as dashboards:
+        with self._dashboards(_olds, "can't be updated") as dashboards:
             return UpdateResult(_outputs(_news, dashboards.update_public_dashboard(_olds["token"], body)))
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -97,7 +99,7 @@ class PublicDashboards(ResourceProvider):
     def _dashboards(
         self, props: Mapping[str, Any], fails: str, *, gone_is_fine: bool = False
     ) -> "Iterator[DashboardsApi]":
-        """Give Datadog's API for dashboards, and explain in one sentence what it refuses.
+        """Provide Datadog's API for dashboards, and report what it refuses in one sentence.
 
         Raises:
             pulumi.RunError: Datadog refused the request, or doesn't answer, or a key is missing.
@@ -139,7 +141,7 @@ def _sentence(*_: object) -> str:
 
 
 def _settings(props: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the part of a request that both creating and updating have."""
+    """Build what a create and an update send alike."""
     live_span = {"global_time": {"live_span": props["live_span"]}}
     return {**{name: props[name] for name in ("title", "share_type", "status")}, **live_span}
 
@@ -157,7 +159,7 @@ def _outputs(props: Mapping[str, Any], answer: Any) -> dict[str, Any]:
 
 
 class PublicDashboard(Resource, module="datadog", name="PublicDashboard"):
-    """A link at which anybody can view the dashboard ``dashboard_id``; whoever has it has all it takes.
+    """A link at which anybody who has it can view the dashboard ``dashboard_id``.
 
     ``api_url`` is the address of Datadog's API, ``live_span`` the time frame that viewers see.
     """
@@ -191,8 +193,8 @@ class PublicDashboard(Resource, module="datadog", name="PublicDashboard"):
 def provider(name: str, credentials: "Credentials") -> pulumi.ProviderResource:
     """Create the provider, with the keys of the stack's configuration only, as the Datadog provider has them.
 
-    By default, the engine would give it the whole configuration: its state would have every secret, and each change of
-    a setting would change it.
+    By default the engine would give it the whole configuration: every secret would be in its state, and every changed
+    setting would change it.
     """
     keys = {"datadog:apiKey": credentials.api_key_of_stack, "datadog:appKey": credentials.app_key_of_stack}
     return pulumi.ProviderResource("pulumi-python", name, {name: key for name, key in keys.items() if key is not None})

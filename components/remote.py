@@ -1,4 +1,4 @@
-"""Runs the scripts in ``files/`` on hosts and writes files there; the only module that uses pulumi-command.
+"""Runs the scripts in ``files/`` on hosts and writes files there, through pulumi-command; ``host.py`` connects it.
 
 A script is one idempotent step. It is called with ``apply`` when its resource is created or updated, with ``remove``
 when it is deleted, and by ``python -m watchpost drift`` with ``check``, which changes nothing and fails if the host has
@@ -91,7 +91,7 @@ class Shell:
                 create=line("apply"),
                 delete=line("remove") if undo else None,
                 stdin=pulumi.Output.concat(self.owner, _public_marker(stdin), "\n", stdin or ""),
-                add_previous_output_in_env=False,
+                add_previous_output_in_env=False,  # sshd drops these variables, with a warning at each update
                 opts=pulumi.ResourceOptions(
                     parent=parent,
                     depends_on=list(depends_on),

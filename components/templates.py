@@ -64,6 +64,17 @@ def fill(document: Any, values: Mapping[str, Any]) -> Any:
     return template.substitute(values)
 
 
+def merged(document: Any, more: Any) -> Any:
+    """Merge ``more`` into ``document``: maps recursively; anything else is replaced.
+
+    >>> merged({"apm_config": {"enabled": True}}, {"apm_config": {"env": "x"}})
+    {'apm_config': {'enabled': True, 'env': 'x'}}
+    """
+    if not isinstance(document, Mapping) or not isinstance(more, Mapping):
+        return more
+    return {**document, **{key: merged(document.get(key), value) for key, value in more.items()}}
+
+
 def text_file(path: str, values: Mapping[str, Any]) -> str:
     """Render a text template under ``files/``.
 

@@ -26,7 +26,7 @@ def alone() -> Iterator[Stack]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another command works on this sandbox; waiting for it")
+            say("waiting for another command on this sandbox")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield Stack(customers=True)
 
@@ -46,7 +46,7 @@ def up() -> None:
         click.echo(f"\n{table(outputs)}\n")
         if "customerExperience" in outputs:
             say(f"in a few minutes, the tickets of the customers in trouble: {stack.account.url}/tickets")
-        say(f"look at all of it, as the sandbox's Datadog shows it: {stack.account.url}")
+        say(f"see it all in the sandbox's Datadog: {stack.account.url}")
 
 
 def _up(stack: Stack) -> None:
@@ -72,7 +72,7 @@ def outputs() -> None:
 
 @commands.command()
 def demo() -> None:
-    """Have the monitor go through its states, and show whom it tells what."""
+    """Drive the monitor through its states, and show the mail that it sends."""
     with alone() as stack:
         stack.start()
         from sandbox.datadog.demo import run  # only this command evaluates anything itself
@@ -81,9 +81,9 @@ def demo() -> None:
 
 
 @commands.command()
-@click.option("--repair", is_flag=True, help="Have the next `up` put it right.")
+@click.option("--repair", is_flag=True, help="Have the next `up` repair what was found.")
 def drift(repair: bool) -> None:
-    """Show drift in Datadog and on the hosts; fail if there is any."""
+    """Find drift in Datadog and on the hosts; fail if there is any."""
     with alone() as stack:
         stack.start()
         words = ["preview", "--refresh", "--diff", "--expect-no-changes", "--stack", stack.name]
@@ -92,7 +92,7 @@ def drift(repair: bool) -> None:
         on_hosts = stack.python(*look, check=False, cwd=stack.project)
         if in_datadog or on_hosts:
             raise SandboxError(
-                "there is drift: `pulumi up --refresh` puts right what is in Datadog and what --repair noted"
+                "there is drift: `pulumi up --refresh` repairs it in Datadog, and whatever --repair recorded"
             )
 
 
@@ -106,7 +106,7 @@ def snapshot() -> None:
 
 @commands.command()
 def pictures() -> None:
-    """Take the pictures of docs/pictures/, of the stack that is up, or of one that is brought up for them and stays."""
+    """Take the pictures in docs/pictures/ of the running stack; if there is none, bring one up, which stays."""
     from sandbox.browser import chromium  # only this command needs one
     from sandbox.pictures import take
 
@@ -129,7 +129,7 @@ def down() -> None:
                 stack.pulumi("stack", "rm", "--yes", stack.name)
             except SandboxError as error:
                 failure = error
-                say("the stack could not be destroyed in order; the sandbox is removed with everything in it")
+                say("the stack could not be destroyed; the sandbox is removed with everything in it")
         ended = runs.end_all()
         stack.stop()
         if not runs.nested():
@@ -199,7 +199,7 @@ def main(words: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         if run is not None:
             run.end()
-        say("interrupted: what this command had begun is ended; `make up` goes on from here, `make down` removes all")
+        say("interrupted: all that it started has ended; `make up` continues from here, `make down` removes it all")
         return 130
     if run is not None:
         run.end(keep=words[:1] != ["down"])

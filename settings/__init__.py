@@ -44,13 +44,14 @@ def load() -> tuple[Settings, Credentials]:
     if unknown := sorted(settings.agent_config.keys() - agent_options.known()):
         pulumi.log.warn(
             f"{key('agentConfig')} holds {', '.join(unknown)}, which resembles no option that Watchpost knows"
-            f" ({agent_options.TEMPLATE}): it is written as it is, and the Agent ignores an option that it doesn't know"
+            f" ({agent_options.TEMPLATE}): it is written unchanged, and the Agent ignores options that it doesn't know"
         )
     return settings, credentials
 
 
 def configured() -> dict[str, Any]:
     """Read the project's raw configuration, keyed without namespace; structured settings are parsed."""
+    # `pulumi.Config` reads one key at a time, and can't list those that are unknown.
     prefix = f"{PROJECT}:"
     found = {**get_config_env(), **CONFIG.get()}
     raw = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}

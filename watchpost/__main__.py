@@ -1,4 +1,7 @@
-"""Operate Watchpost stacks: find drift, recover from interrupted updates, send snapshots, and run fleets of hosts."""
+"""Operate Watchpost stacks: find drift, recover from interrupted updates, send snapshots, and run fleets of hosts.
+
+Datadog's keys are those of the stack's configuration, else DD_API_KEY and DD_APP_KEY. Guide: docs/operating.md.
+"""
 
 import sys
 from collections.abc import Sequence

@@ -115,7 +115,7 @@ def read(text: str) -> str:
 
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--text", is_flag=True, help="FILES hold sentences, not previews.")
+@click.option("--text", is_flag=True, help="FILES hold plain text: only mask its addresses.")
 def command(files: Sequence[Path], text: bool) -> None:
     """Summarize a preview without values.
 

@@ -39,7 +39,9 @@ def source(shell: str, root: click.Command) -> str:
 @click.argument("shell", type=click.Choice(list(FUNCTIONS)))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
-    """Print shell code that defines the command `watchpost` and its completion.
+    """Print code for shell completion.
+
+    It also defines the command `watchpost`, which runs from any folder.
 
     \b
     bash, zsh   eval "$(.venv/bin/python -m watchpost completion bash)"

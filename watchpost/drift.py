@@ -214,9 +214,9 @@ def report(findings: Iterable[Finding]) -> str:
 
 @click.command()
 @of_one_stack
-@click.option("--only", type=click.Choice(["hosts", "datadog"]), help="Look there alone.")
-@click.option("--repair", is_flag=True, help="Have the next `pulumi up` repair it.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON: name, reason and repair each.")
+@click.option("--only", type=click.Choice(["hosts", "datadog"]), help="Check only the hosts, or only Datadog.")
+@click.option("--repair", is_flag=True, help="Have the next `pulumi up` repair what was found.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: name, reason and repair of each finding.")
 def command(stack: Stack, only: str | None, repair: bool, as_json: bool) -> None:
     """Find drift on the hosts and in the downtimes.
 
@@ -246,7 +246,7 @@ def command(stack: Stack, only: str | None, repair: bool, as_json: bool) -> None
         for name in dict.fromkeys(finding.repair for finding in findings if finding.repair):
             stack.set(f'{key("repairs")}["{name}"]', now)
         click.echo(
-            f"noted in {key('repairs')}: the next `pulumi up` runs these steps again, and creates these downtimes anew",
+            f"recorded in {key('repairs')}: the next `pulumi up` reruns these steps, and recreates these downtimes",
             err=as_json,
         )
     if findings:

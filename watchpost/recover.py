@@ -127,8 +127,8 @@ def _unlisted(stack: Stack, datadog: "ApiClient", tag: str, configured: str) -> 
 
 @click.command()
 @of_one_stack
-@click.option("--yes", is_flag=True, help="Repair it, instead of only showing what is wrong.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON: kind, identifier and title each.")
+@click.option("--yes", is_flag=True, help="Repair the stack, instead of only showing what is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: kind, identifier and title of each finding.")
 def command(stack: Stack, yes: bool, as_json: bool) -> None:
     """Repair a stack after an interrupted update.
 

@@ -69,12 +69,17 @@ def _recipient(_: click.Context, __: click.Parameter, values: Sequence[str]) -> 
     multiple=True,
     metavar="ADDRESS",
     callback=_recipient,
-    help="Whom to mention; repeatable [default: watchpost:recipients].",
+    help="Whom to mention; repeatable.  [default: watchpost:recipients]",
 )
-@click.option("--minutes", type=click.IntRange(1), default=5, show_default=True, help="How much of the graph.")
-@click.option("--json", "as_json", is_flag=True, help="Print the addresses of the picture and the event as JSON.")
+@click.option(
+    "--minutes", type=click.IntRange(1), default=5, show_default=True, help="How many minutes of the graph to show."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the URLs of the snapshot and the event.")
 def command(stack: Stack, recipients: Sequence[str], minutes: int, as_json: bool) -> None:
-    """Send a snapshot of the my_metric graph by @mention."""
+    """Send a snapshot of the my_metric graph by @mention.
+
+    Posts an event with the picture, which Datadog e-mails to everybody mentioned.
+    """
     from datadog_api_client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 

@@ -44,7 +44,7 @@ class Stack:
         """
         if self._name:
             return self._name
-        with explained("the selected stack can't be told"):
+        with explained("the selected stack can't be determined"):
             selected = self._workspace.stack()
         if selected is None:
             raise WatchpostError("no stack is selected: give --stack NAME, or `pulumi stack select` one")

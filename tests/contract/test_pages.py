@@ -16,7 +16,7 @@ import urllib3
 from components import links
 from components.recurrences import recurrences
 from sandbox.datadog import API_KEY, APP_KEY, Account
-from sandbox.datadog.evaluation import messages, series, windows
+from sandbox.datadog.evaluation import language, messages, series, windows
 from sandbox.datadog.pages import dashboards, downtimes, rendering, services, times, widgets
 from sandbox.datadog.pages.graphs import Graph, Line
 from sandbox.datadog.pages.serving import PATHS
@@ -171,7 +171,7 @@ def test_hits_of_resources_are_those_that_were_counted(store: Store) -> None:
 
 
 def test_the_examples_of_the_modules_hold() -> None:
-    for module in (messages, rendering, series, windows):
+    for module in (language, messages, rendering, series, windows):
         found = doctest.testmod(module)
         assert found.attempted > found.failed == 0, module
 

@@ -30,7 +30,8 @@ SCRIPTS = [
     for name in TRACKED
     if not name.startswith(("tests/", "docs/")) and Path(name).suffix in ("", ".sh", ".py", ".yml", ".yaml")
 ]
-OF_THE_CARD = {"pulumi", "pulumi-datadog", "pulumi-command", "pulumi-random", "pytest"}
+EXPECTED = {"pulumi", "pulumi-datadog", "pulumi-command", "pulumi-random", "pytest"}
+"""What people look for in ``requirements.txt``."""
 
 
 def loaded(path: Path) -> ModuleType:
@@ -97,8 +98,8 @@ def test_what_people_name_is_what_is_pinned(pins: Any) -> None:
 
 
 def test_the_program_s_own_packages_stand_where_people_look_for_them() -> None:
-    assert {block.partition("==")[0] for block in blocks("requirements.txt")} >= OF_THE_CARD
-    assert set((paths.ROOT / "requirements.in").read_text().split()) >= OF_THE_CARD
+    assert {block.partition("==")[0] for block in blocks("requirements.txt")} >= EXPECTED
+    assert set((paths.ROOT / "requirements.in").read_text().split()) >= EXPECTED
 
 
 def found(pattern: str, *names: str) -> list[str]:

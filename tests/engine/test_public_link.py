@@ -70,7 +70,7 @@ def test_a_link_that_somebody_paused_is_drift_and_what_datadog_refuses_is_one_se
     stack.account.fault("PUT", f"{SHARE}/*", 403)
     refused = up(stack, "--refresh")
     assert refused.code != 0
-    assert "can't be given other settings: Datadog at " in refused.text
+    assert "can't be updated: Datadog at " in refused.text
     assert "the application key needs dashboards_public_share" in refused.text
     assert "Traceback" not in refused.text
     assert up(stack).names("update") == {"shared-apm"}

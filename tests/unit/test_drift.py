@@ -1,6 +1,5 @@
 """``watchpost.drift``: what it makes of an exported state, and of what Datadog says of a stack's downtimes."""
 
-import doctest
 import json
 from datetime import time
 from types import SimpleNamespace
@@ -18,7 +17,6 @@ from components.recurrences import recurrences as schedules
 from components.step_command import StepCommand
 from settings.office_hours import DAYS, OfficeHours
 from tests.unit.mocks import COMMAND, DOWNTIME, run_program
-from watchpost import drift
 from watchpost.drift import Downtime, check_downtimes, downtimes, report, steps, unmuted
 from watchpost.errors import WatchpostError
 from watchpost.stack import plain
@@ -40,10 +38,6 @@ def exported(*resources: dict[str, Any]) -> dict[str, Any]:
 
 def resource(kind: str, name: str, **more: Any) -> dict[str, Any]:
     return {"type": kind, "urn": f"urn:pulumi:dev::watchpost::{kind}::{name}", "id": name, "inputs": {}, **more}
-
-
-def test_the_examples_of_the_module_hold() -> None:
-    assert doctest.testmod(drift).failed == 0
 
 
 def test_secrets_inside_secrets_are_taken_off_as_the_real_plugin_keeps_them() -> None:

@@ -198,11 +198,11 @@ def test_what_can_t_be_muted_exactly_is_told_with_the_night_and_what_happens_in_
     spring, autumn = exceptions(office, datetime(2027, 1, 1, tzinfo=UTC))
     assert spring == (
         "on 2027-03-28, when the clock changes in Europe/Paris, the monitor is muted though the office is open,"
-        " from 03:30 to 04:00: an alert stays away then"
+        " from 03:30 to 04:00: alerts are suppressed"
     )
     assert autumn == (
         "on 2027-10-31, when the clock changes in Europe/Paris, the monitor is not muted though the office is closed,"
-        " from 02:00 to 03:00: an alert comes then"
+        " from 02:00 to 03:00: alerts are sent"
     )
 
 

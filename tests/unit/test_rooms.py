@@ -1,6 +1,7 @@
 """Each folder imports only those below it: the program knows nothing of the sandbox, and nothing imports the tests."""
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -41,6 +42,15 @@ def test_a_folder_imports_only_those_below_it(room: str) -> None:
         for file in files
     }
     assert {file: found for file, found in others.items() if found} == {}
+
+
+def test_only_two_modules_of_the_command_line_run_pulumi() -> None:
+    running = {
+        str(file.relative_to(paths.ROOT))
+        for file in (paths.ROOT / "watchpost").rglob("*.py")
+        if re.search(r"import (automation|subprocess)\b", file.read_text())
+    }
+    assert running == {"watchpost/stack.py", "watchpost/fleet/deployment.py"}
 
 
 def test_every_import_is_seen() -> None:

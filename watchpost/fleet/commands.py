@@ -28,7 +28,7 @@ def commands() -> None:
 
 @commands.command("plan")
 @INVENTORY
-@click.option("--json", "as_json", is_flag=True, help="Print the plan for other programs: name, shard and hosts each.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: name, shard and hosts of each stack.")
 def show(path: Path, as_json: bool) -> None:
     """Show the hosts of each stack; works offline."""
     fleet = inventory.load(path)
@@ -57,17 +57,17 @@ def operation(name: "Operation", text: str) -> None:
         "--parallel",
         type=click.IntRange(1),
         default=os.cpu_count() or 1,
-        show_default="one for each CPU",
-        help="How many stacks may be at work at once.",
+        show_default="one per CPU",
+        help="How many stacks to run at the same time.",
     )
     @click.option(
         "--shard",
         "chosen",
         multiple=True,
         metavar="K",
-        help=f"Only this shard, by its number, or `{DATADOG}`; may be given several times.",
+        help=f"Only this shard: its number, or `{DATADOG}`; repeatable.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Print the outcome of each stack for other programs.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON: the outcome of each stack.")
     def command(path: Path, parallel: int, chosen: tuple[str, ...], as_json: bool) -> None:
         from watchpost.fleet import runner  # imported here: half a second, which `--help` shouldn't take
         from watchpost.fleet.progress import summary
@@ -94,18 +94,21 @@ def selected(fleet: Inventory, chosen: tuple[str, ...]) -> dict[str, dict[str, A
     return {known[shard]: stacks[known[shard]] for shard in chosen or known}
 
 
-operation("up", "Bring every stack to what INVENTORY says.")
-operation("preview", "Show how much `up` would change.")
-operation("destroy", "Destroy every stack and remove it.")
+operation("up", "Create or update every stack, as INVENTORY says.")
+operation("preview", "Count what `up` would change.")
+operation("destroy", "Destroy and remove every stack.")
 
 
 @commands.command("kubernetes")
 @INVENTORY
-@click.option("--repository", required=True, help="The Git repository with this program, as https://.")
+@click.option("--repository", required=True, help="The https:// or ssh:// address of this program's Git repository.")
 @click.option("--branch", default="main", show_default=True, help="The branch to follow.")
-@click.option("--backend", default=None, help="The state's backend, such as s3://bucket; Pulumi Cloud if not given.")
+@click.option("--backend", default=None, help="The state's backend, such as s3://bucket.  [default: Pulumi Cloud]")
 def kubernetes_manifests(path: Path, repository: str, branch: str, backend: str | None) -> None:
-    """Print the stacks as Pulumi Kubernetes Operator manifests, for `kubectl apply`."""
+    """Print manifests for the Pulumi Kubernetes Operator.
+
+    One Stack for each stack of the plan, for `kubectl apply`.
+    """
     from watchpost.fleet import kubernetes
 
     source = kubernetes.Source(repository=repository, branch=branch, backend=backend)

@@ -79,7 +79,8 @@ def _operate(
     elif destroying:
         deployment = workspace.export_stack(name).deployment or {}
         outcome.parents |= {each["urn"]: each.get("parent", "") for each in deployment.get("resources") or []}
-        # The provider fails on objects deleted by hand in Datadog, unless a refresh has dropped them.
+        # The provider fails on objects deleted by hand in Datadog, unless a refresh has dropped them:
+        # docs/decisions/0008-destroy-refreshes-first.md
         stack.destroy(on_event=on_event, refresh=True, continue_on_error=True, suppress_outputs=True, color="never")
         workspace.remove_stack(name)
     else:
@@ -128,7 +129,11 @@ def _restore_encryption(workspace: auto.LocalWorkspace, stack: str, settings: au
 
 
 def _encrypt(workspace: auto.LocalWorkspace, folder: Path, stack: str, name: str, value: str) -> dict[str, str]:
-    """Encrypt a secret for the settings file, passing it on stdin; the Automation API would use the command line."""
+    """Encrypt a secret for the settings file, passing it on stdin.
+
+    The Automation API puts a value on the command line (``set_config`` in
+    sdk/python/lib/pulumi/automation/_local_workspace.py). Use it once it no longer does.
+    """
     key = f"{PROJECT}:{name}"
     command = [
         workspace.pulumi_command.command,

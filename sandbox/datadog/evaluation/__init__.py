@@ -1,5 +1,5 @@
-"""What Datadog's servers make of what they hold: series out of queries, states and messages out of monitors.
+"""Evaluates what the account holds, as Datadog's servers do: queries to series, monitors to states and messages.
 
 Only the forms of queries that Watchpost uses are evaluated; any other is refused by name (`UnknownFormError`), never
-guessed. What isn't documented, such as the exact band of ``anomalies``, is told in ``docs/sandbox.md``.
+guessed. ``docs/sandbox.md`` lists what Datadog doesn't document, such as the exact band of ``anomalies``.
 """

@@ -1,4 +1,4 @@
-"""Composite monitors: states of groups that the constituents have in common.
+"""Composite monitors: the states of the groups that all constituents have.
 
 Source: https://docs.datadoghq.com/monitors/types/composite/
 """
@@ -12,30 +12,30 @@ from sandbox.datadog.evaluation.memory import Group
 from sandbox.datadog.evaluation.messages import State
 
 SEVERITY: Mapping[State, int] = {"OK": 1, "No Data": 2, "Warn": 3, "Alert": 4}
-"""All but OK are worth an alert."""
+"""Every state but OK counts as an alert."""
 
 Tags = dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constituent:
-    """A monitor in an expression: its groups by name; where it isn't grouped and has no state yet, that is No Data."""
+    """A monitor in an expression, with its groups by name; an ungrouped one without a state counts as No Data."""
 
     by: Sequence[str]
     groups: Mapping[str, Group]
 
 
 def constituents(tree: ast.expr) -> list[int]:
-    """The ids of the monitors in an expression."""
+    """Return the ids of the monitors in an expression."""
     return sorted({node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)})  # type: ignore[misc]
 
 
 def look(
     tree: ast.expr, of: Mapping[int, Constituent], options: Mapping[str, Any]
 ) -> dict[str, tuple[Tags, State | None]]:
-    """The tags and the state of each common group; None where the group keeps its state.
+    """Return the tags and the state of each common group; ``None`` if the group keeps its state.
 
-    A group is common where each constituent has it, or has one of a part of its tags: a composite of monitors by
+    A group is common if each constituent has it, or one with some of its tags: a composite of monitors by
     customer and step and of one by step has the groups of the first.
     """
     finest = max(of.values(), key=lambda constituent: len(constituent.by))
@@ -53,9 +53,9 @@ def look(
 
 
 def _state(constituent: Constituent, tags: Mapping[str, str]) -> State | None:
-    """The state of a constituent for a group; None where it has no such group.
+    """Return a constituent's state for a group; ``None`` if it has no such group.
 
-    By values as Datadog does, and in the order in which the constituent is grouped.
+    Compares values, as Datadog does, in the order of the constituent's grouping.
     """
     if not constituent.by:
         return constituent.groups["*"].status if "*" in constituent.groups else "No Data"
@@ -64,7 +64,7 @@ def _state(constituent: Constituent, tags: Mapping[str, str]) -> State | None:
 
 
 def evaluated(node: ast.expr, states: Mapping[int, State]) -> State:
-    """The state of an expression, by the documented table."""
+    """Return the state of an expression, by the documented table."""
     match node:
         case ast.Constant(value=int() as number):
             return states[number]

@@ -13,17 +13,17 @@ from sandbox.datadog.evaluation.language import Anomalies, Count, Formula, Unkno
 from sandbox.datadog.evaluation.series import EVERYTHING
 
 WINDOW = 30
-"""Points before one of which ``basic`` makes what it expects. Datadog doesn't publish how many it takes."""
+"""Previous points from which ``basic`` computes its band; Datadog doesn't publish the number."""
 
 FEWEST = 4
-"""Points without which there is no band."""
+"""Fewest points for a band."""
 
 ONE_DEVIATION = (0.1587, 0.8413)
-"""The quantiles between which two standard deviations of a normal distribution lie."""
+"""The quantiles that are two standard deviations of a normal distribution apart."""
 
 
 def compute(formula: Formula, series: Mapping[str, pl.DataFrame], counts: Collection[str] = ()) -> pl.DataFrame:
-    """The formula's series, with the columns of those it is of; of ``anomalies`` also ``lower`` and ``upper``.
+    """Return a formula's series, with its operands' columns; for ``anomalies`` also ``lower`` and ``upper``.
 
     Values of two queries belong together where group and interval are the same; what isn't grouped goes with each
     group. Where a value is missing, or is divided by zero, there is none; of those that are ``counts``, a missing value
@@ -70,9 +70,9 @@ def _expression(node: ast.expr) -> pl.Expr:
 
 
 def band(frame: pl.DataFrame, bounds: float) -> pl.DataFrame:
-    """The series with what ``basic`` expects of each point by those before it: their median, and deviations around it.
+    """Return the series with the band of ``basic``: the median of the previous points, and deviations around it.
 
-    Datadog says of ``basic`` that it is a lagging rolling quantile computation, and nothing more exact.
+    Datadog documents ``basic`` only as a lagging rolling quantile computation.
 
     Source: https://docs.datadoghq.com/monitors/types/anomaly/#anomaly-detection-algorithms
     """

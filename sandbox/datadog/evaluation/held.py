@@ -1,4 +1,4 @@
-"""All points of a store in memory, for what asks for hours of them: read once, then only what is new.
+"""Holds all points of a store in memory, for queries over hours: reads them once, then only new ones.
 
 Points are never changed or removed, and a new one has a higher row number than all before. A day of 16 hosts is two
 million points, 60 MB here.
@@ -13,17 +13,17 @@ import polars as pl
 from sandbox.datadog.store import Store
 
 POINT = {"series": pl.Int64, "when": pl.Float64, "value": pl.Float64, "weight": pl.Int32}
-"""A frame of points."""
+"""The columns of a frame of points."""
 
 READ = 10_000
-"""Points that are read at once: as Python's own values they take five times as much."""
+"""Points read at once: as Python values they take five times the memory."""
 
 CHUNK = 100_000
-"""Points that are put in order together."""
+"""Points sorted together."""
 
 
 def frame(rows: Iterable[tuple[int, float, float, int]]) -> pl.DataFrame:
-    """A frame of points as the store has them."""
+    """Build a frame of points in the store's order."""
     columns = list(zip(*rows, strict=True)) or [()] * len(POINT)
     return pl.DataFrame(
         [pl.Series(name, column, dtype=kind) for (name, kind), column in zip(POINT.items(), columns, strict=True)]
@@ -32,7 +32,7 @@ def frame(rows: Iterable[tuple[int, float, float, int]]) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Points ordered by their series, and where each series is among them: its first row and their number."""
+    """Points sorted by series, with the first row and the number of rows of each series."""
 
     points: pl.DataFrame
     places: dict[int, tuple[int, int]]
@@ -58,7 +58,7 @@ class Held:
         self._new = frame([])
 
     def points(self, store: Store, series: Iterable[int], start: float, end: float) -> pl.DataFrame:
-        """The points of these series from ``start`` until before ``end``."""
+        """Return the points of these series from ``start`` to before ``end``."""
         self._read(store)
         numbers = list(series)
         parts = [part for chunk in self._chunks for part in chunk.of_series(numbers)]
@@ -80,5 +80,5 @@ _HELD: "weakref.WeakKeyDictionary[Store, Held]" = weakref.WeakKeyDictionary()
 
 
 def of(store: Store) -> Held:
-    """What is held of a store, as long as it is open."""
+    """Return the points held of a store, for as long as it is open."""
     return _HELD.setdefault(store, Held())

@@ -1,4 +1,4 @@
-"""The forms of queries and formulas that are evaluated here; any other is refused by name.
+"""Parses the forms of queries and formulas that are evaluated here, and refuses any other by name.
 
 Sources: https://docs.datadoghq.com/dashboards/querying/, https://docs.datadoghq.com/dashboards/functions/,
 https://docs.datadoghq.com/monitors/types/metric/
@@ -15,10 +15,10 @@ from sandbox.datadog import queries
 
 Modifier = Literal["", "as_count", "as_rate"]
 METHODS = ("avg", "sum", "min", "max", "count")
-"""How ``rollup`` can put the points of an interval into one."""
+"""The methods of ``rollup``."""
 
 TERM = re.compile(r"!?[A-Za-z][\w./-]*:[^\s,(){}!*$]+")
-"""A tag that a query is narrowed to, or with ``!`` all but that."""
+"""A tag in a query's scope; ``!`` excludes it."""
 
 ROLLUP = re.compile(r"(?P<method>\w+)(?:\s*,\s*(?P<seconds>\d+))?")
 COMPARISON = re.compile(
@@ -34,14 +34,14 @@ SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
 class UnknownFormError(Exception):
-    """A form that Datadog may know and the sandbox doesn't; the message names it."""
+    """A form that Datadog may know but the sandbox doesn't; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """One metric: ``scope`` has tags as ``key:value``, with ``!`` in front where they are excluded.
+    """One metric; ``scope`` holds tags as ``key:value``, excluded ones with a ``!`` in front.
 
-    ``interval`` is in seconds, 0 where the query leaves it to the time frame; ``rollup`` is empty for the default.
+    ``interval`` is in seconds, 0 if it follows the time frame; ``rollup`` is empty for the default.
     """
 
     how: str
@@ -54,20 +54,19 @@ class Query:
 
     @property
     def percentile(self) -> float | None:
-        """0.95 for ``p95``; None where it is no percentile."""
+        """0.95 for ``p95``; ``None`` if it is no percentile."""
         return float(self.how[1:]) / 100 if queries.PERCENTILE.fullmatch(self.how) else None
 
     def of(self, key: str) -> "Query":
-        """The same, grouped by another tag as well."""
+        """The same query, grouped by another tag as well."""
         return self if key in self.by else replace(self, by=(*self.by, key))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Anomalies:
-    """``anomalies(NAME, 'basic', BOUNDS)``, over the query of that name; the rest is what a monitor's says besides.
+    """``anomalies(NAME, 'basic', BOUNDS)`` over the query of that name; the rest are a monitor's arguments.
 
-    ``direction`` is the side of the band that counts, ``interval`` and ``alert_window`` are in seconds, 0 where the
-    monitor leaves them out.
+    ``direction`` is the side of the band that counts; ``interval`` and ``alert_window`` are in seconds, 0 if left out.
     """
 
     name: str
@@ -92,9 +91,9 @@ Formula = ast.expr | Anomalies | Count
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The query of a metric monitor: ``how`` makes one value of the ``window`` (seconds), which is compared.
+    """The query of a metric monitor: ``how`` aggregates the ``window`` (in seconds) to the value that is compared.
 
-    ``formula`` is over ``queries``, by name.
+    ``formula`` refers to ``queries`` by name.
     """
 
     how: str
@@ -106,12 +105,12 @@ class Comparison:
 
     @property
     def query(self) -> Query:
-        """The query with the most groups: the first one of them."""
+        """The first query with the most groups."""
         return max(self.queries.values(), key=lambda query: len(query.by))
 
     @property
     def by(self) -> tuple[str, ...]:
-        """What the monitor is grouped by."""
+        """The tags that the monitor is grouped by."""
         return () if isinstance(self.formula, Count) else self.query.by
 
     @property
@@ -139,13 +138,13 @@ class BurnRate:
 
 
 def parse(text: str, variables: Mapping[str, str] | None = None) -> Query:
-    """A query; ``variables`` are a dashboard's, each the tag that was chosen, or ``*`` for any.
+    """Parse a query; ``variables`` maps a dashboard's variables to the chosen tag, or ``*`` for any.
 
     >>> parse("avg:system.cpu.user{$host,env:dev} by {host}", {"host": "host:vm"}).scope
     ('host:vm', 'env:dev')
 
     Raises:
-        UnknownFormError: another form.
+        UnknownFormError: the form is unknown.
     """
     match = queries.SELECTOR.fullmatch(text.strip())
     if match is None:
@@ -175,7 +174,7 @@ def _scope(text: str, variables: Mapping[str, str]) -> list[str]:
         term = variables[entry[1:]] if entry.startswith("$") else entry
         if term in ("", "*"):
             continue
-        # What a variable was set to is a tag as it is, whatever its value consists of.
+        # A variable's value is a tag as it is, whatever characters are in it.
         if not entry.startswith("$") and not TERM.fullmatch(term):
             raise UnknownFormError(f"{{{text}}}: tags that are joined by commas, each alone or with ! in front")
         found.append(term)
@@ -197,13 +196,13 @@ def _functions(text: str) -> tuple[Modifier, str, int]:
 
 @functools.lru_cache(maxsize=256)
 def comparison(text: str) -> Comparison:
-    """The query of a metric monitor.
+    """Parse the query of a metric monitor.
 
     >>> comparison("avg(last_5m):avg:my_metric{env:dev} by {host} > 800").window
     300
 
     Raises:
-        UnknownFormError: another form.
+        UnknownFormError: the form is unknown.
     """
     match = COMPARISON.fullmatch(text.strip())
     if match is None:
@@ -222,10 +221,10 @@ def comparison(text: str) -> Comparison:
 
 
 def expression(text: str) -> tuple[Formula, dict[str, Query]]:
-    """A formula with its queries in their places, and these by the names that they got.
+    """Parse a formula with its queries inline; return it, and the queries by the names given to them.
 
     Raises:
-        UnknownFormError: another form.
+        UnknownFormError: the form is unknown.
     """
     found: dict[str, Query] = {}
 
@@ -238,7 +237,7 @@ def expression(text: str) -> tuple[Formula, dict[str, Query]]:
 
 
 def _check(compared: Comparison, text: str) -> None:
-    """Refuse what Datadog would evaluate in a way that isn't known here."""
+    """Refuse what Datadog may evaluate in an unknown way."""
     percentiles = [query for query in compared.queries.values() if query.percentile is not None]
     if not compared.queries:
         raise UnknownFormError(f"the monitor's query {text!r}, without a metric")
@@ -254,10 +253,10 @@ def _check(compared: Comparison, text: str) -> None:
 
 
 def burn_rate(text: str) -> BurnRate:
-    """The query of an SLO's burn-rate alert.
+    """Parse the query of an SLO's burn-rate alert.
 
     Raises:
-        UnknownFormError: another form.
+        UnknownFormError: the form is unknown.
     """
     match = BURN_RATE.fullmatch(text.strip())
     if match is None:
@@ -273,12 +272,12 @@ def burn_rate(text: str) -> BurnRate:
 
 
 def composite(text: str) -> ast.expr:
-    """A composite monitor's expression: ids of monitors with ``&&``, ``||``, ``!`` and brackets.
+    """Parse a composite monitor's expression: ids of monitors with ``&&``, ``||``, ``!`` and brackets.
 
     Source: https://docs.datadoghq.com/monitors/types/composite/
 
     Raises:
-        UnknownFormError: another form.
+        UnknownFormError: the form is unknown.
     """
     if not re.fullmatch(r"[\d\s()&|!]+", text):
         raise UnknownFormError(f"the composite {text!r}")
@@ -294,10 +293,10 @@ def composite(text: str) -> ast.expr:
 
 
 def formula(text: str) -> Formula:
-    """A formula: numbers and names of queries with ``+ - * /``, ``anomalies`` of one query by ``basic``, or a count.
+    """Parse a formula: numbers and names of queries with ``+ - * /``, ``anomalies`` with ``basic``, or a count.
 
     Raises:
-        UnknownFormError: another form.
+        UnknownFormError: the form is unknown.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
@@ -323,7 +322,7 @@ def formula(text: str) -> Formula:
 
 
 def _anomalies(name: str, bounds: float, keywords: list[ast.keyword]) -> Anomalies:
-    """What a monitor says of its anomalies besides the algorithm and the bounds.
+    """Parse the arguments of a monitor's ``anomalies`` besides the algorithm and the bounds.
 
     Source: https://docs.datadoghq.com/monitors/types/anomaly/#api
     """

@@ -1,4 +1,4 @@
-"""What the evaluation keeps: the state of each group, its transitions, and the mail that somebody would get."""
+"""Stores the results of evaluation: each group's state, its transitions, and the mail that people would get."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -14,8 +14,8 @@ About = Literal["monitor", "change", "downtime", "event"]
 class Group:
     """A group of a monitor, such as ``{"host": "vm"}``; times in Unix seconds.
 
-    ``silenced``: it left OK while it was muted. ``cycle`` is one from when it leaves OK until it is back. ``last_told``
-    is when it last changed or was told of, ``renotified`` how often its state was told once more.
+    ``silenced``: it left OK while it was muted. ``cycle`` lasts from when it leaves OK until it is back. ``last_told``
+    is when it last changed or notified, ``renotified`` how often it was renotified since.
     """
 
     monitor: int
@@ -35,7 +35,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Transition:
-    """A group went from one state to another; ``told`` says whether anybody was to know."""
+    """A change of a group's state; ``told`` says whether anybody was notified."""
 
     monitor: int
     group: str
@@ -49,7 +49,7 @@ class Transition:
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """A message that somebody would get; ``text`` is Markdown, ``of`` the id of what it is about."""
+    """A message that somebody would get; ``text`` is Markdown, ``of`` the id of its subject."""
 
     at: float
     to: tuple[str, ...]
@@ -62,13 +62,13 @@ class Mail:
 
 
 def groups(store: Store, monitor: int | None = None) -> list[Group]:
-    """The groups of a monitor, or of all, by name."""
+    """Return the groups of a monitor, or of all, by name."""
     found = (Group(**kept) for kept in store.all("group"))
     return sorted((group for group in found if monitor in (None, group.monitor)), key=lambda group: group.name)
 
 
 def by_monitor(store: Store) -> dict[int, dict[str, Group]]:
-    """The groups of all monitors, each by its name."""
+    """Return the groups of all monitors, by name."""
     found: dict[int, dict[str, Group]] = {}
     for group in groups(store):
         found.setdefault(group.monitor, {})[group.name] = group
@@ -76,61 +76,61 @@ def by_monitor(store: Store) -> dict[int, dict[str, Group]]:
 
 
 WORST_FIRST: tuple[State, ...] = ("Alert", "Warn", "No Data", "OK")
-"""The first of these that one of its groups is in is the state of a monitor.
+"""States from worst to best: a monitor has the worst of its groups'.
 
 Source: https://docs.datadoghq.com/monitors/status/
 """
 
 
 def state(store: Store, monitor: int) -> State:
-    """The state of a monitor: the worst of its groups; ``No Data`` as long as it has none."""
+    """Return a monitor's state: the worst of its groups', or ``No Data`` without groups."""
     return states(store).get(monitor, "No Data")
 
 
 def states(store: Store) -> dict[int, State]:
-    """The state of each monitor that has groups."""
+    """Return the state of each monitor that has groups."""
     return {number: min(found.values(), key=badness).status for number, found in by_monitor(store).items()}
 
 
 def badness(group: Group) -> int:
-    """The less, the worse."""
+    """Return a state's rank; the worst is 0."""
     return WORST_FIRST.index(group.status)
 
 
 def keep(store: Store, group: Group) -> None:
-    """Keep the state of a group."""
+    """Store the state of a group."""
     store.put("group", f"{group.monitor} {group.name}", vars(group))
 
 
 def forget(store: Store, monitor: int) -> None:
-    """Forget the groups of a monitor that is gone."""
+    """Delete the groups of a deleted monitor."""
     for group in groups(store, monitor):
         store.drop("group", f"{group.monitor} {group.name}")
 
 
 def note(store: Store, transition: Transition) -> None:
-    """Keep a transition."""
+    """Store a transition."""
     store.put("transition", str(store.next("transition", 1)), asdict(transition))
 
 
 def transitions(store: Store, monitor: int | None = None) -> list[Transition]:
-    """The transitions of a monitor's groups, or of all, oldest first."""
+    """Return the transitions of a monitor's groups, or of all, oldest first."""
     found = (Transition(**kept) for kept in store.all("transition"))
     return [transition for transition in found if monitor in (None, transition.monitor)]
 
 
 def send(store: Store, mail: Mail) -> None:
-    """Put a message into the outbox, if it is for anybody."""
+    """Add a message to the outbox, if it has recipients."""
     if mail.to:
         number = store.next("mail", 1)
         store.put("mail", str(number), {"id": number, **asdict(mail)})
 
 
 def mails(store: Store) -> list[dict[str, Any]]:
-    """The outbox, oldest first."""
+    """Return the outbox, oldest first."""
     return store.all("mail")
 
 
 def subject(words: Iterable[str], name: str) -> str:
-    """A subject as Datadog writes it: ``[Triggered on {host:vm}] name``."""
+    """Format a subject as Datadog does: ``[Triggered on {host:vm}] name``."""
     return f"[{' '.join(words)}] {name}"

@@ -1,4 +1,4 @@
-"""What a monitor says: the blocks of its message that fit the state, with their variables, and whom that mentions.
+"""Renders a monitor's message: the blocks for its state, their variables, and whom they mention.
 
 Source: https://docs.datadoghq.com/monitors/notify/variables/
 """
@@ -21,10 +21,10 @@ BLOCKS: Mapping[str, Callable[[State, State], bool]] = {
     "is_no_data_recovery": lambda old, new: old == "No Data" and new == "OK",
     "is_alert_to_warning": lambda old, new: old == "Alert" and new == "Warn",
 }
-"""When the text of a block is sent, by the state before and the new one."""
+"""When a block is sent, by the previous and the new state."""
 
 RENOTIFY = "is_renotify"
-"""The block that is sent when a state is told once more, alone."""
+"""The block for renotifications only."""
 
 BLOCK = re.compile(r"\{\{([#^])(is_\w+)([^{}]*)\}\}(.*?)\{\{/\2\}\}\n?", re.DOTALL)
 VARIABLE = re.compile(r"\{\{\{?\s*([^{}#^/]+?)\s*\}?\}\}")
@@ -39,14 +39,14 @@ Source: https://docs.datadoghq.com/monitors/notify/#notifications
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What would be sent to ``recipients``, in Markdown."""
+    """A message to ``recipients``, in Markdown."""
 
     text: str
     recipients: tuple[str, ...]
 
 
 def mentioned(text: str) -> tuple[str, ...]:
-    """Whom a text mentions, each once, in order.
+    """Return whom a text mentions, each once, in order.
 
     >>> mentioned("ask me@example.com, @you@example.com. @slack-ops")
     ('you@example.com', 'slack-ops')
@@ -55,9 +55,9 @@ def mentioned(text: str) -> tuple[str, ...]:
 
 
 def render(text: str, old: State, new: State, values: Mapping[str, str], *, again: bool = False) -> Message:
-    """A monitor's message when a group goes from ``old`` to ``new``, or ``again`` after a while.
+    """Render the message for a group that went from ``old`` to ``new``, or is renotified (``again``).
 
-    A variable that has no value says so itself.
+    A variable without a value is named in its place.
     """
 
     def block(match: re.Match[str]) -> str:
@@ -73,9 +73,9 @@ def render(text: str, old: State, new: State, values: Mapping[str, str], *, agai
 
 
 def without_group(name: str) -> str:
-    """A monitor's name where no group is told of, as of a downtime: variables have values only in an alert.
+    """Render a monitor's name where there is no group, as for a downtime: variables have values only in an alert.
 
-    Unsure: Datadog documents what such a name shows nowhere; its templates show nothing for what has no value.
+    Unsure: Datadog doesn't document such names; its templates show nothing for a variable without a value.
 
     >>> without_group("my_metric on {{host.name}} (dev)")
     'my_metric on (dev)'
@@ -93,12 +93,12 @@ def _value(name: str, values: Mapping[str, str]) -> str:
 
 
 def arithmetic(node: ast.expr, values: Mapping[str, str] | Mapping[str, float]) -> float:
-    """A formula over numbers.
+    """Evaluate a formula over numbers.
 
     Raises:
-        ValueError: an operation that isn't known here.
-        KeyError: a name that has no value.
-        ZeroDivisionError: a division by zero.
+        ValueError: the operation is unknown.
+        KeyError: a name has no value.
+        ZeroDivisionError: it divides by zero.
     """
     match node:
         case ast.Constant(value=int() | float() as number):
@@ -119,7 +119,7 @@ def arithmetic(node: ast.expr, values: Mapping[str, str] | Mapping[str, float]) 
 
 
 def shown(number: float) -> str:
-    """A number as messages show it.
+    """Format a number as messages show it.
 
     >>> shown(812.0), shown(812.34567)
     ('812', '812.346')

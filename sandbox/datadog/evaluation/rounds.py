@@ -1,4 +1,4 @@
-"""The rounds of the account: what changed is told to whom it concerns, and once a minute each monitor is evaluated.
+"""Evaluates each monitor once a minute, and notifies people of its changes and of what others changed.
 
 Sources: https://docs.datadoghq.com/monitors/configuration/#evaluation-frequency,
 https://docs.datadoghq.com/monitors/downtimes/, https://docs.datadoghq.com/monitors/notify/
@@ -20,7 +20,7 @@ from sandbox.datadog.evaluation.messages import State
 from sandbox.datadog.store import EVALUATED, Store
 
 NEW_GROUP = 60
-"""Seconds for which a new group is only looked at, unless ``new_group_delay`` says otherwise.
+"""Seconds before a new group is evaluated, unless ``new_group_delay`` says otherwise.
 
 Source: https://docs.datadoghq.com/monitors/configuration/#new-group-delay
 """
@@ -28,13 +28,13 @@ Source: https://docs.datadoghq.com/monitors/configuration/#new-group-delay
 COMPOSITE, SLO_ALERT = "composite", "slo alert"
 
 KINDS: Mapping[State, str] = {"Alert": "error", "Warn": "warning", "No Data": "warning", "OK": "success"}
-"""What a webhook's ``$ALERT_TYPE`` calls the new state."""
+"""The new state in a webhook's ``$ALERT_TYPE``."""
 
 WORDS: Mapping[State, str] = {"Alert": "Triggered", "Warn": "Warn", "No Data": "No data", "OK": "Recovered"}
-"""What a subject calls the new state."""
+"""The new state in a subject."""
 
 TRANSITIONS: Mapping[State, str] = {**WORDS, "No Data": "No Data"}
-"""What a webhook's ``$ALERT_TRANSITION`` calls it.
+"""The new state in a webhook's ``$ALERT_TRANSITION``.
 
 Source: https://docs.datadoghq.com/integrations/webhooks/#variables
 """
@@ -60,7 +60,7 @@ OPTIONS = frozenset(
 """The options that are evaluated here."""
 
 UNSAID = frozenset({"locked", "new_host_delay"})
-"""Those that no page says are not: who may change a monitor, and what the provider always sends in vain.
+"""Options that pages don't name as unevaluated: who may change a monitor, and what the provider always sends.
 
 Source: https://docs.datadoghq.com/monitors/configuration/#new-group-delay, which is in the place of ``new_host_delay``
 """
@@ -79,7 +79,7 @@ class Ended:
 
 
 async def evaluate_forever(store: Store) -> None:
-    """Follow what people change as they do it, and evaluate at every full minute of the account's clock."""
+    """Follow people's changes as they happen, and evaluate at every full minute of the account's clock."""
     evaluated = datetime.datetime.min.replace(tzinfo=datetime.UTC)  # so that the first round evaluates too
     while True:
         await asyncio.sleep(1)
@@ -96,7 +96,7 @@ async def evaluate_forever(store: Store) -> None:
 
 
 async def deliver_forever(store: Store) -> None:
-    """Send webhooks, each second those that are to be sent; receivers are waited for by threads."""
+    """Send pending webhooks every second; threads wait for the receivers."""
     while True:
         await asyncio.sleep(1)
         try:
@@ -107,16 +107,16 @@ async def deliver_forever(store: Store) -> None:
 
 
 def evaluate(store: Store, now: datetime.datetime) -> None:
-    """One round: downtimes begin and end, monitors are evaluated, whoever is to know gets mail or a webhook.
+    """Run one round: begin and end downtimes, evaluate monitors, and send mail and webhooks.
 
-    Composites come last, since they are made of the others' states.
+    Composites come last, since they depend on the others' states.
     """
     with store.transaction():
         ended = follow_downtimes(store, now)
         monitors = store.all("monitor")
         if not monitors:
             return
-        from sandbox.datadog.evaluation import series  # polars takes a while to import: only who has a monitor waits
+        from sandbox.datadog.evaluation import series  # slow: only with monitors
 
         turn = _Turn(
             store=store,
@@ -133,7 +133,7 @@ def evaluate(store: Store, now: datetime.datetime) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Turn:
-    """What the monitors of one round share."""
+    """What the monitors share within one round."""
 
     store: Store
     source: Any
@@ -149,7 +149,7 @@ class _Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What a monitor's message needs to know of its query."""
+    """What a monitor's message needs of its query."""
 
     by: tuple[str, ...]
     metric: str = ""
@@ -158,10 +158,10 @@ class Form:
 
 
 def form(monitor: Mapping[str, Any], monitors: Mapping[int, Thing]) -> Form:
-    """The form of a monitor's query.
+    """Parse a monitor's query.
 
     Raises:
-        UnknownFormError: it isn't evaluated here.
+        UnknownFormError: it can't be evaluated here.
     """
     match monitor["type"]:
         case "query alert":
@@ -180,7 +180,7 @@ def form(monitor: Mapping[str, Any], monitors: Mapping[int, Thing]) -> Form:
 
 
 def fault(monitor: Mapping[str, Any]) -> str:
-    """Why a monitor isn't evaluated here; empty where it is."""
+    """Explain why a monitor can't be evaluated here; empty if it can."""
     try:
         form(monitor, {})
     except language.UnknownFormError as error:
@@ -189,13 +189,13 @@ def fault(monitor: Mapping[str, Any]) -> str:
 
 
 def left_out(monitor: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a monitor that are set, and aren't evaluated here."""
+    """List the options that are set on a monitor but not evaluated here."""
     return {name: value for name, value in sorted(monitor["options"].items()) if value and name not in OPTIONS | UNSAID}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Look:
-    """What was found of a group: its tags, its value, and its state; None where it keeps the one that it has."""
+    """The evaluation of a group: its tags, value and state; ``None`` if it keeps its state."""
 
     tags: dict[str, str]
     value: float | None
@@ -209,7 +209,7 @@ def _evaluate_monitor(turn: _Turn, monitor: Thing) -> None:
     try:
         asked = form(monitor, turn.monitors)
         looks = _looks(turn, monitor, at, known)
-    except language.UnknownFormError:  # also of a metric that turned out to be of another kind
+    except language.UnknownFormError:  # or the metric turned out to be of another kind
         return
     active = [downtime for downtime in turn.active if mutes(downtime, monitor)]
     ended = [end for end in turn.ended if mutes(end.downtime, monitor)]
@@ -221,7 +221,7 @@ def _evaluate_monitor(turn: _Turn, monitor: Thing) -> None:
             name, Group(monitor=monitor["id"], name=name, tags=found.tags, first_seen=at, since=at)
         )
         muting = [downtime for downtime in active if covers(downtime, group)]
-        # A composite is of monitors that have waited for their new groups, and a monitor without groups has no new one.
+        # A composite's constituents have waited for their new groups; a monitor without groups has no new one.
         delay = 0 if monitor["type"] == COMPOSITE or not asked.by else options.get("new_group_delay", NEW_GROUP)
         young = at - group.first_seen < delay
         if found.value is not None:
@@ -253,7 +253,7 @@ def _evaluate_monitor(turn: _Turn, monitor: Thing) -> None:
 
 
 def _looks(turn: _Turn, monitor: Thing, at: float, known: Mapping[str, Group]) -> dict[str, _Look]:
-    """What there is of each group of a monitor, by its name."""
+    """Evaluate each group of a monitor; return the results by name."""
     options = monitor["options"]
     thresholds = options.get("thresholds") or {}
 
@@ -363,14 +363,14 @@ def _tell(
 
 
 def scope(group: Group) -> str:
-    """The tags of a group as a message shows them; empty where it has none."""
+    """Format a group's tags as messages show them; empty if it has none."""
     return ",".join(f"{key}:{value}" for key, value in group.tags.items())
 
 
 def variables(
     store: Store, monitor: Thing, asked: Form, group: Group, subject: str, text: str, at: float, *, again: bool = False
 ) -> dict[str, str]:
-    """The variables of a webhook's payload.
+    """Return the variables for a webhook's payload.
 
     Source: https://docs.datadoghq.com/integrations/webhooks/#variables
     """
@@ -408,19 +408,19 @@ def variables(
 def rendered(
     store: Store, monitor: Thing, asked: Form, group: Group, old: State, at: float, *, again: bool = False
 ) -> messages.Message:
-    """The monitor's message when ``group`` came into its state from ``old``, or ``again`` after a while."""
+    """Render the monitor's message for ``group``, which came from ``old``, or is renotified (``again``)."""
     more = monitor["options"].get("escalation_message") if again else ""
     text = "\n\n".join(filter(None, [monitor["message"], more]))
     return messages.render(text, old, group.status, _values(store, monitor, asked, group, at), again=again)
 
 
 def title(store: Store, monitor: Thing, asked: Form, group: Group, old: State, at: float) -> str:
-    """The monitor's name in a message."""
+    """Return the monitor's name as messages show it."""
     return messages.render(monitor["name"], old, group.status, _values(store, monitor, asked, group, at)).text
 
 
 def names(store: Store, groups: Iterable[Group]) -> list[tuple[Group, Thing, str]]:
-    """Groups with their monitors and the names that these have in the groups' messages; as written if not evaluated."""
+    """Return groups, their monitors, and these monitors' names as in messages; as written if not evaluated."""
     monitors, found = {monitor["id"]: monitor for monitor in store.all("monitor")}, []
     for group in groups:
         if (monitor := monitors.get(group.monitor)) is None:
@@ -455,7 +455,7 @@ def _values(store: Store, monitor: Thing, asked: Form, group: Group, at: float) 
 
 
 def _address(host: Mapping[str, Any]) -> str:
-    """A host's address, as its Agent told it; empty where none did."""
+    """Return a host's address as reported by its Agent; empty if none reported."""
     try:
         return str(json.loads(host["metadata"]["gohai"])["network"]["ipaddress"])
     except (KeyError, TypeError, ValueError):
@@ -466,7 +466,7 @@ def _address(host: Mapping[str, Any]) -> str:
 
 
 def mutes(downtime: Mapping[str, Any], monitor: Mapping[str, Any]) -> bool:
-    """Whether a downtime is for a monitor, at whatever time."""
+    """Return whether a downtime is for a monitor, at any time."""
     identifier = downtime["attributes"]["monitor_identifier"]
     if identifier.get("monitor_id") is not None:
         return bool(identifier["monitor_id"] == monitor["id"])
@@ -475,7 +475,7 @@ def mutes(downtime: Mapping[str, Any], monitor: Mapping[str, Any]) -> bool:
 
 
 def covers(downtime: Mapping[str, Any], group: Group) -> bool:
-    """Whether a downtime's scope covers a group; one with OR isn't evaluated, and covers none."""
+    """Return whether a downtime's scope covers a group; a scope with OR isn't evaluated, and covers none."""
     scope = downtime["attributes"]["scope"]
     wanted = set() if scope == "*" else {word for word in scope.split() if word != "AND"}
     return wanted <= {f"{key}:{value}" for key, value in group.tags.items()}
@@ -488,9 +488,9 @@ def _active(store: Store, now: datetime.datetime) -> Iterator[Thing]:
 
 
 def follow_downtimes(store: Store, now: datetime.datetime) -> list[Ended]:
-    """Tell of every downtime that was scheduled, began, was cancelled or ended since the last time; those that ended.
+    """Notify of downtimes scheduled, begun, cancelled or ended since the last round; return those that ended.
 
-    Each occurrence of a recurring one begins and ends by itself.
+    Each occurrence of a recurring one begins and ends separately.
     """
     ended = []
     for downtime in store.all("downtime"):
@@ -533,11 +533,11 @@ def _tell_of_downtime(store: Store, downtime: Thing, now: datetime.datetime, wha
     )
 
 
-# What people change
+# People's changes
 
 
 def follow_changes(store: Store, now: datetime.datetime) -> None:
-    """Tell of monitors that were changed or deleted since the last time, and of events that mention somebody.
+    """Notify of monitors changed or deleted since the last round, and of events that mention somebody.
 
     Source: https://docs.datadoghq.com/monitors/notify/#audit-notifications (notify_audit)
     """
@@ -572,7 +572,7 @@ def follow_changes(store: Store, now: datetime.datetime) -> None:
 
 
 def _tell_of_change(store: Store, monitor: Thing, now: datetime.datetime, what: str) -> None:
-    """Tell everybody whom the message mentions, in whatever block."""
+    """Notify everybody whom the message mentions, in any block."""
     if monitor["options"].get("notify_audit"):
         memory.send(
             store,

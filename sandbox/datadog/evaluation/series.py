@@ -1,6 +1,6 @@
-"""Queries over what is stored: points of each source into intervals of time, then sources into groups.
+"""Evaluates queries: aggregates each source's points into intervals, then sources into groups.
 
-The arithmetic is polars'. A frame has the columns ``group`` (the grouping tags' values, joined by commas, or ``*``),
+Polars does the arithmetic. A frame has the columns ``group`` (the grouping tags' values, joined by commas, or ``*``),
 ``at`` (Unix seconds, the beginning of the interval) and ``value``, and is in this order.
 
 Sources: https://docs.datadoghq.com/dashboards/functions/rollup/,
@@ -22,7 +22,7 @@ EVERYTHING = "*"
 """The group of a query that isn't grouped."""
 
 WITHOUT = "N/A"
-"""What stands for the value of a tag that a source doesn't carry: graphs show it, monitors leave it out.
+"""The value of a tag that a source doesn't carry: graphs show it, monitors leave it out.
 
 Source: https://docs.datadoghq.com/monitors/guide/troubleshooting-monitor-alerts/
 """
@@ -35,28 +35,28 @@ INTERVALS = (
     (7 * 86400, 3600, 7200),
     (31 * 86400, 4 * 3600, 12 * 3600),
 )
-"""Time frame up to which, interval of a line and of bars; all in seconds."""
+"""Maximum time frame, interval of lines, interval of bars; in seconds."""
 
 MOST_POINTS = 1500
-"""Of one line: a shorter interval than this allows isn't taken from a query."""
+"""Maximum points of a line: a query's interval is lengthened if it would give more."""
 
 BRIDGED = 300
-"""Seconds between two points of a gauge across which a straight line is drawn where sources are put together."""
+"""Seconds across which a gauge is interpolated linearly when sources are aggregated."""
 
 LONG = 1800
-"""Of a time frame longer than this, in seconds, points are taken from memory."""
+"""Seconds: for longer time frames, points are read from memory."""
 
 READ = 300
-"""Points are read from a whole multiple of this on, in seconds."""
+"""Seconds: points are read from a whole multiple of this on."""
 
 SHIFT = 2**33
-"""More than any time in Unix seconds: a series' number times this, and a time, are one number."""
+"""More than any Unix time: a series' number times this, plus a time, is one number."""
 
 COLUMNS = {"group": pl.String, "at": pl.Int64, "value": pl.Float64}
 
 
 class Source:
-    """What a store holds, read once for all who ask for the same of it: made anew for each page and each round."""
+    """Reads from a store, each thing once; created anew for each page and each round."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -66,13 +66,13 @@ class Source:
         self._made: dict[tuple[Hashable, ...], pl.DataFrame] = {}
 
     def series(self, metric: str) -> list[Series]:
-        """The series of a metric."""
+        """Return the series of a metric."""
         if metric not in self._series:
             self._series[metric] = self._store.series(metric)
         return self._series[metric]
 
     def points(self, series: Sequence[int], start: int, end: float) -> pl.DataFrame:
-        """The points of these series from ``start`` until before ``end``: series, when, value and weight."""
+        """Return these series' points from ``start`` to before ``end``: series, time, value and weight."""
         # From a little earlier, so that intervals of several lengths have the same beginning.
         asked = (tuple(series), begin(start, READ), end)
         if asked not in self._points:
@@ -83,20 +83,20 @@ class Source:
         return self._points[asked].filter(pl.col("when") >= start)
 
     def once(self, asked: tuple[Hashable, ...], make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        """What is made of points, made once for all who ask for the same."""
+        """Return a value computed from points, computing it once."""
         if asked not in self._made:
             self._made[asked] = make()
         return self._made[asked]
 
     def sums(self, metric: str, start: int, end: float) -> dict[int, float]:
-        """The sum of each series of a metric from ``start`` until before ``end``."""
+        """Return each series' sum from ``start`` to before ``end``."""
         asked = (metric, start, end)
         if asked not in self._sums:
             self._sums[asked] = self._store.sums([series.number for series in self.series(metric)], start, end)
         return self._sums[asked]
 
     def last(self, query: Query, before: float) -> dict[str, float]:
-        """When each group's last point was, before a moment; both in Unix seconds."""
+        """Return the Unix time of each group's last point before a time."""
         found: dict[str, float] = {}
         known = {series.number: series for series in self.series(query.metric) if matches(series, query.scope)}
         for number, at in self._store.latest(known, before).items():
@@ -106,12 +106,12 @@ class Source:
 
 
 def begin(start: float, every: int) -> int:
-    """When the interval begins that a moment falls into."""
+    """Return the start of the interval that contains a time."""
     return int(start // every) * every
 
 
 def interval(span: float, *, bars: bool = False, asked: int = 0) -> int:
-    """Seconds between two points of a time frame of ``span`` seconds; ``asked`` is what the query's rollup says.
+    """Return the interval for a time frame of ``span`` seconds; ``asked`` is the one of the query's rollup.
 
     >>> interval(3600), interval(3600, bars=True), interval(86400, asked=3600)
     (20, 60, 3600)
@@ -122,9 +122,9 @@ def interval(span: float, *, bars: bool = False, asked: int = 0) -> int:
 
 
 def evaluate(source: Source, query: Query, start: float, end: float, every: int) -> pl.DataFrame:
-    """The query's series from ``start`` until before ``end``, both Unix seconds, a point for each ``every`` seconds.
+    """Return the query's series from ``start`` to before ``end``, in Unix seconds, one point every ``every`` seconds.
 
-    Intervals begin at whole multiples of their length; the first one is whole even if ``start`` falls into it.
+    Intervals begin at whole multiples of their length; the first is complete even if it begins before ``start``.
 
     Raises:
         UnknownFormError: the query asks for what isn't evaluated of a metric of its kind.
@@ -133,7 +133,7 @@ def evaluate(source: Source, query: Query, start: float, end: float, every: int)
 
 
 def whole(source: Source, query: Query, start: float, end: float) -> dict[str, float]:
-    """One value for each group of the query, of the whole time from ``start`` until before ``end``.
+    """Return one value per group for the whole time from ``start`` to before ``end``.
 
     Raises:
         UnknownFormError: as `evaluate` does.
@@ -145,7 +145,7 @@ def whole(source: Source, query: Query, start: float, end: float) -> dict[str, f
 
 
 def _counted(source: Source, query: Query, start: int, end: float) -> dict[str, float]:
-    """What `whole` is of a sum of counts, which is most of what monitors ask for: added up where it is kept."""
+    """Compute `whole` for a sum of counts, most of what monitors ask for, within the store."""
     sums, found = source.sums(query.metric, start, end), dict[str, float]()
     for series in source.series(query.metric):
         if series.number not in sums or not matches(series, query.scope):
@@ -164,7 +164,7 @@ def _evaluate(source: Source, query: Query, first: int, end: float, every: int) 
     if not members:
         return pl.DataFrame(schema=COLUMNS)
     kinds = {series.kind for series in known}
-    # Numbers are compared faster than texts: groups are numbers until the end, in the order of their names.
+    # Numbers compare faster than texts: groups are numbers until the end, in the order of their names.
     names = pl.Enum(sorted({group for _, group in members}))
     grouped = pl.DataFrame(members, schema={"series": pl.Int64, "group": names}, orient="row")
     stretch = (tuple(series.number for series in known), first, end, every)
@@ -179,7 +179,7 @@ def _evaluate(source: Source, query: Query, first: int, end: float, every: int) 
         raise UnknownFormError(f"{query.metric}, which is counted, without as_count(), as_rate() or rollup()")
     how = "sum" if query.modifier else query.rollup or "avg"
     sources = source.once((*stretch, how), lambda: _in_time(_points(source, *stretch), how))
-    if query.modifier:  # a rate is how many a second: what it counted is that times its seconds
+    if query.modifier:  # a rate is per second: its count is that times its seconds
         seconds = {series.number: series.interval if series.kind == "rate" else 1 for series in known}
         counted = pl.col("value") * pl.col("series").replace_strict(seconds, return_dtype=pl.Int64)
         sources = sources.with_columns(counted if query.modifier == "as_count" else counted / every)
@@ -187,7 +187,7 @@ def _evaluate(source: Source, query: Query, first: int, end: float, every: int) 
 
 
 def _points(source: Source, series: tuple[int, ...], first: int, end: float, every: int) -> pl.DataFrame:
-    """The points of some series, each with the beginning of its interval."""
+    """Return the points of some series, each with the start of its interval."""
     since = (pl.col("when") - first).cast(pl.Int64)
     return source.points(series, first, end).select(
         "series", (since // every * every + first).alias("at"), "value", "weight"
@@ -195,14 +195,14 @@ def _points(source: Source, series: tuple[int, ...], first: int, end: float, eve
 
 
 def _of_groups(points: pl.DataFrame, grouped: pl.DataFrame) -> pl.DataFrame:
-    """The points with the group of each; those of a series in several groups count in each."""
+    """Return the points with their groups; those of a series in several groups count in each."""
     if grouped["group"].n_unique() > 1:
         return points.join(grouped, on="series")
     return points.with_columns(pl.lit(grouped["group"][0], grouped["group"].dtype).alias("group"))  # a join is slower
 
 
 def _in_time(points: pl.DataFrame, how: str) -> pl.DataFrame:
-    """One value for each source and interval."""
+    """Aggregate to one value per source and interval."""
     value = pl.col("value")
     made = {
         "avg": value.mean(),
@@ -211,14 +211,14 @@ def _in_time(points: pl.DataFrame, how: str) -> pl.DataFrame:
         "max": value.max(),
         "count": value.count().cast(pl.Float64),
     }[how]
-    # By one number, which is twice as fast as by two.
+    # Grouped by one number, which is twice as fast as by two.
     both = (pl.col("series") * SHIFT + pl.col("at")).alias("both")
     found = points.group_by(both).agg(made.alias("value"))
     return found.select((pl.col("both") // SHIFT).alias("series"), (pl.col("both") % SHIFT).alias("at"), "value")
 
 
 def _in_space(query: Query, frame: pl.DataFrame, every: int, kinds: set[Kind]) -> pl.DataFrame:
-    """One value for each group and interval."""
+    """Aggregate to one value per group and interval."""
     if kinds == {"gauge"}:
         frame = _bridged(frame, every)
     value = pl.col("value")
@@ -227,7 +227,7 @@ def _in_space(query: Query, frame: pl.DataFrame, every: int, kinds: set[Kind]) -
 
 
 def _bridged(frame: pl.DataFrame, every: int) -> pl.DataFrame:
-    """With values for sources that have none where others of their group do, on a line between their neighbours."""
+    """Interpolate sources linearly where others of their group have a value."""
     if every >= BRIDGED:
         return frame
     grid = frame.select("group", "series").unique().join(frame.select("group", "at").unique(), on="group")
@@ -246,7 +246,7 @@ def _bridged(frame: pl.DataFrame, every: int) -> pl.DataFrame:
 
 
 def _average(query: Query, points: pl.DataFrame) -> pl.DataFrame:
-    """Of all values at once, whatever source they are from: that is what a distribution is for."""
+    """Average all values at once, whatever their source, as a distribution does."""
     if query.how != "avg" or query.modifier or query.rollup:
         raise UnknownFormError(f"{query.how}:{query.metric}: of a distribution, percentiles and avg are evaluated")
     value, weight = pl.col("value"), pl.col("weight")
@@ -254,30 +254,30 @@ def _average(query: Query, points: pl.DataFrame) -> pl.DataFrame:
 
 
 def _in_order(points: pl.DataFrame) -> pl.DataFrame:
-    """The values of a distribution in order, with how many there are up to each, and in all."""
+    """Sort a distribution's values, with the count up to each and the total."""
     value, weight = pl.col("value"), pl.col("weight")
     ordered = value.sort(), weight.sort_by(value).cum_sum().alias("until"), weight.sum().alias("all")
     return points.group_by("group", "at").agg(*ordered).explode("value", "until")
 
 
 def _percentile(in_order: pl.DataFrame, part: float) -> pl.DataFrame:
-    """A percentile of values that are in order."""
+    """Return a percentile of sorted values."""
     reached = in_order.filter(pl.col("until") > ((pl.col("all") - 1) * part).floor())
     return _named(reached.unique(["group", "at"], keep="first", maintain_order=True))
 
 
 def _named(found: pl.DataFrame) -> pl.DataFrame:
-    """A result in its order, with the names of its groups."""
+    """Sort a result, and name its groups."""
     return found.select(*COLUMNS).sort("group", "at").cast({"group": pl.String})
 
 
 def matches(series: Series, scope: Sequence[str]) -> bool:
-    """Whether a source carries each tag of a scope, and none that is excluded."""
+    """Return whether a source carries every tag of a scope and no excluded one."""
     return all((term[1:] not in series.tags) if term.startswith("!") else (term in series.tags) for term in scope)
 
 
 def groups(series: Series, by: Sequence[str]) -> Iterator[str]:
-    """The groups that a source belongs to: several where it carries a tag with several values."""
+    """Return the groups that a source belongs to: several if it has several values of a tag."""
     values = [[tag[len(key) + 1 :] for tag in series.tags if tag.startswith(f"{key}:")] or [WITHOUT] for key in by]
     yield from (",".join(group) for group in itertools.product(*values)) if by else (EVERYTHING,)
 
@@ -289,15 +289,15 @@ REDUCERS = {
     "max": pl.col("value").max(),
     "last": pl.col("value").last(),
 }
-"""How one value can be made of a group's points."""
+"""Ways to reduce a group's points to one value."""
 
 
 def reduced(frame: pl.DataFrame, how: str) -> dict[str, float]:
-    """One value for each group, made as `REDUCERS` says."""
+    """Reduce each group to one value, by one of `REDUCERS`."""
     return dict(frame.group_by("group", maintain_order=True).agg(REDUCERS[how]).iter_rows())
 
 
 def filled(frame: pl.DataFrame, begin: float, every: int) -> dict[str, int]:
-    """How many of the stretches of ``every`` seconds from ``begin`` on have a point, for each group."""
+    """Count, for each group, the intervals of ``every`` seconds since ``begin`` that have a point."""
     stretch = ((pl.col("at") - begin) // every).n_unique()
     return dict(frame.group_by("group").agg(stretch).iter_rows())

@@ -1,4 +1,4 @@
-"""SLOs by count: how many of all events were good, what is left of the error budget, and how fast it is used.
+"""Computes SLOs by count: the share of good events, the remaining error budget, and the burn rate.
 
 Source: https://docs.datadoghq.com/service_management/service_level_objectives/
 """
@@ -11,14 +11,14 @@ from sandbox.datadog.evaluation import language, series, windows
 from sandbox.datadog.evaluation.language import BurnRate, UnknownFormError
 
 KIND = "slo"
-"""What the account keeps SLOs as: as the API answers them."""
+"""The kind under which the store keeps SLOs, in the form of the API's answers."""
 
 DAYS = {"7d": 7, "30d": 30, "90d": 90}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """An SLO in one of its time frames; ``reached`` is a percentage, None without events."""
+    """An SLO in one of its time frames."""
 
     timeframe: str
     target: float
@@ -27,19 +27,19 @@ class Status:
 
     @property
     def reached(self) -> float | None:
-        """The percentage of good events."""
+        """The percentage of good events; ``None`` without events."""
         return 100 * self.good / self.total if self.total else None
 
     @property
     def left(self) -> float | None:
-        """The percentage of the error budget that is left; below 0 where more than all of it is used."""
+        """The percentage of the error budget that is left; negative if it is overspent."""
         if self.reached is None:
             return None
         return 100 * (1 - (100 - self.reached) / (100 - self.target))
 
 
 def fault(slo: Mapping[str, Any]) -> str:
-    """Why an SLO isn't computed here; empty where it is."""
+    """Explain why an SLO can't be computed here; empty if it can."""
     if slo.get("type") != "metric" or not slo.get("query"):
         return f"SLOs of type {slo.get('type')}"
     try:
@@ -51,10 +51,10 @@ def fault(slo: Mapping[str, Any]) -> str:
 
 
 def statuses(source: series.Source, slo: Mapping[str, Any], now: float) -> list[Status]:
-    """The SLO in each of its time frames.
+    """Compute the SLO in each of its time frames.
 
     Raises:
-        UnknownFormError: it isn't computed here.
+        UnknownFormError: it can't be computed here.
     """
     found = []
     for threshold in slo["thresholds"]:
@@ -64,7 +64,7 @@ def statuses(source: series.Source, slo: Mapping[str, Any], now: float) -> list[
 
 
 def events(source: series.Source, slo: Mapping[str, Any], start: float, end: float) -> tuple[float, float]:
-    """The good events and all events of a time."""
+    """Return the number of good events and of all events in a time span."""
     found = []
     for part in ("numerator", "denominator"):
         formula, queries = language.expression(slo["query"][part])
@@ -76,9 +76,9 @@ def events(source: series.Source, slo: Mapping[str, Any], start: float, end: flo
 
 
 def burn(source: series.Source, slo: Mapping[str, Any], rate: BurnRate, at: float) -> float | None:
-    """How many times faster than allowed the error budget is used: the lower rate of both windows, which both count.
+    """Return the burn rate, the lower one of both windows, as both have to exceed the threshold.
 
-    None where one of them has no events.
+    ``None`` if one of them has no events.
 
     Source: https://docs.datadoghq.com/service_management/service_level_objectives/burn_rate/
     """

@@ -1,6 +1,6 @@
-"""Span-based metrics: the spans that a registered metric's query matches, and the points that are made of them.
+"""Makes span-based metrics: matches spans with registered metrics' queries, and turns them into points.
 
-A metric counts from its registration on, and carries only the tags that it is grouped by.
+A metric counts from its registration on, and has only the tags that it is grouped by.
 
 Sources: https://docs.datadoghq.com/tracing/trace_pipeline/generate_metrics/,
 https://docs.datadoghq.com/tracing/trace_explorer/query_syntax/
@@ -17,7 +17,7 @@ from sandbox.datadog.evaluation.language import UnknownFormError
 from sandbox.datadog.store import Point, Store
 
 KIND = "spans_metric"
-"""What the account keeps registered metrics as: the ``data`` of the API's answers."""
+"""The kind under which the store keeps registered metrics: the ``data`` of the API's answers."""
 
 Span = Mapping[str, Any]
 Matches = Callable[[Span], bool]
@@ -34,7 +34,7 @@ RESERVED = ("service", "env", "status", "operation_name", "resource_name")
 
 
 def points(store: Store, traces: Iterable[Sequence[Span]]) -> Iterator[Point]:
-    """The points that the account's registered metrics get from some traces; of a form that isn't known, none."""
+    """Return the points that registered metrics get from traces; metrics of unknown forms get none."""
     known = [definition for definition in store.all(KIND) if not fault(definition["attributes"])]
     for trace in traces if known else ():
         for span in trace:
@@ -43,7 +43,7 @@ def points(store: Store, traces: Iterable[Sequence[Span]]) -> Iterator[Point]:
 
 
 def fault(attributes: Mapping[str, Any]) -> str:
-    """Why a metric isn't made here; empty where it is."""
+    """Explain why a metric can't be computed here; empty if it can."""
     try:
         query(attributes["filter"]["query"])
     except UnknownFormError as error:
@@ -69,7 +69,7 @@ def _points(name: str, attributes: Mapping[str, Any], span: Span) -> Iterator[Po
 
 
 def attribute(span: Span, path: str) -> Any:
-    """The value of a span's attribute (``@customer.id``) or reserved attribute (``service``); None where it has none.
+    """Return the value of a span's attribute (``@customer.id``) or reserved attribute (``service``), or ``None``.
 
     Durations are in nanoseconds.
     """
@@ -98,10 +98,10 @@ def _reader(path: str) -> Callable[[Span], Any]:
 
 @functools.lru_cache(maxsize=256)
 def query(text: str) -> Matches:
-    """A span query, as a function that says whether a span matches.
+    """Parse a span query; return a function that says whether a span matches.
 
     Raises:
-        UnknownFormError: another form than attributes with values, wildcards, lists or comparisons, and AND, OR, NOT.
+        UnknownFormError: it has more than attributes with values, wildcards, lists or comparisons, and AND, OR, NOT.
     """
     tokens, place = [], 0
     text = text.strip()
@@ -133,7 +133,7 @@ def _either(rest: list[re.Match[str]], text: str) -> Matches:
 
 
 def _both(rest: list[re.Match[str]], text: str) -> Matches:
-    """Terms side by side all have to match."""
+    """Parse terms side by side, which all have to match."""
     found = [_one(rest, text)]
     while rest and not _is(rest, "OR", ")"):
         if _is(rest, "AND"):

@@ -1,4 +1,4 @@
-"""The state of a monitor's group, and when somebody is told of a change: plain values.
+"""Decides on the state of a monitor's group, and whether to notify of a change: plain values.
 
 Sources: https://docs.datadoghq.com/monitors/configuration/, https://docs.datadoghq.com/monitors/downtimes/,
 https://docs.datadoghq.com/monitors/guide/recovery-thresholds/
@@ -21,10 +21,10 @@ COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What one look at a group found: ``value`` is None where its window is empty, ``full`` where no minute is.
+    """The evaluation of a group; ``value`` is ``None`` if its window is empty, ``full`` if no minute of it is empty.
 
-    ``silent_for`` is how many seconds ago its last point was, None where there never was any. An empty window of what
-    is ``counted`` is 0 to a monitor that says `default` of missing data.
+    ``silent_for`` is the seconds since its last point, ``None`` if it never had any. An empty window of what is
+    ``counted`` is 0 for a monitor with `default` for missing data.
     """
 
     value: float | None
@@ -36,7 +36,7 @@ class Evaluation:
 def evaluated(
     found: Evaluation, status: State, comparator: str, options: Mapping[str, object], thresholds: Mapping[str, float]
 ) -> State | None:
-    """The state after a look at a group that was in ``status``; None where the look is skipped, and nothing changes."""
+    """Return the new state of a group in ``status``; ``None`` if the evaluation is skipped."""
     minutes = options.get("no_data_timeframe")
     silent = found.silent_for
     if options.get("notify_no_data") and isinstance(minutes, int) and silent is not None and silent >= 60 * minutes:
@@ -56,7 +56,7 @@ def evaluated(
 
 
 def judged(value: float, status: State, comparator: str, thresholds: Mapping[str, float]) -> State:
-    """The state of a value; with a recovery threshold, a group that has triggered stays until it is past that too."""
+    """Return a value's state; with a recovery threshold, a triggered group stays until it passes that too."""
     crosses = COMPARE[comparator]
     for state, name, stays in (("Alert", "critical", ("Alert",)), ("Warn", "warning", ("Alert", "Warn"))):
         level, recovery = thresholds.get(name), thresholds.get(f"{name}_recovery")
@@ -68,10 +68,10 @@ def judged(value: float, status: State, comparator: str, thresholds: Mapping[str
 
 
 def told(old: State, new: State, *, muted: bool, silenced: bool, mute_first_recovery: bool) -> bool:
-    """Whether somebody is told that a group goes from ``old`` to ``new``.
+    """Return whether to notify that a group went from ``old`` to ``new``.
 
-    ``silenced``: it left OK while it was muted, so that nobody knows of it. While muted only the recovery of what
-    triggered before is told, once, unless a downtime mutes that too.
+    ``silenced``: it left OK while it was muted, so nobody knows. While muted, only the recovery of an earlier alert is
+    notified, once, unless a downtime mutes that too.
     """
     if old == new:
         return False
@@ -81,22 +81,22 @@ def told(old: State, new: State, *, muted: bool, silenced: bool, mute_first_reco
 
 
 RENOTIFIED_FOR = 30 * 3600
-"""Seconds after the first alert until which is renotified where no number of times is set.
+"""Seconds after the first alert until renotifications stop, if their number isn't set.
 
 Source: https://docs.datadoghq.com/monitors/notify/#renotify
 """
 
 NAMES: Mapping[State, str] = {"Alert": "alert", "Warn": "warn", "No Data": "no data"}
-"""What options call the states that somebody is told of again."""
+"""The options' names of the states that are renotified."""
 
 
 def repeated(status: State, how_it_ended: str, types: Collection[str], states: Collection[str]) -> bool:
-    """Whether a group's state is told again when a downtime ends: ``expired`` or ``canceled``."""
+    """Return whether to notify of a group's state again when a downtime ends: ``expired`` or ``canceled``."""
     return status in NAMES and how_it_ended in types and NAMES[status] in states
 
 
 def is_renotified(status: State, options: Mapping[str, Any]) -> bool:
-    """Whether a state is told more than once.
+    """Return whether a state is renotified at all.
 
     Source: ``renotify_statuses`` in https://docs.datadoghq.com/api/latest/monitors/#create-a-monitor
     """
@@ -107,9 +107,9 @@ def is_renotified(status: State, options: Mapping[str, Any]) -> bool:
 def renotified(
     status: State, options: Mapping[str, Any], *, since_told: float, since_triggered: float, times: int
 ) -> bool:
-    """Whether a group's state is told once more: some seconds after it was last told, and ``times`` renotified.
+    """Return whether to renotify now: some seconds after the last notification, and ``times`` renotifications.
 
-    Unsure: that the 30 hours count only where ``renotify_occurrences`` isn't set.
+    Unsure: whether the 30 hours only apply if ``renotify_occurrences`` isn't set.
 
     Source: https://docs.datadoghq.com/monitors/notify/#renotify
     """

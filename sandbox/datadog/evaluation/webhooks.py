@@ -1,6 +1,6 @@
-"""Webhooks: what a monitor's message mentions as ``@webhook-NAME`` is sent, with Datadog's variables filled in.
+"""Sends the webhooks that monitors' messages mention as ``@webhook-NAME``, with Datadog's variables filled in.
 
-Only to loopback, whatever address a webhook has: nothing leaves the machine.
+Only to loopback, whatever a webhook's address: nothing leaves the machine.
 
 Source: https://docs.datadoghq.com/integrations/webhooks/
 """
@@ -17,13 +17,13 @@ from typing import Any
 from sandbox.datadog.store import Store
 
 KIND, VARIABLE = "webhook", "webhook_variable"
-"""What the account keeps webhooks and their custom variables as, by name."""
+"""The kinds under which the store keeps webhooks and their custom variables, by name."""
 
 DELIVERY = "delivery"
 PREFIX = "webhook-"
 RETRIES = 5
 TIMEOUT = 15.0
-"""Seconds that a receiver has to answer."""
+"""Timeout of a receiver's answer, in seconds."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NAME = re.compile(r"\$([A-Z][A-Z0-9_]*)(?:\[([^\]]+)\])?")
@@ -31,12 +31,12 @@ DEFAULT = (
     '{"body": "$EVENT_MSG", "last_updated": "$LAST_UPDATED", "event_type": "$EVENT_TYPE", "title": "$EVENT_TITLE",'
     ' "date": "$DATE", "org": {"id": "$ORG_ID", "name": "$ORG_NAME"}, "id": "$ID"}'
 )
-"""What a webhook without a payload of its own sends."""
+"""The payload of a webhook that doesn't set one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is posted."""
+    """A request to post."""
 
     url: str
     headers: Mapping[str, str]
@@ -44,7 +44,7 @@ class Request:
 
 
 def queue(store: Store, recipient: str, values: Mapping[str, str], *, at: float, monitor: int, group: str) -> None:
-    """Queue what a mention of ``@webhook-NAME`` sends; ``values`` are Datadog's variables."""
+    """Queue the webhook that ``@webhook-NAME`` mentions; ``values`` are Datadog's variables."""
     number = store.next(DELIVERY, 1)
     kept = {
         "id": number,
@@ -62,12 +62,12 @@ def queue(store: Store, recipient: str, values: Mapping[str, str], *, at: float,
 
 
 def deliveries(store: Store) -> list[dict[str, Any]]:
-    """Everything that was sent or is to be, oldest first."""
+    """Return all deliveries, sent or pending, oldest first."""
     return sorted(store.all(DELIVERY), key=lambda delivery: int(delivery["id"]))
 
 
 def pending(store: Store) -> Iterator[tuple[dict[str, Any], Request]]:
-    """What is to be sent, each with its request; what can't be sent is noted as such."""
+    """Return pending deliveries with their requests; mark those that can't be sent."""
     for delivery in deliveries(store):
         if delivery["state"] != "pending":
             continue
@@ -87,7 +87,7 @@ def pending(store: Store) -> Iterator[tuple[dict[str, Any], Request]]:
 
 
 def answered(store: Store, delivery: dict[str, Any], status: int | None) -> None:
-    """Note a receiver's answer: 5xx, or none in time, is tried again, five times at most."""
+    """Record a receiver's answer; 5xx, or none in time, is retried, at most five times."""
     delivery["tries"] += 1
     answer = f"status {status}" if status is not None else "no answer"
     if status is not None and status < 400:
@@ -99,13 +99,13 @@ def answered(store: Store, delivery: dict[str, Any], status: int | None) -> None
 
 
 def deliver(store: Store, post: Callable[[Request], int | None]) -> None:
-    """Send what is to be sent, each once; ``post`` returns the status, or None where there was no answer in time."""
+    """Send each pending delivery once; ``post`` returns the status, or ``None`` without an answer in time."""
     for delivery, made in pending(store):
         answered(store, delivery, post(made))
 
 
 def post(made: Request) -> int | None:
-    """Post a request and return the answer's status; None where there is none in time."""
+    """Post a request and return the answer's status; ``None`` if there is none in time."""
     asked = urllib.request.Request(made.url, made.body, dict(made.headers), method="POST")  # noqa: S310 - loopback only
     try:
         with urllib.request.urlopen(asked, timeout=TIMEOUT) as answer:  # noqa: S310
@@ -123,7 +123,7 @@ def _note(store: Store, delivery: dict[str, Any], state: str, answer: str) -> No
 
 
 def request(store: Store, hook: Mapping[str, Any], values: Mapping[str, str]) -> Request:
-    """The request that a webhook makes: variables are filled in as texts of the JSON, so that they can't break it."""
+    """Build a webhook's request; variables are filled into the parsed JSON's texts, so they can't break it."""
     known = {**{each["name"]: each["value"] for each in store.all(VARIABLE)}, **values}
     payload = hook.get("payload") or DEFAULT
     try:
@@ -153,7 +153,7 @@ def _filled(value: Any, known: Mapping[str, str]) -> Any:
 
 
 def _text(text: str, known: Mapping[str, str]) -> str:
-    """Fill in ``$NAME`` and ``$TAGS[key]``; what isn't known stays as it is."""
+    """Fill in ``$NAME`` and ``$TAGS[key]``; unknown ones stay as they are."""
 
     def value(match: re.Match[str]) -> str:
         name, key = match.groups()

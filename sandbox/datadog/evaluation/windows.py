@@ -1,4 +1,4 @@
-"""What the window of a metric monitor holds: one value for each group, by the query's form.
+"""Evaluates the window of a metric monitor to one value per group.
 
 Sources: https://docs.datadoghq.com/monitors/types/metric/, https://docs.datadoghq.com/monitors/types/anomaly/,
 https://docs.datadoghq.com/monitors/guide/as-count-in-monitor-evaluations/,
@@ -19,9 +19,9 @@ from sandbox.datadog.evaluation.language import Anomalies, Comparison, Count, Qu
 def look(
     source: series.Source, compared: Comparison, options: Mapping[str, Any], at: float, known: Collection[str]
 ) -> dict[str, states.Evaluation]:
-    """What the window before ``at`` holds of each group; those that are ``known`` are looked at even when empty.
+    """Evaluate each group's window before ``at``; ``known`` groups are evaluated even if empty.
 
-    What only some options need is found out only for them.
+    Computes what only some options need only for those.
 
     Raises:
         UnknownFormError: the query asks for what isn't evaluated of a metric of its kind.
@@ -32,7 +32,7 @@ def look(
         frame = series.evaluate(source, compared.query, at - compared.window, at, series.interval(compared.window))
         filled = series.filled(frame, at - compared.window, minute)
     last = source.last(compared.query, at) if options.get("notify_no_data") else {}
-    # A monitor that isn't grouped is evaluated whether or not there is anything.
+    # An ungrouped monitor is evaluated even without any data.
     always = {series.EVERYTHING} if not compared.by else set()
     return {
         name: states.Evaluation(
@@ -47,7 +47,7 @@ def look(
 
 
 def values(source: series.Source, compared: Comparison, options: Mapping[str, Any], at: float) -> dict[str, float]:
-    """One value for each group that has any.
+    """Return one value for each group that has any.
 
     Raises:
         UnknownFormError: as `look` does.
@@ -68,7 +68,7 @@ def values(source: series.Source, compared: Comparison, options: Mapping[str, An
 
 
 def _groups_counted(source: series.Source, compared: Comparison, begin: float, end: float) -> dict[str, float]:
-    """How many groups have a value other than 0 at each point of the query's own interval, put together."""
+    """Count the groups with a non-zero value at each point of the query's interval, aggregated."""
     every = series.interval(compared.window, asked=compared.query.interval)
     frame = series.evaluate(source, compared.query, begin, end, every)
     counts = frame.group_by("at").agg((pl.col("value") != 0).sum().cast(pl.Float64).alias("value"))
@@ -78,7 +78,7 @@ def _groups_counted(source: series.Source, compared: Comparison, begin: float, e
 def combined(
     formula: ast.expr, queries: Mapping[str, Query], summed: Mapping[str, Mapping[str, float]]
 ) -> dict[str, float]:
-    """A formula over sums: where a group has one of them, a count that it doesn't have is 0; nothing is divided by 0.
+    """Compute a formula over sums: if a group has one of them, missing counts are 0; division by 0 has no result.
 
     Source: https://docs.datadoghq.com/dashboards/functions/interpolation/#default-zero
     """
@@ -100,7 +100,7 @@ def combined(
 def _anomalous(
     source: series.Source, compared: Comparison, anomalies: Anomalies, options: Mapping[str, Any], at: float
 ) -> dict[str, float]:
-    """The share of each group's points in the trigger window that lie outside of the band, on the side that counts."""
+    """Return the share of each group's points in the trigger window outside the band, on the side that counts."""
     window = (options.get("threshold_windows") or {}).get("trigger_window")
     trigger = seconds(window) if window else anomalies.alert_window or compared.window
     every = anomalies.interval or series.interval(compared.window)
@@ -115,7 +115,7 @@ def _anomalous(
 
 
 def seconds(window: str) -> int:
-    """The length of a window.
+    """Return the length of a window in seconds.
 
     >>> seconds("last_15m")
     900

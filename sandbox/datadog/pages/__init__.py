@@ -1,6 +1,6 @@
-"""Pages at Datadog's own paths, over what the account holds: so that every link that a stack prints opens.
+"""Serves pages at Datadog's own paths from the account's content, so that every link that a stack prints opens.
 
-They only show: nothing can be changed here, no key is needed and none is shown.
+They are read-only, need no key and show none.
 """
 
 from sandbox.datadog.pages.serving import OPEN, is_page, routes

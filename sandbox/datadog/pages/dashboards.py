@@ -1,4 +1,4 @@
-"""The page of a dashboard, or of one of its widgets; and of a shared one, which has no frame."""
+"""Pages of dashboards and of single widgets, and of shared dashboards, which have no navigation."""
 
 import datetime
 import json
@@ -13,7 +13,7 @@ from sandbox.datadog.store import Store
 
 
 def show(store: Store, asked: Asked) -> Page:
-    """A dashboard by its id, whatever its name in the address."""
+    """Show a dashboard by its id, whatever the name in its URL."""
     dashboard = store.get("dashboard", asked.match["id"])
     if dashboard is None:
         raise NotFoundError(f"There is no dashboard {asked.match['id']}.")
@@ -21,7 +21,7 @@ def show(store: Store, asked: Asked) -> Page:
 
 
 def show_public(store: Store, asked: Asked) -> Page:
-    """A dashboard that is shared by a public link: anybody can look at it, and nothing leads from it elsewhere."""
+    """Show a dashboard shared by a public link: anybody can view it, and it links nowhere else."""
     share = store.get("public", asked.match["token"])
     dashboard = store.get("dashboard", share["dashboard_id"]) if share else None
     if share is None or dashboard is None or not _is_open(share, store.now()):
@@ -32,7 +32,7 @@ def show_public(store: Store, asked: Asked) -> Page:
 
 
 def _is_open(share: dict[str, Any], now: datetime.datetime) -> bool:
-    """Whether anybody may look at it now: open, not paused, not expired."""
+    """Return whether anybody may view it now: open, not paused, not expired."""
     expiration = share.get("expiration")
     if expiration is not None and datetime.datetime.fromisoformat(expiration) <= now:
         return False
@@ -40,7 +40,7 @@ def _is_open(share: dict[str, Any], now: datetime.datetime) -> bool:
 
 
 def show_embed(store: Store, asked: Asked) -> Page:
-    """A secure embed shows nothing without the credential that only the page around it has."""
+    """Show a secure embed: nothing, without the credential that only the embedding page has."""
     if store.get("embed", asked.match["token"]) is None:
         raise NotFoundError("There is no embedded dashboard of this address.")
     return "embed.html", {"bare": True}
@@ -81,7 +81,7 @@ def _shown(store: Store, asked: Asked, dashboard: dict[str, Any]) -> Page:
 
 
 def address(dashboard: Mapping[str, Any], widget: Mapping[str, Any], **query: str) -> str:
-    """The address of one widget by itself.
+    """Return the address of a single widget.
 
     Source: the links that Datadog's pages make for a widget in full screen
     """
@@ -89,7 +89,7 @@ def address(dashboard: Mapping[str, Any], widget: Mapping[str, Any], **query: st
 
 
 def anomalies(store: Store) -> list[tuple[str, str]]:
-    """The title and the address of each widget that looks for anomalies, by itself."""
+    """Return the title and the address of each widget with anomalies."""
     return [
         (str(widget["definition"].get("title") or "without a title"), address(dashboard, widget))
         for dashboard in store.all("dashboard")
@@ -99,7 +99,7 @@ def anomalies(store: Store) -> list[tuple[str, str]]:
 
 
 def _values(store: Store) -> dict[str, set[str]]:
-    """The values of each tag that any metric carries."""
+    """Return the values of each tag of any metric."""
     found: dict[str, set[str]] = {}
     for tag in store.tags():
         key, _, value = tag.partition(":")

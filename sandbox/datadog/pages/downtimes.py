@@ -1,4 +1,4 @@
-"""The page of downtimes: when each mutes next, and what of the coming week is muted, minute by minute."""
+"""The page of downtimes: the next occurrences, and the muted minutes of the coming week."""
 
 import datetime
 import itertools
@@ -13,17 +13,17 @@ from sandbox.datadog.pages.rendering import Asked, Page
 from sandbox.datadog.store import Store
 
 NEXT = 5
-"""Occurrences of a downtime that are told."""
+"""Occurrences shown of a downtime."""
 
 AHEAD = datetime.timedelta(days=366)
-"""How far ahead changes of the clock are looked for."""
+"""How far ahead to look for clock changes."""
 
 DAY = datetime.timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """One day by the clock of a zone, from ``start`` to ``end`` in UTC: the muted stretches of it."""
+    """A day in a time zone, from ``start`` to ``end`` in UTC, with its muted spans."""
 
     start: datetime.datetime
     end: datetime.datetime
@@ -32,21 +32,21 @@ class Day:
 
     @property
     def name(self) -> str:
-        """The day, for people."""
+        """The day's name."""
         return self.start.astimezone(self.zone).strftime("%a %Y-%m-%d")
 
     @property
     def hours(self) -> float:
-        """How long it is: 23 or 25 hours when the clock changes."""
+        """Its length: 23 or 25 hours if the clock changes."""
         return (self.end - self.start) / datetime.timedelta(hours=1)
 
     def part(self, moment: datetime.datetime) -> float:
-        """Where a moment is in the day, in percent."""
+        """Return how far into the day a time is, in percent."""
         return 100 * ((moment - self.start) / (self.end - self.start))
 
     @property
     def stretches(self) -> list[dict[str, Any]]:
-        """The muted stretches: where they are in percent, and from when until when by the zone's clock."""
+        """Return the muted spans: their position in percent, and their times in the zone."""
         return [
             {
                 "left": self.part(begin),
@@ -61,7 +61,7 @@ class Day:
 
 
 def show(store: Store, asked: Asked) -> Page:
-    """All downtimes; ``id`` in the address is the one that is shown first."""
+    """Show all downtimes, first the one with the URL's ``id``."""
     now = store.now()
     first = asked.query.get("id", "")
     kept = sorted(
@@ -86,7 +86,7 @@ def show(store: Store, asked: Asked) -> Page:
 
 
 def _by_monitor(kept: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """The downtimes that aren't cancelled, those of one monitor together."""
+    """Group the downtimes that aren't cancelled by monitor."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for downtime in kept:
         if downtime["attributes"]["canceled"] is None:
@@ -110,14 +110,14 @@ def _calendar(store: Store, kept: list[Mapping[str, Any]], now: datetime.datetim
 
 
 def changes(zone: ZoneInfo, now: datetime.datetime) -> list[datetime.date]:
-    """The days within a year on which the zone's clock changes."""
+    """List the days of the coming year on which the zone's clock changes."""
     days = [now.astimezone(zone).date() + number * DAY for number in range(AHEAD.days)]
     starts = [datetime.datetime.combine(day, datetime.time(), zone).utcoffset() for day in days]
     return [day for day, here, there in zip(days, starts, starts[1:], strict=False) if here != there]
 
 
 def week(schedules: Iterable[Mapping[str, Any]], first: datetime.date, zone: ZoneInfo) -> list[Day]:
-    """The seven days from the first on by a zone's clock, each with what any of the schedules mutes of it."""
+    """Return seven days in a time zone, each with what any of the schedules mutes."""
     edges = [
         datetime.datetime.combine(first + number * DAY, datetime.time(), zone).astimezone(datetime.UTC)
         for number in range(8)
@@ -137,7 +137,7 @@ def week(schedules: Iterable[Mapping[str, Any]], first: datetime.date, zone: Zon
 
 
 def merged(stretches: Iterable[Span]) -> list[Span]:
-    """The same time as stretches that neither touch nor overlap, in order."""
+    """Merge spans that touch or overlap; return them in order."""
     found: list[Span] = []
     for begin, end in sorted(stretches):
         if found and begin <= found[-1][1]:

@@ -1,4 +1,4 @@
-"""The pages of events: what happened, with its picture and whom it mentions."""
+"""Pages of events, with their pictures and mentions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ LISTED = 100
 
 
 def list_all(store: Store, _: Asked) -> Page:
-    """The latest events, newest first."""
+    """List the latest events, newest first."""
     return "events.html", {"events": [shown(event) for event in store.all("event")[-LISTED:][::-1]]}
 
 
 def show(store: Store, asked: Asked) -> Page:
-    """One event, by ``id`` in the address."""
+    """Show the event with the URL's ``id``."""
     event = store.get("event", asked.query.get("id", ""))
     if event is None:
         raise NotFoundError(f"There is no event {asked.query.get('id', '')}.")
@@ -24,7 +24,7 @@ def show(store: Store, asked: Asked) -> Page:
 
 
 def shown(event: Mapping[str, Any]) -> dict[str, Any]:
-    """What a page says of an event."""
+    """Return what pages show of an event."""
     text = str(event.get("text") or "")
     return {
         "id": event["id"],

@@ -1,4 +1,4 @@
-"""Graphs as the browser's script draws them, with what a legend says of their lines."""
+"""Graphs for the browser's script, with the legends of their lines."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,21 +10,21 @@ from sandbox.datadog.pages.rendering import number
 from sandbox.datadog.pages.times import Frame
 
 COLUMNS = ("avg", "min", "max", "sum", "value")
-"""What a legend can say of a line; ``value`` is its last one."""
+"""A legend's columns; ``value`` is the last one."""
 
 GAP = 300
-"""Seconds without a point after which a line breaks off, unless its points are further apart anyway.
+"""Seconds without a point after which a line breaks, unless its points are further apart anyway.
 
 Source: https://docs.datadoghq.com/metrics/guide/interpolation-the-fill-modifier-explained/
 """
 
 MOST_LINES = 50
-"""Lines that one graph draws."""
+"""Maximum lines of a graph."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line or row of bars; ``right`` measures it by the axis at the right."""
+    """One line or row of bars; ``right`` puts it on the right axis."""
 
     name: str
     points: Sequence[tuple[int, float]]
@@ -45,7 +45,7 @@ class Line:
 
     @property
     def rows(self) -> list[tuple[int, float | None, float | None, float | None]]:
-        """Each point with the ends of its band, if it has one; one without a value wherever the line breaks off."""
+        """Return each point with its band, if any, and a point without a value wherever the line breaks."""
         found: list[tuple[int, float | None, float | None, float | None]] = []
         bands = self.band or [(0, None, None)] * len(self.points)
         before, longest = float("inf"), float("inf") if self.bars else max(GAP, 2 * self.every)
@@ -57,7 +57,7 @@ class Line:
         return found
 
     def drawn(self) -> dict[str, Any]:
-        """What the script is given of it: times in Unix milliseconds."""
+        """Return the line for the script, with times in Unix milliseconds."""
         rows = self.rows
         return {
             "name": self.name,
@@ -73,7 +73,7 @@ class Line:
         }
 
     def said(self, column: str) -> str:
-        """What the legend says of it."""
+        """Return the line's legend."""
         values = [value for _, value in self.points]
         if not values:
             return number(None)
@@ -89,7 +89,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A level across the graph; ``kind`` is error, warning, ok or info."""
+    """A horizontal marker; ``kind`` is error, warning, ok or info."""
 
     value: float
     label: str
@@ -99,7 +99,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """A graph of a time frame; ``events`` are the moments, in Unix seconds, and titles of what happened meanwhile."""
+    """A graph of a time frame; ``events`` are the Unix times and titles of events in it."""
 
     name: str
     frame: Frame
@@ -109,10 +109,10 @@ class Graph:
     axes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     columns: Sequence[str] = ("avg", "max", "value")
     stacked: bool = False
-    """Bars are on top of each other: those of the groups of one formula."""
+    """Whether to stack the bars, as those of one formula's groups."""
 
     def drawn(self) -> dict[str, Any]:
-        """What the script is given: times in Unix milliseconds."""
+        """Return the graph for the script, with times in Unix milliseconds."""
         return {
             "from": 1000 * self.frame.start,
             "to": 1000 * self.frame.end,
@@ -128,7 +128,7 @@ class Graph:
 
 
 def lines(frame: pl.DataFrame, name: str, by: Sequence[str], **how: Any) -> Iterable[Line]:
-    """The lines of a frame of series, a line for each group; ``how`` as in `Line`."""
+    """Make a line for each group in a frame of series; ``how`` as in `Line`."""
     ends = [column for column in ("lower", "upper") if column in frame.columns]
     grouped = frame.group_by("group", maintain_order=True).agg("at", "value", *ends).head(MOST_LINES)
     for group, at, values, *band in grouped.iter_rows():

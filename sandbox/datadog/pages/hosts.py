@@ -1,4 +1,4 @@
-"""The host map, and one host's page: its tags, its Agent, its checks and its metrics."""
+"""The host map, and a host's page: tags, Agent, checks and metrics."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from sandbox.datadog.pages.rendering import Asked, NotFoundError, Page
 from sandbox.datadog.store import Store
 
 GONE = 3 * 3600
-"""Seconds without a point after which a host isn't on the map.
+"""Seconds without a point after which a host leaves the map.
 
 Source: https://docs.datadoghq.com/infrastructure/hostmap/
 """
@@ -22,11 +22,11 @@ STATUSES = {0: "OK", 1: "Warning", 2: "Critical", 3: "Unknown"}
 OF_EVERY_HOST = ("system.cpu.user", "system.load.1", "system.mem.pct_usable", "system.net.bytes_rcvd")
 NOT_DRAWN = ("system.", "datadog.", "trace.", "mysql.")
 MOST = 8
-"""Graphs of one host."""
+"""The graphs on a host's page."""
 
 
 def show(store: Store, asked: Asked) -> Page:
-    """The map of all hosts, or with ``hostname`` in the address that host."""
+    """Show the map of all hosts, or the host of the URL's ``hostname``."""
     known = hosts(store)
     name = asked.query.get("hostname", "")
     if not name:
@@ -48,7 +48,7 @@ def show(store: Store, asked: Asked) -> Page:
 
 
 def hosts(store: Store) -> dict[str, dict[str, Any]]:
-    """What is known of each host, by its name."""
+    """Return what is known of each host, by name."""
     found: dict[str, dict[str, Any]] = {}
     now, seen = store.now().timestamp(), store.last_seen()
     kept = {host["name"]: host for host in store.all("host")}
@@ -73,7 +73,7 @@ def hosts(store: Store) -> dict[str, dict[str, Any]]:
 
 
 def _graph(store: Store, metric: str, host: str, frame: times.Frame) -> Graph | None:
-    """A metric of a host, if it is one that is drawn as it is."""
+    """Return the graph of a host's metric, if it can be drawn without a function."""
     every = series.interval(frame.span)
     by = ("device",) if metric.startswith("system.net.") else ()
     try:

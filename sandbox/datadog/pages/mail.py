@@ -1,4 +1,4 @@
-"""The pages of the mail: every message that somebody would get, as they would read it."""
+"""Pages of the mail that people would get."""
 
 from sandbox.datadog.evaluation import memory
 from sandbox.datadog.pages.rendering import Asked, NotFoundError, Page
@@ -8,12 +8,12 @@ LISTED = 200
 
 
 def list_all(store: Store, _: Asked) -> Page:
-    """The latest messages, newest first."""
+    """List the latest messages, newest first."""
     return "mails.html", {"mails": memory.mails(store)[-LISTED:][::-1]}
 
 
 def show(store: Store, asked: Asked) -> Page:
-    """One message."""
+    """Show a message."""
     mail = store.get("mail", asked.match["id"])
     if mail is None:
         raise NotFoundError(f"There is no message {asked.match['id']}.")

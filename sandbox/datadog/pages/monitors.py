@@ -1,4 +1,4 @@
-"""The pages of monitors: what each evaluates, the state of its groups, what it told, and what it would tell."""
+"""Pages of monitors: the query, the groups' states, past transitions, and each state's message."""
 
 import re
 from collections.abc import Iterator, Mapping, Set
@@ -14,11 +14,11 @@ from sandbox.datadog.pages.rendering import Asked, NotFoundError, Page
 from sandbox.datadog.store import Store
 
 NOBODY = "a-host"
-"""Whose message is shown as long as no host has a state."""
+"""The group whose messages are shown while no host has a state."""
 
 HISTORY = 50
 MOST = 8
-"""Groups with a graph of their own; more have one together."""
+"""Maximum groups with separate graphs; more share one."""
 
 TAG = re.compile(r'tag:"([^"]+)"')
 """A tag in a search for monitors.
@@ -28,12 +28,12 @@ Source: https://docs.datadoghq.com/monitors/manage/search/
 
 
 def list_all(store: Store, asked: Asked) -> Page:
-    """All monitors, or those with all tags of a search such as ``tag:"env:dev"``."""
+    """List all monitors, or those with all tags of a search such as ``tag:"env:dev"``."""
     return "monitors.html", listed(store, set(TAG.findall(asked.query.get("q", ""))))
 
 
 def listed(store: Store, wanted: Set[str] = frozenset()) -> dict[str, Any]:
-    """The monitors with all ``wanted`` tags, and apart from them the parts of composites, the worst first."""
+    """Return the monitors with all ``wanted`` tags, and separately composites' constituents, the worst first."""
     states, monitors = memory.states(store), store.all("monitor")
     composed = [monitor for monitor in monitors if monitor["type"] == rounds.COMPOSITE and not rounds.fault(monitor)]
     parts = {number for each in composed for number in composites.constituents(language.composite(each["query"]))}
@@ -46,7 +46,7 @@ def listed(store: Store, wanted: Set[str] = frozenset()) -> dict[str, Any]:
 
 
 def show(store: Store, asked: Asked) -> Page:
-    """One monitor."""
+    """Show a monitor."""
     monitor = store.get("monitor", asked.match["id"])
     if monitor is None:
         raise NotFoundError(f"There is no monitor {asked.match['id']}.")
@@ -91,7 +91,7 @@ def show(store: Store, asked: Asked) -> Page:
 
 
 def _parts(store: Store, monitor: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The monitors that a composite is made of, with their states."""
+    """Return a composite's constituents with their states."""
     if monitor["type"] != rounds.COMPOSITE or rounds.fault(monitor):
         return []
     numbers = composites.constituents(language.composite(monitor["query"]))
@@ -106,10 +106,10 @@ def _under_way(downtime: Mapping[str, Any], now: Any) -> Any:
 
 
 def _graphs(store: Store, monitor: Mapping[str, Any], frame: times.Frame) -> Iterator[Graph]:
-    """A graph for each group, with the thresholds; one of all where there are many.
+    """Return a graph with thresholds for each group, or one for all of many groups.
 
     Raises:
-        UnknownFormError: the query has no graph here.
+        UnknownFormError: the query can't be drawn here.
     """
     if monitor["type"] != "query alert":
         return
@@ -134,7 +134,7 @@ def _graphs(store: Store, monitor: Mapping[str, Any], frame: times.Frame) -> Ite
 
 
 def _messages(store: Store, monitor: dict[str, Any], groups: list[Group], now: float) -> Iterator[dict[str, Any]]:
-    """What the monitor would send at each state, of its worst group."""
+    """Return what the monitor would send in each state, for its worst group."""
     asked = rounds.form(monitor, {each["id"]: each for each in store.all("monitor")})
     thresholds, number = monitor["options"]["thresholds"], asked.number or 0.0
     tags = min(groups, key=memory.badness).tags if groups else dict.fromkeys(asked.by, NOBODY)

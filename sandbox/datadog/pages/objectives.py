@@ -1,4 +1,4 @@
-"""The pages of SLOs: how much of each is reached, what is left of its error budget, and the alerts on it."""
+"""Pages of SLOs: the status, the remaining error budget, and the alerts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from sandbox.datadog.store import Store
 
 
 def state(source: series.Source, slo: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """What a page shows of an SLO: ``fault`` says why it isn't computed."""
+    """Return what pages show of an SLO; ``fault`` says why it can't be computed."""
     fault = slos.fault(slo)
     try:
         found = [] if fault else slos.statuses(source, slo, now)
@@ -20,7 +20,7 @@ def state(source: series.Source, slo: Mapping[str, Any], now: float) -> dict[str
 
 
 def show(store: Store, asked: Asked) -> Page:
-    """All SLOs, or the one of an address such as ``/slo?slo_id=ID``."""
+    """Show all SLOs, or the one with the URL's ``slo_id``."""
     name = asked.query.get("slo_id", "")
     found = [slo for slo in store.all(slos.KIND) if name in ("", slo["id"])]
     if name and not found:

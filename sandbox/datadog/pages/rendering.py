@@ -1,4 +1,4 @@
-"""HTML out of templates, which escape whatever they are given; and what a page was asked for."""
+"""Renders HTML from templates, which escape every value; and parses what a page was asked for."""
 
 import datetime
 import re
@@ -13,16 +13,16 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 Page = tuple[str, dict[str, Any]]
-"""A template and its values."""
+"""A template's name and its values."""
 
 
 class NotFoundError(Exception):
-    """There is no such thing; the message says what was asked for."""
+    """The page doesn't exist; the message names what was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a page is asked for: the parts of its path, and its query."""
+    """A page request: the parts of its path, and its query."""
 
     path: str
     match: Mapping[str, str]
@@ -30,16 +30,16 @@ class Asked:
 
     @classmethod
     def of(cls, request: web.Request) -> "Asked":
-        """Of a request; of a parameter that is given twice, the first counts."""
+        """Parse a request; of a repeated parameter, the first counts."""
         return cls(path=request.path, match=dict(request.match_info), query=dict(request.query))
 
 
 URL = re.compile(r"(?<![(<\[`\"'=/\w])https?://[^\s<>\"]*[^\s<>\".,:;!?)\]]")
-"""An address that stands in a text as it is."""
+"""A bare URL in a text."""
 
 
 def markdown(text: str) -> Markup:
-    """A message's Markdown as HTML; HTML in it shows as text. Datadog marks where it begins and ends by ``%%%``.
+    """Render a message's Markdown as HTML; HTML in it shows as text. Datadog delimits Markdown by ``%%%``.
 
     >>> markdown("**Look** at http://a/b?c=d. <i>")
     Markup('<p><strong>Look</strong> at <a href="http://a/b?c=d">http://a/b?c=d</a>. &lt;i&gt;</p>\\n')
@@ -49,7 +49,7 @@ def markdown(text: str) -> Markup:
 
 
 def number(value: float | None) -> str:
-    """A number in few digits.
+    """Format a number in few digits.
 
     >>> number(1234.5678), number(0.012345), number(3.0), number(None)
     ('1,235', '0.0123', '3', '-')
@@ -62,7 +62,7 @@ def number(value: float | None) -> str:
 
 
 def clock(at: float | datetime.datetime, pattern: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
-    """A moment, as Unix seconds or in UTC, for people."""
+    """Format a time, given in Unix seconds or UTC."""
     moment = at if isinstance(at, datetime.datetime) else datetime.datetime.fromtimestamp(at, datetime.UTC)
     return moment.strftime(pattern)
 
@@ -81,5 +81,5 @@ ENVIRONMENT.filters |= {"markdown": markdown, "number": number, "clock": clock}
 
 
 def html(name: str, values: Mapping[str, Any]) -> str:
-    """A page out of its template."""
+    """Render a page from its template."""
     return ENVIRONMENT.get_template(name).render(values)

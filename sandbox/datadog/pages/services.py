@@ -1,4 +1,4 @@
-"""The pages of services: resources with hits, errors and latency, and their traces as flame bars.
+"""Pages of services: resources with hits, errors and latency, and traces as flame graphs.
 
 Source: https://docs.datadoghq.com/tracing/services/service_page/
 """
@@ -18,11 +18,11 @@ from sandbox.datadog.store import Store
 HITS = re.compile(r"trace\.(?P<operation>.+)\.hits")
 PERCENTILES = ("p50", "p95", "p99")
 TRACES = 25
-"""Traces that a service's page lists."""
+"""Maximum traces on a service's page."""
 
 
 def known(store: Store) -> dict[tuple[str, str], set[str]]:
-    """The operations of each service, by the service and its env."""
+    """Return the operations of each service, by service and env."""
     found: dict[tuple[str, str], set[str]] = {}
     for metric in store.metrics():
         if match := HITS.fullmatch(metric):
@@ -34,7 +34,7 @@ def known(store: Store) -> dict[tuple[str, str], set[str]]:
 
 
 def list_all(store: Store, _: Asked) -> Page:
-    """All services."""
+    """List all services."""
     rows = [
         {"service": service, "env": env, "operation": operation}
         for (service, env), operations in sorted(known(store).items())
@@ -44,7 +44,7 @@ def list_all(store: Store, _: Asked) -> Page:
 
 
 def list_traces(store: Store, asked: Asked) -> Page:
-    """The latest traces with a span that matches the address's ``query``."""
+    """List the latest traces with a span that matches the URL's ``query``."""
     text, fault, rows = asked.query.get("query", "*"), "", list[dict[str, Any]]()
     try:
         matches = spans.query(text)
@@ -56,7 +56,7 @@ def list_traces(store: Store, asked: Asked) -> Page:
 
 
 def show(store: Store, asked: Asked) -> Page:
-    """One service, by an address such as ``/apm/entity/service:NAME?env=dev&operationName=flask.request``."""
+    """Show a service, by a URL such as ``/apm/entity/service:NAME?env=dev&operationName=flask.request``."""
     service = asked.match["entity"].removeprefix("service:")
     places = {place: operations for place, operations in known(store).items() if place[0] == service}
     env = asked.query.get("env") or next((env for _, env in places), "")
@@ -82,7 +82,7 @@ def show(store: Store, asked: Asked) -> Page:
 def resources(
     source: series.Source, operation: str, scope: tuple[str, ...], frame: times.Frame
 ) -> list[dict[str, Any]]:
-    """What each resource was asked in the whole time frame, the one with most hits first."""
+    """Return each resource's figures for the time frame, the one with the most hits first."""
 
     def of(metric: str, how: str, modifier: language.Modifier = "") -> dict[str, float]:
         query = Query(how=how, metric=metric, scope=scope, by=("resource_name",), modifier=modifier)
@@ -125,7 +125,7 @@ def _graphs(source: series.Source, operation: str, scope: tuple[str, ...], frame
 
 
 def show_trace(store: Store, asked: Asked) -> Page:
-    """One trace: its spans as bars, each below the span that it is part of."""
+    """Show a trace: its spans as bars, each below its parent."""
     trace = store.trace(asked.match["trace"])
     if trace is None:
         raise NotFoundError(f"There is no trace {asked.match['trace']}; only the latest ones are kept.")
@@ -133,7 +133,7 @@ def show_trace(store: Store, asked: Asked) -> Page:
 
 
 def flame(spans: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The spans in the order of a flame graph: ``depth``, and where each is in the whole, in percent."""
+    """Return the spans in a flame graph's order, with their ``depth`` and their position in percent."""
     known = {span["span_id"] for span in spans}
     children: dict[Any, list[Mapping[str, Any]]] = {}
     for span in sorted(spans, key=lambda span: span["start"]):

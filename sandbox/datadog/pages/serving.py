@@ -1,6 +1,6 @@
-"""The paths of the pages, and how an answer is made of one: HTML from a template, or a file of the browser's.
+"""Routes the pages' paths to HTML from templates, and serves the browser's files.
 
-The modules behind the pages are imported when the first one is asked for: who only talks to the API waits for none.
+The pages' modules are imported with the first request for one, so that API clients never wait for them.
 """
 
 import importlib
@@ -39,7 +39,7 @@ PATHS: Mapping[str, tuple[str, str]] = {
     "/mail": ("mail", "list_all"),
     "/mail/{id}": ("mail", "show"),
 }
-"""The module and the function of each page, by its path: Datadog's own where Datadog has such a page.
+"""Each page's module and function, by path: Datadog's own path, if Datadog has such a page.
 
 Source: the addresses that Datadog's documentation and API answers link to; mail and tickets are the sandbox's own.
 """
@@ -48,10 +48,10 @@ STATIC = "/sandbox/static/{name}"
 """The style sheet and the scripts."""
 
 OPEN = frozenset({*PATHS, STATIC})
-"""What needs no key."""
+"""Paths that need no key."""
 
 CHARTS = "plotly.min.js"
-"""The chart library, as the package plotly ships it."""
+"""The chart library from the package plotly."""
 
 FILES = {"style.css": "text/css", "charts.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
@@ -59,7 +59,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
     " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""Whatever a page holds, it loads from this server alone. Charts set styles on what they draw."""
+"""Pages load from this server only. Charts set inline styles."""
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -70,12 +70,12 @@ HEADERS = {
 
 
 def routes() -> list[web.RouteDef]:
-    """The routes of all pages, and of what they load."""
+    """Return the routes of all pages and of what they load."""
     return [*(web.get(path, _page) for path in PATHS), web.get(STATIC, _file)]
 
 
 def is_page(request: web.Request) -> bool:
-    """Whether a request is for a page, or for what pages load."""
+    """Return whether a request is for a page, or for what pages load."""
     resource = request.match_info.route.resource
     return resource is not None and resource.canonical in OPEN
 

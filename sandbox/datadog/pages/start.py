@@ -1,4 +1,4 @@
-"""The first page: what is watched, each thing with its state and its link."""
+"""The start page: everything that is watched, with state and link."""
 
 from sandbox.datadog import desk, downtimes
 from sandbox.datadog.evaluation import memory, slos
@@ -8,11 +8,11 @@ from sandbox.datadog.pages.rendering import Asked, Page
 from sandbox.datadog.store import Store
 
 LISTED = 5
-"""Messages and events that this page shows; the rest is behind it."""
+"""Maximum messages and events on this page."""
 
 
 def show(store: Store, _: Asked) -> Page:
-    """Everything that the account holds."""
+    """Show everything in the account."""
     now = store.now()
     return "start.html", {
         "hosts": list(hosts.hosts(store).values()),
@@ -37,5 +37,5 @@ def show(store: Store, _: Asked) -> Page:
 
 
 def dashboards(store: Store, _: Asked) -> Page:
-    """All dashboards."""
+    """List all dashboards."""
     return "dashboards.html", {"dashboards": store.all("dashboard")}

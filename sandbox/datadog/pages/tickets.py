@@ -1,4 +1,4 @@
-"""The pages of the ticket desk: the tickets that webhooks opened, what their customers were told, and what was sent.
+"""Pages of the ticket desk: the tickets that webhooks opened, what customers were told, and each delivery.
 
 Datadog has no such pages: its webhooks reach a ticket system.
 """
@@ -12,7 +12,7 @@ LISTED = 100
 
 
 def list_all(store: Store, _: Asked) -> Page:
-    """All tickets and deliveries, newest first."""
+    """List all tickets and deliveries, newest first."""
     return "tickets.html", {
         "tickets": desk.tickets(store)[::-1][:LISTED],
         "deliveries": webhooks.deliveries(store)[::-1][:LISTED],
@@ -20,7 +20,7 @@ def list_all(store: Store, _: Asked) -> Page:
 
 
 def show(store: Store, asked: Asked) -> Page:
-    """One ticket."""
+    """Show a ticket."""
     ticket = store.get(desk.KIND, asked.match["id"])
     if ticket is None:
         raise NotFoundError(f"There is no ticket {asked.match['id']}.")

@@ -1,4 +1,4 @@
-"""The time frame of a page: what its address asks for, else the dashboard's default.
+"""Determines a page's time frame: the URL's, else the dashboard's default.
 
 Sources: https://docs.datadoghq.com/dashboards/guide/custom_time_frames/,
 https://docs.datadoghq.com/api/latest/dashboards/ (``live_span``, ``default_timeframe``)
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SPANS = {"5m": 300, "15m": 900, "1h": 3600, "4h": 14400, "1d": 86400, "2d": 172800, "1w": 604800}
-"""The time frames to choose from, in seconds."""
+"""The selectable time frames, in seconds."""
 
 NAMES = {
     "5m": "Past 5 minutes",
@@ -28,7 +28,7 @@ RELATIVE = re.compile(r"now(?:-(\d{1,6})([smhdw]))?")
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """From ``start`` to ``end``, in Unix seconds; ``live`` goes on with the clock."""
+    """From ``start`` to ``end``, in Unix seconds; ``live`` moves with the clock."""
 
     start: float
     end: float
@@ -36,24 +36,24 @@ class Frame:
 
     @property
     def span(self) -> float:
-        """How long it is, in seconds."""
+        """Its length in seconds."""
         return self.end - self.start
 
     @property
     def name(self) -> str:
-        """Which of the time frames to choose from it is; empty where it is none."""
+        """Its name among the selectable time frames; empty if it is none of them."""
         return next((name for name, seconds in SPANS.items() if self.live and seconds == round(self.span)), "")
 
 
 def past(seconds: float, now: float) -> Frame:
-    """The time up to now."""
+    """Return the live time frame up to now."""
     return Frame(start=now - seconds, end=now, live=True)
 
 
 def frame(query: Mapping[str, str], now: float, default: Mapping[str, Any] | None = None) -> Frame:
-    """The time frame of an address: ``span``, or ``from_ts`` and ``to_ts`` in Unix milliseconds or as ``now-5m``.
+    """Parse a URL's time frame: ``span``, or ``from_ts`` and ``to_ts`` in Unix milliseconds or as ``now-5m``.
 
-    With ``live=true`` it is as long as asked for, up to now. What can't be read counts as left out.
+    With ``live=true`` it has the requested length, up to now. Invalid values count as left out.
     """
     if query.get("span") in SPANS:
         return past(SPANS[query["span"]], now)
@@ -68,7 +68,7 @@ def frame(query: Mapping[str, str], now: float, default: Mapping[str, Any] | Non
 
 
 def default_timeframe(live_span: str) -> dict[str, Any]:
-    """A shared dashboard's ``live_span`` in the form of a dashboard's ``default_timeframe``."""
+    """Convert a shared dashboard's ``live_span`` to a dashboard's ``default_timeframe``."""
     value, unit = re.fullmatch(r"(\d+)(\D+)", live_span).groups()  # type: ignore[union-attr]
     units = {"m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month"}
     return {"type": "live", "value": int(value), "unit": units[unit]}
@@ -81,6 +81,6 @@ def _moment(text: str, now: float) -> float | None:
 
 
 def live_span(text: str) -> float | None:
-    """Seconds of a widget's own ``live_span``; None for one that isn't known here."""
+    """Return the seconds of a widget's ``live_span``; ``None`` if it is unknown."""
     match = re.fullmatch(r"(\d{1,4})([mhdw])", text)
     return int(match[1]) * UNITS[match[2]] if match else None

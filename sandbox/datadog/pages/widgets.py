@@ -1,4 +1,4 @@
-"""The widgets of a dashboard's JSON: those that Watchpost uses; any other says in its place that it isn't drawn.
+"""Draws the widgets of a dashboard's JSON that Watchpost uses; any other says in its place that it isn't drawn.
 
 Source: https://docs.datadoghq.com/dashboards/graphing_json/widget_json/
 """
@@ -27,7 +27,7 @@ MARKER = re.compile(r"\s*y\s*=\s*(-?\d+(?:\.\d+)?)\s*")
 
 @dataclass(frozen=True, kw_only=True)
 class Widget:
-    """A widget as its page shows it; ``fault`` says what of it isn't drawn."""
+    """A widget on a page; ``fault`` says what isn't drawn."""
 
     title: str
     kind: str
@@ -42,7 +42,7 @@ class Widget:
 
     @property
     def outside(self) -> list[tuple[int, str, float, float, float]]:
-        """The points outside of their band, the newest first: when, of which line, the value, and the band's ends."""
+        """The points outside their band, the newest first: time, line, value, and the band's ends."""
         found = [
             (at, line.name, value, lower, upper)
             for line in (self.graph.lines if self.graph else [])
@@ -54,7 +54,7 @@ class Widget:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """What the widgets of a page share: what they read, the time frame, and the tag that each variable stands for."""
+    """What a page's widgets share: their data, the time frame, and each variable's tag."""
 
     store: Store
     source: series.Source
@@ -62,7 +62,7 @@ class Board:
     variables: Mapping[str, str]
 
     def widget(self, definition: Mapping[str, Any]) -> Widget:
-        """A widget of this board."""
+        """Draw a widget of this board."""
         kind, title = str(definition.get("type", "")), str(definition.get("title") or "")
         queries = [
             str(query.get("query", ""))
@@ -89,7 +89,7 @@ class Board:
             return Widget(title=title, kind=kind, fault=f"The sandbox does not draw {error}.", queries=queries)
 
     def _frame(self, definition: Mapping[str, Any]) -> tuple[Frame, str]:
-        """The widget's own time frame, if it has one, and its name."""
+        """Return the widget's own time frame, if any, and its name."""
         own = definition.get("time") or {}
         if not own:
             return self.frame, ""
@@ -131,7 +131,7 @@ class Board:
     def _series(
         self, request: Mapping[str, Any], frame: Frame, *, bars: bool
     ) -> Iterator[tuple[str, tuple[str, ...], int, pl.DataFrame]]:
-        """Each formula of a request: its name, what it is grouped by, the interval, and its series."""
+        """Yield each formula of a request: its name, grouping, interval and series."""
         if "queries" not in request or not request.get("formulas"):
             raise UnknownFormError(f"a request with {', '.join(sorted(request))}: queries and formulas are")
         parsed = {}
@@ -145,7 +145,7 @@ class Board:
         found, intervals = {}, {}
         for name, query in parsed.items():
             every = series.interval(frame.span, bars=bars, asked=query.interval)
-            # What is expected of the first points needs those before them.
+            # The band of the first points depends on earlier ones.
             before = frame.start - (formulas.WINDOW * every if banded else 0)
             found[name] = series.evaluate(self.source, query, before, frame.end, every)
             intervals[name] = every
@@ -171,7 +171,7 @@ class Board:
         return rows[: int(limit.get("count", 10))]
 
     def _scalars(self, request: Mapping[str, Any], text: str, how: str, frame: Frame) -> dict[str, float]:
-        """A formula over one value of each query, for each group."""
+        """Compute a formula over one value per query, for each group."""
         parsed, values = {}, {}
         for query in request["queries"]:
             if query.get("data_source") != "metrics":
@@ -192,7 +192,7 @@ class Board:
         return objectives.state(self.source, slo, self.frame.end)
 
     def _groups(self, definition: Mapping[str, Any]) -> list[tuple[Group, dict[str, Any], str]]:
-        """The groups of monitors that a summary lists, as `rounds.names` does: by monitors' tags and groups' state.
+        """Return the groups that a monitor summary lists, as `rounds.names` does, by monitors' tags and groups' state.
 
         Source: https://docs.datadoghq.com/monitors/manage/search/
         """
@@ -206,7 +206,7 @@ class Board:
         return sorted(found, key=lambda row: row[0].last_triggered, reverse=True)
 
     def _stream(self, definition: Mapping[str, Any], frame: Frame) -> tuple[list[dict[str, Any]], str]:
-        """The events of monitors in a list: their notifications, by the tags of the monitor.
+        """Return the monitors' notifications that a list of events shows, by the monitors' tags.
 
         Source: https://docs.datadoghq.com/dashboards/widgets/list/
         """
@@ -229,7 +229,7 @@ class Board:
         return found[-LISTED:][::-1], text
 
     def _events(self, query: str, frame: Frame) -> Iterator[tuple[float, str]]:
-        """The events that an overlay shows: those with all of its tags."""
+        """Return the events of an overlay: those with all of its tags."""
         terms = query.split()
         if not all(re.fullmatch(r"[A-Za-z][\w.-]*:\S+", term) for term in terms):
             raise UnknownFormError(f"the events {query!r}: tags that they all have are")
@@ -253,7 +253,7 @@ def _mark(marker: Mapping[str, Any]) -> Mark:
 
 
 def tags(variables: list[Mapping[str, Any]], query: Mapping[str, str]) -> dict[str, str]:
-    """The tag that each template variable stands for, ``*`` for any: chosen in the address, else its default.
+    """Return each template variable's tag, ``*`` for any: the URL's, else its default.
 
     Source: https://docs.datadoghq.com/dashboards/template_variables/
     """
@@ -266,6 +266,6 @@ def tags(variables: list[Mapping[str, Any]], query: Mapping[str, str]) -> dict[s
 
 
 def chosen(variable: Mapping[str, Any], query: Mapping[str, str]) -> str:
-    """The value of a template variable."""
+    """Return the value of a template variable."""
     defaults = variable.get("defaults") or ["*"]
     return str(query.get(f"tpl_var_{variable['name']}", defaults[0]))
