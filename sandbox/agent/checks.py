@@ -1,7 +1,7 @@
 # mypy: disable-error-code="import-not-found", allow-subclassing-any
 """Loads checks and runs them with Datadog's own ``datadog_checks.base``.
 
-Datadog's stub aggregator is the base for the one here, which keeps submissions apart by check instance.
+The aggregator here extends Datadog's stub, and keeps submissions by check instance.
 """
 
 import importlib
@@ -34,7 +34,7 @@ class LoadError(Exception):
 
 @dataclass
 class Submitted:
-    """What one instance submitted in one run."""
+    """What an instance submitted in one run."""
 
     samples: list[Sample] = field(default_factory=list)
     service_checks: list[dict[str, Any]] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Submitted:
 
 
 class Aggregator(AggregatorStub):
-    """Collects submissions by check ID; unlike the stub it takes every tag and grows with nobody to reset it."""
+    """Collects submissions by check ID; unlike the stub it accepts every tag, and drops what was taken."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Aggregator(AggregatorStub):
             self._submitted[check_id].events.append(event)
 
     def take(self, check_id: str) -> Submitted:
-        """What ``check_id`` submitted since the last call."""
+        """Return and drop what ``check_id`` submitted since the last call."""
         with self._lock:
             return self._submitted.pop(check_id, Submitted())
 
@@ -94,7 +94,7 @@ base.aggregator = aggregator
 
 @dataclass
 class Result:
-    """One run: series, service checks and events in the forms of ``datadog-agent check``."""
+    """The result of one run: series, service checks and events, as ``datadog-agent check`` prints them."""
 
     series: list[Serie]
     service_checks: list[dict[str, Any]]
@@ -102,7 +102,7 @@ class Result:
 
 
 class Instance:
-    """One configured instance of a check, with its statistics as ``status -j`` shows them.
+    """A configured instance of a check, with its statistics as ``status -j`` shows them.
 
     Raises:
         LoadError: its code can't be imported, or refuses its configuration.
@@ -128,7 +128,7 @@ class Instance:
         }
 
     def run(self) -> Result:
-        """Run the check once; what it raises is found in ``stats["LastError"]``, a JSON text as in the real Agent."""
+        """Run the check once; an exception ends up in ``stats["LastError"]``, as JSON like in the real Agent."""
         started = time.monotonic()
         error = self._check.run()
         submitted = aggregator.take(self.config.id)
@@ -160,7 +160,7 @@ class Instance:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the check reported about the software it watches, such as its version."""
+        """Return what the check reported about the software it watches, such as its version."""
         found: dict[tuple[str, str], str] = datadog_agent._metadata
         return {name: value for (check_id, name), value in found.items() if check_id == self.config.id}
 
@@ -193,7 +193,7 @@ def _imported(name: str) -> tuple[ModuleType, Any]:
 
 
 def check_class(module: ModuleType) -> type[AgentCheck] | None:
-    """The check in a module: by name the first class that has no subclass, an imported one as well as any other.
+    """Return a module's check: the first class by name without a subclass, even an imported one.
 
     Source: ``Three::_findSubclassOf`` in ``rtloader/three/three.cpp``
     """
@@ -212,7 +212,7 @@ def _told(error: Exception) -> str:
 def load(
     agent: settings.Settings, configs: list[settings.CheckConfig], *, only: str | None = None
 ) -> tuple[list[Instance], dict[str, dict[str, str]]]:
-    """The instances of ``configs`` (of the check ``only``), and of each that can't be loaded why, by loader.
+    """Load the instances of ``configs`` (of the check ``only``); return them, and each failure's reason, by loader.
 
     Sources: ``pkg/collector/scheduler.go``, ``pkg/collector/python/loader.go``
     """
@@ -233,7 +233,7 @@ def load(
 
 
 def as_json(instance: Instance, result: Result) -> dict[str, Any]:
-    """One element of ``datadog-agent check NAME --json``; empty parts are left out, as the real Agent does."""
+    """Format one element of ``datadog-agent check NAME --json``; like the real Agent, without empty parts."""
     parts: dict[str, list[dict[str, Any]]] = {
         "metrics": [serie.for_check_command(device_field=True) for serie in result.series],
         "service_checks": result.service_checks,
@@ -244,7 +244,7 @@ def as_json(instance: Instance, result: Result) -> dict[str, Any]:
 
 
 def as_text(result: Result) -> str:
-    """The first part of what ``datadog-agent check NAME`` prints."""
+    """Format the first part of the output of ``datadog-agent check NAME``."""
     parts = {
         "Series": [serie.for_check_command() for serie in result.series],
         "Service Checks": result.service_checks,

@@ -1,4 +1,4 @@
-"""The ``datadog-agent`` command, in as far as Watchpost uses it: same words, same output, same exit codes."""
+"""The ``datadog-agent`` command as far as Watchpost uses it: the same arguments, output and exit codes."""
 
 import argparse
 import json
@@ -28,13 +28,13 @@ class CommandError(Exception):
 
 
 def version() -> str:
-    """The package's version, such as ``7.72.1``."""
+    """Return the package's version, such as ``7.72.1``."""
     return (settings.HOME / "version-manifest.txt").read_text().split()[1]
 
 
 def ask(command: str, failure: str = UNREACHABLE) -> Any:
-    """Ask the running Agent; only root and dd-agent may. ``failure`` is what the command says when it can't."""
-    settings.load()  # as every command of the real one does before it asks
+    """Ask the running Agent, as only root and dd-agent may; ``failure`` is the command's error if that fails."""
+    settings.load()  # as every command of the real one does first
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
@@ -47,7 +47,7 @@ def ask(command: str, failure: str = UNREACHABLE) -> Any:
 
 
 def run() -> int:
-    """The daemon."""
+    """Run the daemon."""
     from . import daemon
 
     agent = settings.load()
@@ -57,9 +57,9 @@ def run() -> int:
 
 
 def check(name: str, *, times: int, pause: float, as_json: bool) -> int:
-    """Run a check's instances here and now; prints and sends nothing.
+    """Run a check's instances in this process; send nothing.
 
-    As with the real command, a check that raises is no failure of the command: the error is in what it prints.
+    As with the real command, an exception in the check is not a failure of the command: the output has the error.
     """
     from . import checks
 
@@ -130,9 +130,9 @@ def _error_lines(error: str) -> list[str]:
 
 
 def configcheck() -> int:
-    """What the running Agent has loaded, file by file, and which files it could not use.
+    """Print what the running Agent has loaded, file by file, and the files it could not use.
 
-    A check whose code can't be loaded is there all the same. Source: ``pkg/flare/config_check.go``
+    A check whose code can't be loaded is listed all the same. Source: ``pkg/flare/config_check.go``
     """
     answer = ask("configcheck", "the agent ran into an error while checking config: {}")
     if answer["errors"]:
@@ -151,7 +151,7 @@ def configcheck() -> int:
 
 
 def status(*, as_json: bool, pretty: bool) -> int:
-    """How the running Agent is."""
+    """Print the running Agent's status."""
     answer = ask("status")
     if as_json or pretty:
         print(json.dumps(answer, indent=2 if pretty else None))
@@ -165,7 +165,7 @@ def status(*, as_json: bool, pretty: bool) -> int:
 
 
 def health() -> int:
-    """Whether the running Agent is well. Source: ``pkg/cli/subcommands/health/command.go``"""
+    """Print whether the running Agent is healthy. Source: ``pkg/cli/subcommands/health/command.go``"""
     answer = ask("health")
     well, ill = sorted(answer["Healthy"]), sorted(answer["Unhealthy"])
     print(f"Agent health: {'FAIL' if ill else 'PASS'}")
@@ -178,7 +178,7 @@ def health() -> int:
 
 
 def config_get(key: str) -> int:
-    """One value of ``datadog.yaml``, secrets hidden."""
+    """Print a value of ``datadog.yaml``, with secrets hidden."""
     settings.load()
     value = yaml.safe_load((settings.CONFIG / "datadog.yaml").read_text())
     for part in key.split("."):
@@ -190,7 +190,7 @@ def config_get(key: str) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Ends with the real command's exit code, and its words, on what it doesn't know."""
+    """Reports unknown arguments with the real command's words and exit code."""
 
     def error(self, message: str) -> NoReturn:
         raise CommandError(message)
@@ -244,7 +244,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit code of ``datadog-agent ARGV``."""
+    """Run ``datadog-agent ARGV``; return its exit code."""
     os.umask(0o022)
     try:
         return _dispatch(_parser().parse_args(argv))

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-not-found,import-untyped", allow-subclassing-any
-"""The Agent's own checks of the host, in a small form: cpu, load, memory and network, by psutil."""
+"""Small versions of the Agent's core checks, by psutil: cpu, load, memory and network."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ class Cpu(AgentCheck):
     """``system.cpu.*`` in percent of the time since the last run."""
 
     def check(self, _: Any) -> None:
-        """Submit; the first run only takes a reading."""
+        """Submit; the first run only takes a baseline."""
         now, before = psutil.cpu_times(), getattr(self, "_before", None)
         self._before = now
         self.gauge("system.cpu.num_cores", psutil.cpu_count())

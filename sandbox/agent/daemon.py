@@ -20,11 +20,11 @@ DOGSTATSD = ("127.0.0.1", 8125)
 FLUSH = 10
 """Seconds covered by one point of a DogStatsD metric."""
 METADATA = 1800.0
-"""Seconds between two reports of the host itself."""
+"""Seconds between reports of the host's metadata."""
 ALIVE = 1.0
-"""Seconds between two signs of life; the real Agent gives one with each flush, every 15 s."""
+"""Seconds between submissions of ``datadog.agent.running``; the real Agent submits it with each flush, every 15 s."""
 TRACE_STATUS = 5012
-"""Port on which the trace agent tells how it is, as in the real Agent (``apm_config.debug.port``)."""
+"""Port of the trace agent's status, as in the real Agent (``apm_config.debug.port``)."""
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def start_logging(process: str, path: str) -> None:
 
 
 class Statsd:
-    """DogStatsD on UDP; lines that are none are counted and logged, not fatal."""
+    """DogStatsD on UDP; invalid lines are counted and logged."""
 
     def __init__(self, forwarder: Forwarder, host: str) -> None:
         self._forwarder, self._sampler = forwarder, Sampler(host)
@@ -65,7 +65,7 @@ class Statsd:
         self.stats[kind] += 1
 
     def flush(self) -> None:
-        """Hand what was received to the forwarder."""
+        """Pass what was received to the forwarder."""
         with self._lock:
             received, self._received = self._received, dogstatsd.Received()
         self._forwarder.series(self._sampler.series(received.samples, interval=FLUSH))
@@ -75,7 +75,7 @@ class Statsd:
 
 
 class Daemon:
-    """The core Agent in one process: a thread per check instance, one each for sending, DogStatsD and commands."""
+    """The core Agent in one process: a thread for each check instance, for sending, for DogStatsD and for commands."""
 
     def __init__(self, agent: settings.Settings, version: str) -> None:
         self._agent, self._version, self._started = agent, version, int(time.time())
@@ -86,7 +86,7 @@ class Daemon:
         self._instances, self._load_errors = checks.load(agent, self._configs)
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT."""
+        """Run until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
         for error in self._agent.found.errors.values():
@@ -127,7 +127,7 @@ class Daemon:
                 due = max(due + seconds, time.monotonic())
                 try:
                     action()
-                except Exception:  # one bad run must not end the next ones
+                except Exception:  # a failed run must not prevent further ones
                     log.exception("A run failed")
 
         threading.Thread(target=loop, daemon=True).start()
@@ -146,7 +146,7 @@ class Daemon:
         self.forwarder.service_checks([{"check": "datadog.agent.up", "status": 0, "message": "", "tags": []}])
 
     def _say_running(self) -> None:
-        """Say what the real Agent says with each flush: ``pkg/aggregator/aggregator.go``."""
+        """Submit what the real Agent submits with each flush: ``pkg/aggregator/aggregator.go``."""
         running = Serie(
             metric="datadog.agent.running", value=1, when=time.time(), type="gauge",
             tags=(f"version:{self._version}",), host=self._agent.hostname,
@@ -154,7 +154,7 @@ class Daemon:
         self.forwarder.series([running])
 
     def answer(self, command: str) -> Any:
-        """What the command line asked for: ``status``, ``configcheck`` or ``health``."""
+        """Answer the command line: ``status``, ``configcheck`` or ``health``."""
         match command:
             case "status":
                 return self._status()

@@ -11,7 +11,7 @@ KINDS = {"g": "gauge", "c": "count", "h": "histogram", "ms": "histogram", "d": "
 
 @dataclass
 class Received:
-    """What came in since the last look."""
+    """What was received since the last flush."""
 
     samples: list[Sample] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)

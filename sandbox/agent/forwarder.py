@@ -1,7 +1,7 @@
-"""Sends to Datadog what the core Agent collects, asks whether the key is valid, and never logs the key.
+"""Sends the core Agent's payloads to Datadog, validates the key, and never logs it.
 
 Sources, in https://github.com/DataDog/datadog-agent: ``transaction.go`` below ``comp/forwarder/defaultforwarder`` for
-what is kept, what is dropped and what is counted, ``forwarder_health.go`` there for the key, and
+what is kept, dropped and counted, ``forwarder_health.go`` there for the key, and
 ``pkg/config/utils/endpoints.go`` for the addresses.
 """
 
@@ -19,23 +19,23 @@ from . import sending
 from .samples import Serie
 
 INTERVAL = 1.0
-"""Seconds between two attempts to send what is queued."""
+"""Seconds between attempts to send the queue."""
 QUEUED = 1000
-"""Payloads kept while Datadog is out of reach; the oldest go first."""
+"""Payloads kept while Datadog is unreachable; the oldest are dropped first."""
 TIMEOUT = 20.0
-"""Seconds that a request may take (``forwarder_timeout``)."""
+"""Timeout of a request, in seconds (``forwarder_timeout``)."""
 VALIDATION = 3600.0
-"""Seconds between two looks at the key (``forwarder_apikey_validation_interval``)."""
+"""Seconds between validations of the key (``forwarder_apikey_validation_interval``)."""
 VALIDATION_TIMEOUT = 10.0
 FAKE_KEY = "0" * 32
-"""The key of tests and examples: the real Agent doesn't ask about it either."""
+"""The key of tests and examples, which the real Agent doesn't validate either."""
 ENDPOINTS = {
     "/api/v2/series": "series_v2",
     "/api/v1/check_run": "check_run_v1",
     "/api/v1/events": "intake",
     "/intake/": "metadata_v1",
 }
-"""What ``status`` calls the paths."""
+"""The names of the paths in ``status``."""
 
 VALID = "API Key valid"
 INVALID = "API Key invalid"
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 
 def of_version(url: str, version: str) -> str:
-    """Where metrics really go: one of Datadog's own addresses has the Agent's version in front, another one hasn't."""
+    """Return the address that metrics go to: Datadog's own ones get the Agent's version in front."""
     numbers = "-".join(version.split(".")[:3])
     if not SITE.search(url):
         return url
@@ -57,13 +57,13 @@ def of_version(url: str, version: str) -> str:
 
 
 def validating(url: str) -> str:
-    """Where the key is asked about: the site's API, or the very address that metrics go to."""
+    """Return the address that validates the key: the site's API, or where metrics go."""
     site = SITE.search(url)
     return f"https://api.{site[0].rstrip('.')}" if site else url
 
 
 def address() -> str:
-    """The host's own address towards other networks, empty where it has no way there; nothing is sent to find out."""
+    """Return the host's address towards other networks, empty if there is no route; sends nothing to find out."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -73,7 +73,7 @@ def address() -> str:
 
 
 class Forwarder(threading.Thread):
-    """A queue of payloads and the thread that empties it; ``base_url`` is ``dd_url`` or the site's address."""
+    """A queue of payloads and the thread that sends it; ``base_url`` is ``dd_url`` or the site's address."""
 
     def __init__(self, base_url: str, api_key: str, host: str, tags: Sequence[str] = (), version: str = "7") -> None:
         super().__init__(name="forwarder", daemon=True)
@@ -82,7 +82,7 @@ class Forwarder(threading.Thread):
         self._queue: deque[tuple[str, bytes]] = deque(maxlen=QUEUED)
         self._ended = threading.Event()
         self.key_status = ""
-        """What came of the last question about the key; empty before the first."""
+        """The result of the last validation of the key; empty before the first."""
         self._counted: Counter[str] = Counter()
         self._succeeded: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
@@ -103,12 +103,12 @@ class Forwarder(threading.Thread):
             self._put("/api/v1/check_run", payload)
 
     def event(self, event: dict[str, Any]) -> None:
-        """Queue one event in the form of ``POST /api/v1/events``, with the host's name and tags."""
+        """Queue an event in the form of ``POST /api/v1/events``, with the host's name and tags."""
         tags = [*event.get("tags", []), *self._tags]
         self._put("/api/v1/events", {"host": self._host, "date_happened": int(time.time()), **event, "tags": tags})
 
     def metadata(self, version: str) -> None:
-        """Queue what Datadog knows of the host: its name, its tags, its address, the Agent's version."""
+        """Queue the host's metadata: name, tags, address, the Agent's version."""
         meta = {"hostname": self._host, "socket-hostname": self._host}
         payload = {"internalHostname": self._host, "agentVersion": version, "os": "linux", "meta": meta}
         gohai = {"network": {"ipaddress": address()}}
@@ -124,16 +124,16 @@ class Forwarder(threading.Thread):
             self.flush()
 
     def stop(self) -> None:
-        """End the thread after one last, short attempt to send."""
+        """Stop the thread after a last, short attempt to send."""
         self._ended.set()
         self.join(timeout=1.0)
         self.flush(timeout=0.5)
 
     @property
     def healthy(self) -> bool:
-        """Whether ``health`` counts the forwarder among the healthy: unless the key is refused, or not asked about yet.
+        """Return whether ``health`` lists the forwarder as healthy: the key was validated and not refused.
 
-        Datadog out of reach is no reason: the real Agent says PASS then.
+        An unreachable Datadog doesn't count: the real Agent says PASS then.
         """
         return self.key_status not in {"", INVALID}
 
@@ -161,7 +161,7 @@ class Forwarder(threading.Thread):
             log.error("No valid api key found, reporting the forwarder as unhealthy.")
 
     def flush(self, timeout: float = TIMEOUT) -> None:
-        """Send what is queued. What can't be sent now is kept; what Datadog finds wrong (400, 403, 413) is dropped."""
+        """Send the queue; keep what can't be sent now, and drop what Datadog rejects (400, 403, 413)."""
         while self._queue:
             path, body = self._queue[0]
             url = self._url + path
@@ -210,7 +210,7 @@ class Forwarder(threading.Thread):
             )
 
     def status(self) -> dict[str, Any]:
-        """The ``forwarderStats`` of ``datadog-agent status``: an invalid key stands among the failures alone."""
+        """Return the ``forwarderStats`` of ``datadog-agent status``: an invalid key is only among the failures."""
         label = {f"API key ending with {self._api_key[-5:]}": self.key_status} if self.key_status else {}
         invalid = self.key_status == INVALID
         names = ("Success", "Dropped", "Errors", "HTTPErrors", "Retried", "Requeued")

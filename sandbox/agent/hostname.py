@@ -1,7 +1,7 @@
-"""Under which name the Agent reports, found as the real one finds it.
+"""Determines the host name that the Agent reports under, as the real one does.
 
 Sources, in https://github.com/DataDog/datadog-agent: ``pkg/util/hostname/providers.go`` and ``common.go`` there for the
-order, ``pkg/util/hostname/validate/validate.go`` for what is a name. Clouds and containers are left out.
+order, ``pkg/util/hostname/validate/validate.go`` for valid names. Clouds and containers are left out.
 """
 
 import re
@@ -21,7 +21,7 @@ UNKNOWN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Hostname:
-    """The name, who knew it, and why the others didn't, as ``status -j`` shows under ``hostnameStats``."""
+    """The name, its provider, and why other providers failed, as in ``hostnameStats`` of ``status -j``."""
 
     name: str
     provider: str
@@ -29,11 +29,11 @@ class Hostname:
 
 
 class HostnameError(Exception):
-    """Nobody knows a name."""
+    """No provider knows a name."""
 
 
 def fault(name: str) -> str:
-    """Why ``name`` is not taken, in the Agent's words; empty for one that is."""
+    """Explain why ``name`` is invalid, in the Agent's words; empty if it is valid."""
     if not name:
         return "hostname is empty"
     if name.lower() in LOCAL:
@@ -44,7 +44,7 @@ def fault(name: str) -> str:
 
 
 def find(configured: str, file: str = "", machine: Callable[[], str] = socket.gethostname) -> Hostname:
-    """The first name that is taken: ``configured``, what stands in ``file``, the machine's own, which isn't looked at.
+    """Return the first valid name: ``configured``, the content of ``file``, or the machine's own, taken as it is.
 
     Raises:
         HostnameError: there is none.

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-not-found,import-untyped", allow-subclassing-any
-"""The MySQL integration in a small form: the real one is in no package registry.
+"""A small version of the MySQL integration; the real one is in no package registry.
 
 Names, types and the rule for the server's processor time are the real integration's:
 https://docs.datadoghq.com/integrations/mysql/ and ``mysql/datadog_checks/mysql/mysql.py`` of integrations-core.
@@ -49,7 +49,7 @@ class MySql(AgentCheck):
             raise ConfigurationError("Mysql host or socket is required")
 
     def check(self, _: Any) -> None:
-        """Connect, and submit the server's variables and its process's times."""
+        """Connect; submit the server's variables and its process's times."""
         with self._connection() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT VERSION()")
             version = str(cursor.fetchone()[0])
@@ -77,7 +77,7 @@ class MySql(AgentCheck):
         timeout = self.instance.get("connect_timeout", 10)
         tags = [f"port:{self._port or 'unix_socket'}", f"server:{self._socket or self._host}", *self._tags]
         try:
-            # As the real one with no `ssl` in its configuration: its pymysql, 1.1, doesn't try TLS then, as 1.2 would.
+            # As the real one without `ssl` in its configuration: its pymysql, 1.1, doesn't try TLS then; 1.2 would.
             connection = pymysql.connect(
                 user=user, password=password, connect_timeout=timeout, ssl_disabled=True, **where
             )
@@ -101,7 +101,7 @@ class MySql(AgentCheck):
 
 
 def _pid(pid_file: str, names: list[str]) -> int | None:
-    """The server's process: by its pid file, which the Agent's user may not be allowed to read, else by name."""
+    """Find the server's process by its pid file, which the Agent's user may not be able to read, else by name."""
     try:
         return int(Path(pid_file).read_text())
     except (OSError, ValueError):

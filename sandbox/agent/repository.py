@@ -1,4 +1,4 @@
-"""The apt repository that the stand-in install script points at: signed, with some versions of the stand-in Agent."""
+"""Builds the apt repository that the stand-in install script uses: signed, with several versions of the Agent."""
 
 import gzip
 import hashlib
@@ -17,7 +17,7 @@ from sandbox.environments import PINNED
 HERE = Path(__file__).parent
 
 OLDER, DEFAULT, NEWER = "7.77.1", "7.78.4", "7.80.0"
-"""The versions that there are. The package of the newest doesn't restart the Agent by itself."""
+"""The available versions. The newest one's package doesn't restart the Agent."""
 
 KEYS_VERSION = "1.4.0"
 """The version of ``datadog-signing-keys``."""
@@ -25,16 +25,16 @@ KEYS_VERSION = "1.4.0"
 KEY_FILES = tuple(
     f"DATADOG_APT_KEY_{name}.public" for name in ("CURRENT", "06462314", "C0962C7D", "F14F620E", "382E94DE")
 )
-"""The names under which the install script asks for keys; here they are one and the same."""
+"""The names of the keys that the install script requests; here all are the same key."""
 
 PROGRAMS = {"dpkg-deb": "dpkg", "gpg": "gpg", "gpg-agent": "gpg-agent"}
 
 
 def ensure() -> Path:
-    """Return the folder with ``apt/`` and ``keys/``, made if the cache has none of the same files; its key isn't kept.
+    """Return the folder with ``apt/`` and ``keys/``, built unless cached; the signing key isn't kept.
 
     Raises:
-        SandboxError: packages that it is made with are missing on this host, and can't be installed.
+        SandboxError: packages that the build needs are missing on this host, and can't be installed.
     """
     made_from = [part for path in _sources() for part in (str(path.relative_to(HERE)), path)]
     folder = paths.keyed("agent-repository", Path(__file__), _python(), *made_from)
@@ -80,26 +80,26 @@ def _make(folder: Path, work: Path) -> None:
 
 
 ELSEWHERE = ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
-"""What keeps Python from writing bytecode beside its source."""
+"""The variables that keep Python from writing bytecode next to its source."""
 
 
 def _python() -> str:
-    """The Python of most machines, such as ``3.11``: they are of this host's release."""
+    """Return the Python version of most machines, such as ``3.11``: they have this host's release."""
     of_host = shutil.which("python3", path="/usr/bin") or sys.executable
     tell = "import sys; print('{}.{}'.format(*sys.version_info))"
     return subprocess.run([of_host, "-c", tell], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _libraries(work: Path) -> Path | None:
-    """The Agent's Python packages for :func:`_python`; the real Agent brings its own, too.
+    """Install the Agent's Python packages for :func:`_python`; the real Agent bundles its own, too.
 
-    Where uv can't get them, and on a machine with another Python, they are installed from the package index.
+    If uv can't get them, and on machines with another Python, they are installed from the package index.
     """
     python, folder, made = _python(), work / "libraries", work / f"python{_python()}.tar.gz"
     compiled = ["--compile-bytecode"] if python == "{}.{}".format(*sys.version_info) else []
     words = ["--quiet", "--no-deps", *PINNED, "--python-version", python, *compiled, "--target", str(folder)]
     command = [sys.executable, "-m", "uv", "pip", "install", *words, "--requirement", str(HERE / "requirements.txt")]
-    # Where make has bytecode kept elsewhere, the packages would be without theirs.
+    # With make's bytecode kept elsewhere, the packages would lack theirs.
     environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     if subprocess.run(command, check=False, capture_output=True, env=environment).returncode:
         return None
@@ -134,7 +134,7 @@ def _signing_keys(key: bytes, pool: Path, work: Path) -> str:
 
 
 def _package(root: Path, pool: Path, name: str, version: str, values: dict[str, str], more: str) -> str:
-    """Build a package of the files below ``root`` into ``pool``; its stanza for the repository's index."""
+    """Build a package from the files below ``root`` into ``pool``; return its stanza for the repository's index."""
     control = root / "DEBIAN"
     control.mkdir()
     for path in (HERE / "debian" / name).iterdir():
@@ -155,7 +155,7 @@ def _package(root: Path, pool: Path, name: str, version: str, values: dict[str, 
         else:
             path.chmod(0o644)
     file = pool / f"{name}_{version}-1_all.deb"
-    # Uncompressed: the libraries are that already, and nobody sends it far.
+    # Uncompressed: the libraries already are compressed, and it isn't sent far.
     build = ["dpkg-deb", "--build", "-Znone", "--root-owner-group", str(root), str(file)]
     subprocess.run(build, check=True, capture_output=True)
     content = file.read_bytes()
@@ -164,7 +164,7 @@ def _package(root: Path, pool: Path, name: str, version: str, values: dict[str, 
 
 
 def _release(packages: bytes, suite: Path) -> bytes:
-    """Write the index of all packages, for each architecture that there may be; the repository's Release file."""
+    """Write the index of all packages for each architecture; return the repository's Release file."""
     lines = []
     architectures = ("amd64", "arm64")
     for architecture in architectures:

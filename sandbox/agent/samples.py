@@ -1,4 +1,4 @@
-"""From what a check submits to what goes to Datadog: samples in, series out."""
+"""Turns the samples that checks submit into the series that Datadog gets."""
 
 import logging
 import statistics
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SERIES_TYPES = {"count": 1, "rate": 2, "gauge": 3}
-"""Datadog's numbers in ``/api/v2/series``."""
+"""Datadog's type numbers in ``/api/v2/series``."""
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ Context = tuple[str, str, tuple[str, ...], str]
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One call of ``gauge()``, ``rate()`` and so on; ``kind`` is the method's name, ``when`` in Unix seconds."""
+    """One call of ``gauge()``, ``rate()`` and so on; ``kind`` is the method's name, ``when`` is in Unix seconds."""
 
     kind: str
     name: str
@@ -31,7 +31,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Serie:
-    """One point of one metric; ``interval`` in seconds, 0 where it has none."""
+    """One point of one metric; ``interval`` is in seconds, 0 if it has none."""
 
     metric: str
     value: float
@@ -42,7 +42,7 @@ class Serie:
     interval: int = 0
 
     def for_check_command(self, *, device_field: bool = False) -> dict[str, Any]:
-        """As ``datadog-agent check`` prints it; only its ``--json`` moves the device out of the tags."""
+        """Format it like ``datadog-agent check``; only ``--json`` moves the device out of the tags."""
         device = next((tag[7:] for tag in self.tags if tag.startswith("device:")), "") if device_field else ""
         tags = [tag for tag in self.tags if not (device and tag.startswith("device:"))]
         return {
@@ -57,7 +57,7 @@ class Serie:
         }
 
     def for_api(self, extra_tags: Iterable[str] = ()) -> dict[str, Any]:
-        """As ``POST /api/v2/series`` takes it: https://docs.datadoghq.com/api/latest/metrics/#submit-metrics"""
+        """Format it for ``POST /api/v2/series``: https://docs.datadoghq.com/api/latest/metrics/#submit-metrics"""
         return {
             "metric": self.metric,
             "type": SERIES_TYPES[self.type],
@@ -70,14 +70,14 @@ class Serie:
 
 
 class Sampler:
-    """Turns the samples of one check into series and remembers what rates need; one per instance."""
+    """Turns the samples of one instance into series, and keeps what its rates need."""
 
     def __init__(self, host: str) -> None:
         self._host = host
         self._last: dict[Context, Sample] = {}
 
     def series(self, samples: Iterable[Sample], interval: int = 0) -> list[Serie]:
-        """The series of one run (or of one flush of DogStatsD, whose counts carry an ``interval``)."""
+        """Return the series of one run (or of one flush of DogStatsD, whose counts have an ``interval``)."""
         contexts: dict[Context, list[Sample]] = {}
         for sample in samples:
             context = (sample.kind, sample.name, tuple(sorted(sample.tags)), sample.host)

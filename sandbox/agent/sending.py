@@ -1,4 +1,4 @@
-"""One request to Datadog, or to what stands for it; never to Datadog itself, nor to anywhere else on the internet."""
+"""Sends requests to the stand-in Datadog, and never to Datadog itself or elsewhere on the internet."""
 
 import ipaddress
 import urllib.error
@@ -11,11 +11,11 @@ SITES = ("datadoghq.com", "datadoghq.eu", "ddog-gov.com")
 
 
 class UnreachableError(Exception):
-    """No answer came: refused, timed out, broken, or kept back here."""
+    """There was no answer: refused, timed out, broken, or blocked here."""
 
 
 def kept_back(url: str) -> bool:
-    """Whether an address is none of this machine's own networks: nothing is sent there."""
+    """Return whether an address is outside this machine's own networks, so that nothing is sent there."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     try:
         return not ipaddress.ip_address(host).is_private
@@ -26,7 +26,7 @@ def kept_back(url: str) -> bool:
 def request(
     url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, timeout: float = 10.0
 ) -> tuple[int, str]:
-    """The status and the beginning of the answer to a GET, or with a ``body`` to a POST.
+    """Send a GET, or with a ``body`` a POST; return the status and the start of the answer.
 
     Raises:
         UnreachableError: there was no answer.

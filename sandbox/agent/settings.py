@@ -1,4 +1,4 @@
-"""What the stand-in Agent reads: ``datadog.yaml``, and the checks' YAML under ``conf.d``."""
+"""Reads the stand-in Agent's configuration: ``datadog.yaml``, and the checks' YAML under ``conf.d``."""
 
 import hashlib
 import json
@@ -18,12 +18,12 @@ HOME = Path("/opt/datadog-agent")
 LOGS = Path("/var/log/datadog")
 SOCKET = HOME / "run" / "agent.sock"
 DEFAULT_INTERVAL = 15.0
-"""Seconds between two runs of a check: https://docs.datadoghq.com/extend/custom_checks/write_agent_check/"""
+"""Seconds between runs of a check: https://docs.datadoghq.com/extend/custom_checks/write_agent_check/"""
 
 
 KNOWN = {"api_key", "site", "dd_url", "hostname", "hostname_file", "hostname_force_config_as_canonical"}
 KNOWN |= {"tags", "env", "apm_config"}
-"""Keys of ``datadog.yaml`` that mean something to the stand-in."""
+"""Keys of ``datadog.yaml`` that the stand-in honours."""
 
 
 class SettingsError(Exception):
@@ -32,35 +32,35 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The part of ``datadog.yaml`` that the stand-in honours; addresses are as they were set, a last slash included."""
+    """The part of ``datadog.yaml`` that the stand-in honours; addresses are as set, with any trailing slash."""
 
     api_key: str
     site: str
     dd_url: str
-    """Where metrics, service checks, events and what is known of the host go."""
+    """Where metrics, service checks, events and host metadata go."""
     hostname: str
     found: Hostname
-    """The same, with how it was found."""
+    """The same, with its provider."""
     tags: tuple[str, ...]
-    """Host tags, ``env`` among them."""
+    """Host tags, including ``env``."""
     apm_enabled: bool
     apm_port: int
     apm_url: str
     """Where traces and their statistics go: never ``dd_url``."""
     apm_hostname: str
-    """What the trace agent calls the host: what is configured, which it doesn't check, else the core Agent's."""
+    """The trace agent's host name: the configured one, unvalidated, else the core Agent's."""
     ignored: tuple[str, ...] = ()
-    """Keys of the file that the stand-in doesn't know."""
+    """Keys of the file that the stand-in ignores."""
 
 
 def load(path: Path = CONFIG / "datadog.yaml", environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read ``path``; a ``DD_`` variable wins over the file, as in the real Agent.
+    """Read ``path``; ``DD_`` variables override the file, as in the real Agent.
 
     Sources: ``comp/core/config/setup.go`` for the errors, ``pkg/config/utils/endpoints.go`` and
     ``comp/trace/config/setup.go`` for the addresses.
 
     Raises:
-        SettingsError: the file can't be read or parsed, or no name of the host is found.
+        SettingsError: the file can't be read or parsed, or no host name is found.
     """
     data = _read(path)
     apm = data.get("apm_config") or {}
@@ -71,7 +71,7 @@ def load(path: Path = CONFIG / "datadog.yaml", environ: Mapping[str, str] = os.e
         return str(environ.get(f"DD_{key.upper()}") or data.get(key) or default).strip()
 
     site = value("site", "datadoghq.com")
-    # The dot at the end keeps the resolver from trying the machine's own search domains.
+    # The trailing dot keeps the resolver from trying the machine's search domains.
     dd_url = value("dd_url") or environ.get("DD_URL") or f"https://app.{site}."
     apm_url = environ.get("DD_APM_DD_URL") or apm.get("apm_dd_url") or f"https://trace.agent.{site}."
     tags = _words(environ.get("DD_TAGS") or data.get("tags") or [])
@@ -99,7 +99,7 @@ UNLOADABLE = "unable to load Datadog config file"
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        # Every value as text: a key of digits alone must not turn into a number. BaseLoader makes no other objects.
+        # BaseLoader keeps every value as text: an API key of digits must not become a number.
         data = yaml.load(path.read_text(), Loader=yaml.BaseLoader) or {}  # noqa: S506
     except PermissionError as error:
         raise SettingsError(
@@ -116,7 +116,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _words(value: Any) -> list[str]:
-    """A list as the Agent reads it: one that is a text is split at its blanks and commas."""
+    """Read a list as the Agent does: a text is split at blanks and commas."""
     if isinstance(value, list):
         return [str(word) for word in value]
     return [word for word in re.split(r"[,\s]+", str(value)) if word]
@@ -124,7 +124,7 @@ def _words(value: Any) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig:
-    """One instance of a check."""
+    """The configuration of one instance of a check."""
 
     name: str
     source: str
@@ -134,18 +134,18 @@ class CheckConfig:
 
     @property
     def id(self) -> str:
-        """``NAME:DIGEST``, like the real Agent's; another configuration, another ID."""
+        """``NAME:DIGEST``, as in the real Agent; it changes with the configuration."""
         content = json.dumps([self.instance, self.init_config], sort_keys=True, default=str).encode()
         return f"{self.name}:{hashlib.blake2b(content, digest_size=8).hexdigest()}"
 
     @property
     def interval(self) -> float:
-        """Seconds between two runs: the instance's, since the Agent reads no other; fractions are cut off.
+        """Seconds between runs: the instance's, as the Agent reads no other; fractions are cut off.
 
         Source: ``Configure`` in ``pkg/collector/python/check.go``
 
         Raises:
-            ValueError: it is no number.
+            ValueError: it isn't a number.
         """
         value = self.instance.get("min_collection_interval") or 0
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -154,7 +154,7 @@ class CheckConfig:
 
 
 def check_files(confd: Path) -> Iterator[tuple[str, Path]]:
-    """Every check's name with its files; a ``.default`` file counts only where there is no other."""
+    """Yield every check's name with its files; a ``.default`` file only counts if there is no other."""
     found: dict[str, list[Path]] = {}
     for path in sorted([*confd.glob("*.y*ml*"), *confd.glob("*.d/*.y*ml*")]):
         if re.search(r"\.ya?ml(\.default)?$", path.name) and path.stem not in {"auto_conf", "metrics"}:
@@ -166,9 +166,9 @@ def check_files(confd: Path) -> Iterator[tuple[str, Path]]:
 
 
 def load_checks(confd: Path = CONFIG / "conf.d") -> tuple[list[CheckConfig], dict[str, str]]:
-    """All configured instances, and an error per check whose YAML can't be used.
+    """Load all configured instances; return them, and an error for each check whose YAML is unusable.
 
-    An empty file is skipped, and a file that can be used forgives an earlier one of the same check that can't.
+    Empty files are skipped, and a usable file clears the error of an earlier one of the same check.
     Source: ``collectEntry`` in ``comp/core/autodiscovery/providers/config_reader.go``
     """
     configs: list[CheckConfig] = []
@@ -198,7 +198,7 @@ def _instances(name: str, path: Path, data: Any) -> list[CheckConfig]:
 
 
 def scrubbed(value: Any, key: str = "") -> Any:
-    """``value`` with everything under a key that names a secret hidden."""
+    """Return ``value`` with everything under a key that names a secret hidden."""
     if isinstance(value, dict):
         return {name: scrubbed(content, str(name)) for name, content in value.items()}
     if isinstance(value, list):

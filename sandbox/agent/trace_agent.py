@@ -1,9 +1,9 @@
 # mypy: disable-error-code="import-not-found"
 """``trace-agent``: Datadog's own ``ddapm-test-agent`` on the receiver's port, plus statistics.
 
-The test agent decodes and checks what tracers send, and keeps every request for tests to look at; here its memory is
-emptied at each flush, after the spans were counted. None of its optional checks is enabled, so it refuses nothing that
-the real trace-agent takes.
+The test agent decodes and checks what tracers send, and keeps every request for inspection; here its memory is
+emptied at each flush, after the spans were counted. Its optional checks are disabled, so it accepts everything that
+the real trace-agent accepts.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ MISSING_KEY = "you must specify an API Key, either via a configuration file or t
 
 
 class Writers:
-    """What goes to Datadog: traces, and their statistics. Both go by threads, since nobody may wait for them."""
+    """Sends traces and their statistics to Datadog, in threads, so that nobody waits for them."""
 
     def __init__(self, agent: settings.Settings, stats: TraceStats) -> None:
         self._stats = stats
@@ -35,18 +35,18 @@ class Writers:
         self.statistics = Writer(agent.apm_url, STATS, agent.api_key)
 
     def flush_traces(self, timeout: float = 10.0) -> None:
-        """Send the traces that came in since the last time."""
+        """Send the traces received since the last flush."""
         self.traces.put(self._stats.flush_traces())
         self.traces.flush(timeout)
 
     def flush_statistics(self, timeout: float = 10.0) -> None:
-        """Send what was counted since the last time."""
+        """Send the statistics since the last flush."""
         self.statistics.put(self._stats.flush())
         self.statistics.flush(timeout)
 
 
 def application(agent: settings.Settings, stats: TraceStats, writers: Writers) -> web.Application:
-    """The test agent's application with counting in front of it and flushing behind."""
+    """Build the test agent's application, with counting and flushing added."""
     app: web.Application = make_app(
         enabled_checks=[],
         log_span_fmt="[{name}]",
@@ -128,7 +128,7 @@ async def _serve(agent: settings.Settings, version: str) -> None:
 
 
 def main(version: str) -> int:
-    """Serve until SIGTERM; does nothing where ``apm_config.enabled`` is false, and fails without a key."""
+    """Serve until SIGTERM; do nothing if ``apm_config.enabled`` is false, and fail without a key."""
     agent = settings.load()
     daemon.start_logging("TRACE", "trace-agent.log")
     logging.getLogger("ddapm_test_agent").setLevel(logging.WARNING)

@@ -1,7 +1,7 @@
-"""Sends what the trace agent makes to ``apm_config.apm_dd_url``, or to the site's own address for traces.
+"""Sends the trace agent's payloads to ``apm_config.apm_dd_url``, or to the site's address for traces.
 
 It is JSON here, where the real trace agent sends protobuf and msgpack. Sources, in
-https://github.com/DataDog/datadog-agent: ``pkg/trace/writer/sender.go`` for what is tried again and what is not,
+https://github.com/DataDog/datadog-agent: ``pkg/trace/writer/sender.go`` for what is retried,
 ``trace.go`` and ``stats.go`` beside it for paths and figures.
 """
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Writer:
-    """The payloads for one path, oldest first; ``flush`` is called by whoever has them made."""
+    """The payloads for one path, oldest first; their producer calls ``flush``."""
 
     def __init__(self, url: str, path: str, api_key: str) -> None:
         self._url, self._api_key = url + path, api_key
@@ -29,11 +29,11 @@ class Writer:
     def put(self, payload: dict[str, Any] | None) -> None:
         """Queue a payload, if there is one."""
         if payload is not None:
-            # Spans hold what their app put into them: bytes are no JSON.
+            # Spans hold whatever their app put in, even bytes, which JSON can't hold.
             self._queue.append(json.dumps(payload, default=repr).encode())
 
     def flush(self, timeout: float = 10.0) -> None:
-        """Send what is queued; without an answer, or with one of 500 and more, it is kept; refused, it is dropped."""
+        """Send the queue; keep payloads without an answer or with a 5xx, drop refused ones."""
         headers = {"DD-Api-Key": self._api_key, "Content-Type": "application/json"}
         while self._queue:
             body = self._queue[0]
@@ -54,5 +54,5 @@ class Writer:
                 log.warning("Payload rejected by edge: %d %s", code, answer)
 
     def status(self) -> dict[str, int]:
-        """Its figures in ``apmStats``."""
+        """Return its part of ``apmStats``."""
         return {name: self._counted[name] for name in ("Payloads", "Bytes", "Errors", "Retries")}

@@ -1,6 +1,6 @@
-"""What the trace agent learns from the spans: how many came in, and the statistics of which Datadog makes its metrics.
+"""Counts received spans, and computes the statistics from which Datadog makes trace metrics.
 
-A span counts where the real trace-agent computes statistics: it is its service's entry span, or is marked as measured.
+As in the real trace-agent, a span counts if it is its service's entry span, or is marked as measured.
 Sources: https://docs.datadoghq.com/tracing/metrics/metrics_namespace/ and datadog-agent's ``pkg/trace/info``, and
 ``pkg/proto/datadog/trace/stats.proto`` for the form of a payload.
 """
@@ -14,9 +14,9 @@ from typing import Any
 FLUSH = 10
 """Seconds covered by one bucket of statistics."""
 KEPT = 10
-"""Traces sent whole in a second (``apm_config.max_traces_per_second``), besides those that their tracer keeps."""
+"""Complete traces sent per second (``apm_config.max_traces_per_second``), besides those that their tracer keeps."""
 USER_KEEP = 2
-"""The priority of a trace that a sampling rule or the app itself keeps: no sampler of the Agent drops it.
+"""The priority of a trace that a sampling rule or the app keeps; the Agent's samplers don't drop it.
 
 Source: https://docs.datadoghq.com/tracing/trace_pipeline/ingestion_mechanisms/
 """
@@ -28,9 +28,9 @@ NOTHING = {"TracesDropped": {}, "SpansMalformed": {}, "TracesFiltered": 0, "Span
 
 @dataclass
 class Hits:
-    """One resource in one flush; ``duration`` in nanoseconds, summed; ``latencies`` counts them in three digits.
+    """One resource in one flush; ``duration`` sums nanoseconds; ``latencies`` counts them, rounded to three digits.
 
-    The real trace agent sends a sketch of them, whose values are off by 1 % at most.
+    The real trace agent sends a sketch, whose values are off by at most 1 %.
     """
 
     hits: int = 0
@@ -41,7 +41,7 @@ class Hits:
 
 @dataclass
 class TraceStats:
-    """Counts spans; holds one minute of receiver counts and one flush of statistics, whatever the traffic."""
+    """Counts spans; holds one minute of receiver counts and one flush of statistics, regardless of traffic."""
 
     host: str
     env: str = "none"
@@ -83,7 +83,7 @@ class TraceStats:
         entry.latencies[round(float(f"{duration:.2e}"))] += 1
 
     def flush(self) -> dict[str, Any] | None:
-        """The statistics since the last flush, as one ``StatsPayload``; ``None`` where no span came in."""
+        """Return the statistics since the last flush as a ``StatsPayload``; ``None`` without spans."""
         self._minute.append({})
         groups, self._groups = self._groups, {}
         if not groups:
@@ -111,7 +111,7 @@ class TraceStats:
         }
 
     def flush_traces(self) -> dict[str, Any] | None:
-        """The traces that are sent whole, as one ``AgentPayload``; ``None`` where there are none."""
+        """Return the complete traces to send as an ``AgentPayload``; ``None`` if there are none."""
         traces, self._traces, self._kept = [*self._traces, *self._kept], [], []
         if not traces:
             return None
@@ -124,7 +124,7 @@ class TraceStats:
         }
 
     def receiver(self) -> list[dict[str, Any]]:
-        """The previous minute, per tracer, in the shape of ``apmStats.receiver``."""
+        """Return the previous minute per tracer, in the form of ``apmStats.receiver``."""
         total: dict[Source, dict[str, int]] = {}
         for part in self._minute:
             for source, counts in part.items():
@@ -135,6 +135,6 @@ class TraceStats:
 
 
 def source_of(headers: Mapping[str, str], path: str) -> Source:
-    """Which tracer sent a request, by its headers: language, its version, interpreter, tracer version, API version."""
+    """Identify a request's tracer by its headers: language and version, interpreter, tracer version, API version."""
     meta = [headers.get(f"Datadog-Meta-{name}", "") for name in ("Lang", "Lang-Version", "Lang-Interpreter")]
     return (meta[0], meta[1], meta[2], headers.get("Datadog-Meta-Tracer-Version", ""), path.split("/")[1])
