@@ -1,4 +1,4 @@
-"""Debian's Chromium by playwright, which downloads nothing here: for pictures of the pages, and for their tests."""
+"""Runs Debian's Chromium by playwright, which downloads nothing here, for pictures and tests of the pages."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ MISSING = "no Chromium on PATH: as root, `apt-get install chromium` gets Debian'
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """A headless Chromium.
+    """Run a headless Chromium.
 
     Raises:
         SandboxError: there is none on PATH.
@@ -29,7 +29,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextlib.contextmanager
 def profile(folder: Path) -> Iterator[BrowserContext]:
-    """A headless Chromium with its profile in a folder: only then is the chart library compiled once, not at each page.
+    """Run a headless Chromium with a profile folder, so that it compiles the chart library once, not at each page.
 
     Raises:
         SandboxError: there is none on PATH.
@@ -40,7 +40,7 @@ def profile(folder: Path) -> Iterator[BrowserContext]:
 
 
 def executable() -> str:
-    """The path of Chromium.
+    """Return the path of Chromium.
 
     Raises:
         SandboxError: there is none on PATH.
@@ -52,5 +52,5 @@ def executable() -> str:
 
 
 def _options() -> dict[str, Any]:
-    # Chromium has no sandbox of its own for root, whose pages here are this clone's alone.
+    # Chromium has no sandbox for root; all pages here are this clone's own.
     return {"executable_path": executable(), "args": ["--no-sandbox"] if os.geteuid() == 0 else []}

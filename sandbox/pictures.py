@@ -1,6 +1,6 @@
-"""Takes the pictures of docs/pictures/: of the pages that show the stack of `make up`, and of its resources.
+"""Takes the pictures in docs/pictures/: of the pages of the stack of `make up`, and of its resources.
 
-Times and values are those of the stack, so that a second run differs in them; the rest is fixed.
+Times and values are the stack's and differ between runs; everything else is fixed.
 """
 
 import io
@@ -26,28 +26,28 @@ from sandbox.stack import Stack
 FOLDER = paths.ROOT / "docs" / "pictures"
 
 LARGEST = 200_000
-"""Bytes of a picture: they are part of every clone."""
+"""Maximum bytes of a picture, since every clone has them all."""
 
 WIDTH = 1280
 TALLEST = 1800
-"""Pixels of a picture. What is `close` is half as wide on its page, and drawn twice as large."""
+"""Maximum pixels of a picture. A `close` one is half as wide on its page, and drawn twice as large."""
 
 SEEN = 900
-"""Seconds of the metric that there have to be before a graph of it shows anything."""
+"""Seconds of the metric that have to exist before a graph shows anything."""
 
 METRIC = "my_metric"
 DATABASE = "mysql.performance.user_time"
 WORK = "mysql --execute \"SELECT BENCHMARK(20000000, MD5('watchpost'))\""
-"""What keeps the database busy for some seconds, which is an anomaly on an idle one."""
+"""Keeps the database busy for some seconds, which is an anomaly on an idle one."""
 
 HITS = "trace.flask.request.hits"
 STATES = {"Alert": "alert", "Warn": "warning", "No Data": "no-data"}
-"""The pictures of the monitor's mail, by the state that it tells."""
+"""The pictures of the monitor's mail, by state."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A page of the account, or what a selector finds on it; ``close`` as `TALLEST` says."""
+    """A page of the account, or the part that a selector finds; for ``close`` see `TALLEST`."""
 
     name: str
     path: str
@@ -57,15 +57,15 @@ class Picture:
 
     @property
     def address(self) -> str:
-        """Path and query."""
+        """The URL's path and query."""
         return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
 
 
 def take(stack: Stack, browser: Browser) -> None:
-    """Take all pictures of a stack that is up; its monitor goes through its states for them, as in `make demo`.
+    """Take all pictures of a running stack; drives its monitor through its states, as `make demo` does.
 
     Raises:
-        SandboxError: something doesn't come to be seen; the message says what.
+        SandboxError: something to be pictured doesn't appear; the message names it.
     """
     account = stack.account
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def _wait(account: Account) -> None:
     deadline = time.monotonic() + 2 * SEEN
     while True:
         now = time.time()
-        # A demo leaves points that are of later times.
+        # A demo leaves points in the future.
         seen = [point["at"] for point in account.series(METRIC) if point["at"] <= now]
         if seen and now - min(seen) >= SEEN and now - max(seen) < SEEN / 2:
             return
@@ -102,7 +102,7 @@ def _wait(account: Account) -> None:
 
 
 def _strain(stack: Stack) -> None:
-    """Have the database do some work, and wait until that is seen, with what is after it."""
+    """Keep the database busy, and wait until its metric shows that and some time after it."""
     began = time.time()
     next(iter(stack.machines.values())).run(WORK)
     done = time.time()
@@ -116,7 +116,7 @@ def _strain(stack: Stack) -> None:
 
 
 def _of_now(outputs: Mapping[str, Any], account: Account) -> Iterator[Picture]:
-    """What the stack's Agent and app sent."""
+    """The pictures of what the stack's Agent and app sent."""
     timeboard = _path(outputs["timeboard"], account)
     yield Picture(name="hosts", path="/infrastructure", close=True)
     yield Picture(name="host", path="/infrastructure", query={"hostname": next(iter(outputs["hosts"])), "span": "15m"})
@@ -147,7 +147,7 @@ def _ticket(account: Account) -> int:
 
 
 def _load(account: Account) -> dict[str, object]:
-    """The time frame of what the traced app answered, with what was before and after."""
+    """Return the time frame of the traced app's load, with some time before and after."""
     hits = [point["at"] for point in account.series(HITS)]
     if not hits:
         raise SandboxError(f"the traced app has sent no {HITS}: look at the load on the host")
@@ -159,7 +159,7 @@ def _frame(start: float, end: float) -> dict[str, object]:
 
 
 def _of_mail(account: Account) -> Iterator[Picture]:
-    """The messages, and the monitor while it went through what they tell."""
+    """The pictures of the mail, and of the monitor meanwhile."""
     last: dict[tuple[str, str], dict[str, Any]] = {(mail["about"], mail["kind"]): mail for mail in account.mails()}
     states = {state: last["monitor", state] for state in STATES}
     start, end = states["Warn"]["at"] - 900, states["No Data"]["at"] + 600
@@ -174,7 +174,7 @@ def _of_mail(account: Account) -> Iterator[Picture]:
 
 
 def _path(address: str, account: Account) -> str:
-    """The path of one of the stack's links, which lead to the account's pages."""
+    """Return the path of one of the stack's links to the account's pages."""
     return address.removeprefix(account.url).partition("?")[0]
 
 
@@ -191,7 +191,7 @@ def _shoot(browser: Browser, account: Account, picture: Picture) -> None:
         page = context.new_page()
         page.goto(account.url + picture.address)
         page.wait_for_load_state("networkidle")
-        # All that is on the page, or a part of it with what is around, as wide as the page.
+        # The whole page, or a part of it with its surroundings, as wide as the page.
         box = page.locator(picture.part).first.bounding_box() if picture.part else None
         whole = page.evaluate("document.body.offsetHeight")
         top, height = (box["y"] - 12, box["height"] + 24) if box else (0, whole)
@@ -205,7 +205,7 @@ def _shoot(browser: Browser, account: Account, picture: Picture) -> None:
 
 
 def _draw(browser: Browser, name: str, html: str) -> None:
-    """Take a picture of a page that is given."""
+    """Take a picture of the given HTML."""
     with browser.new_context(viewport={"width": WIDTH, "height": 720}, color_scheme="light") as context:
         page = context.new_page()
         page.set_content(html)
@@ -214,7 +214,7 @@ def _draw(browser: Browser, name: str, html: str) -> None:
 
 def _keep(name: str, png: bytes) -> None:
     path = FOLDER / f"{name}.png"
-    # Of the many shades of letters' edges some are left out, but of the rarer colours none.
+    # Drops some of the many shades of letters' edges, but no rarer colours.
     colours = PIL.Image.open(io.BytesIO(png)).convert("RGB")
     few = colours.quantize(256, PIL.Image.Quantize.MAXCOVERAGE, kmeans=2, dither=PIL.Image.Dither.NONE)
     few.save(path, optimize=True)
@@ -225,8 +225,8 @@ def _keep(name: str, png: bytes) -> None:
 
 
 def resources(state: Mapping[str, Any], stack: str) -> str:
-    """The resources of a stack, as ``pulumi stack export`` has them, as a page: each below its parent."""
-    # By name: the engine's order is that in which they were done.
+    """Render a stack's resources, from ``pulumi stack export``, as a page with each below its parent."""
+    # By name: the engine's order is that of their creation.
     found = sorted(state["deployment"]["resources"], key=lambda resource: str(resource["urn"]).rpartition("::")[2])
     nodes: dict[str, dict[str, Any]] = {}
     roots: list[dict[str, Any]] = []

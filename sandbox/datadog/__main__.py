@@ -22,9 +22,9 @@ from sandbox.datadog.store import Store, opened
 
 
 def _lock(folder: Path) -> None:
-    """Lock the folder until this process is gone: the lock is never closed, so that who sees it free sees no process.
+    """Lock the folder until this process is gone; it is never closed, so a free lock means that there is no process.
 
-    It is retried, since whoever looks whether a server lives holds it for a moment.
+    Retries, since whoever checks for a running server holds it for a moment.
     """
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     for _ in range(40):

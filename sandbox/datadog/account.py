@@ -1,4 +1,4 @@
-"""The owner's side of the stand-in Datadog: start and stop it, look into it, order faults."""
+"""Controls the stand-in Datadog: starts and stops it, inspects it, and injects faults."""
 
 import datetime
 import fcntl
@@ -19,22 +19,21 @@ from sandbox.datadog.store import EVALUATED, opened
 from sandbox.progress import SandboxError
 
 API_KEY = "fake" + "0" * 28
-"""The account's API key unless told otherwise: of the right length, and nobody's."""
+"""The account's default API key: of the right length, and nobody's."""
 
 APP_KEY = "fake" + "0" * 36
-"""The account's application key unless told otherwise."""
+"""The account's default application key."""
 
 PATIENCE = 30.0
-"""Seconds that starting and stopping may take."""
+"""Timeout of starting and of stopping, in seconds."""
 
 Fault = int | Literal["cut", "lost", "slow", "late", "garbage"]
-"""What goes wrong: an HTTP status; ``cut``, the connection breaks before the request counts; ``lost``, it breaks after;
-``slow``, the request takes its time; ``late``, it is done at once and only the answer takes its time; ``garbage``, the
-answer is not JSON."""
+"""Kinds of faults: an HTTP status; ``cut``, the connection breaks before the request counts; ``lost``, after it;
+``slow``, the request is delayed; ``late``, only its answer is; ``garbage``, the answer is not JSON."""
 
 
 def held(folder: Path) -> bool:
-    """Whether a server runs on ``folder``: it holds a lock there for as long as it lives, whatever happens to it."""
+    """Return whether a server runs on ``folder``: it holds a lock there until it ends, however it ends."""
     try:
         with (folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,7 +46,7 @@ def held(folder: Path) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """A Datadog account of one's own, kept in ``folder``; also readable when its server is stopped."""
+    """A Datadog account, stored in ``folder``; readable even while its server is stopped."""
 
     folder: Path
     api_key: str = API_KEY
@@ -55,14 +54,14 @@ class Account:
 
     @classmethod
     def start(cls, folder: Path, api_key: str = API_KEY, app_key: str = APP_KEY) -> "Account":
-        """The account in ``folder``, with its server running on loopback; one that runs already is used.
+        """Return the account in ``folder`` with its server running on loopback; start it unless it runs.
 
         Raises:
             SandboxError: the server did not come up.
         """
         account = cls(folder=folder.absolute(), api_key=api_key, app_key=app_key)
         account.folder.mkdir(parents=True, exist_ok=True)
-        with (account.folder / "start.lock").open("a") as lock:  # of two who start it at once, one does
+        with (account.folder / "start.lock").open("a") as lock:  # if two start it at once, only one does
             fcntl.flock(lock, fcntl.LOCK_EX)
             with opened(account.folder) as store:
                 store.set("api_key", api_key)
@@ -75,7 +74,7 @@ class Account:
         log = self.folder / "server.log"
         port = self._last_port()
         (self.folder / "address.json").unlink(missing_ok=True)
-        # `setsid --fork` gives the server to init, so that it neither dies with this process nor stays its zombie.
+        # `setsid --fork` hands the server to init: it neither dies with this process nor becomes its zombie.
         command = ["setsid", "--fork", sys.executable, "-m", "sandbox.datadog", "--folder", str(self.folder)]
         command += ["--port", str(port)]
         with log.open("w") as output:
@@ -89,7 +88,7 @@ class Account:
             time.sleep(0.02)
 
     def _last_port(self) -> int:
-        """The port that the server had before, if it is free: the stack's state holds its address. Else 0, any."""
+        """Return the server's previous port, if free, since the stack's state has its address; else 0, for any."""
         try:
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -107,12 +106,12 @@ class Account:
 
     @property
     def running(self) -> bool:
-        """Whether the server is up."""
+        """Whether the server is running."""
         return held(self.folder) and (self.folder / "address.json").exists()
 
     @property
     def url(self) -> str:
-        """Where the API is: ``http://127.0.0.1:PORT``."""
+        """The API's address: ``http://127.0.0.1:PORT``."""
         return str(self._address()["url"])
 
     @property
@@ -121,7 +120,7 @@ class Account:
         return int(self.url.rpartition(":")[2])
 
     def stop(self) -> None:
-        """Stop the server, if it runs; what it kept stays in the folder."""
+        """Stop the server, if it runs; its data stays in the folder."""
         if not self.running:
             return
         os.kill(int(self._address()["pid"]), signal.SIGTERM)
@@ -132,26 +131,26 @@ class Account:
             time.sleep(0.02)
 
     def accept(self, api_keys: Sequence[str], app_keys: Sequence[str]) -> None:
-        """From now on these keys are valid and no others: several of a kind while one replaces another."""
+        """Make these keys the only valid ones; several of a kind while one replaces another."""
         with opened(self.folder) as store:
             store.set("api_key", " ".join(api_keys))
             store.set("app_key", " ".join(app_keys))
 
     def restrict(self, app_key: str, scopes: Collection[str]) -> None:
-        """Give an application key these scopes, which are permissions; with none it may do everything again."""
+        """Restrict an application key to these scopes, which are permissions; none lifts the restriction."""
         with opened(self.folder) as store:
             store.set(f"scopes {app_key}", " ".join(scopes))
 
     def monitors(self) -> list[dict[str, Any]]:
-        """The monitors, as the API answers them."""
+        """Return the monitors, as in the API's answers."""
         return self._all("monitor")
 
     def dashboards(self) -> list[dict[str, Any]]:
-        """The dashboards, as the API answers them."""
+        """Return the dashboards, as in the API's answers."""
         return self._all("dashboard")
 
     def downtimes(self, include_cancelled: bool = False) -> list[dict[str, Any]]:
-        """The downtimes: the ``data`` of the API's answers, their status as when they were last read or written."""
+        """Return the downtimes: the ``data`` of the API's answers, with the status when last read or written."""
         return [
             downtime
             for downtime in self._all("downtime")
@@ -159,51 +158,51 @@ class Account:
         ]
 
     def embeds(self) -> list[dict[str, Any]]:
-        """The secure embeds: the attributes of the API's answers, with the credential."""
+        """Return the secure embeds: the attributes of the API's answers, with the credential."""
         return self._all("embed")
 
     def public_dashboards(self) -> list[dict[str, Any]]:
-        """The dashboards shared by a public URL."""
+        """Return the dashboards shared by a public URL."""
         return self._all("public")
 
     def events(self) -> list[dict[str, Any]]:
-        """The events that were posted."""
+        """Return the posted events."""
         return self._all("event")
 
     def checks(self) -> list[dict[str, Any]]:
-        """The service checks that were submitted."""
+        """Return the submitted service checks."""
         return self._all("check")
 
     def hosts(self) -> list[dict[str, Any]]:
-        """The hosts that reported."""
+        """Return the hosts that reported."""
         return self._all("host")
 
     @property
     def evaluated(self) -> datetime.datetime:
-        """The last minute of the account's clock at which its monitors were evaluated, in UTC."""
+        """The last minute, by the account's clock in UTC, at which its monitors were evaluated."""
         with opened(self.folder) as store:
             return datetime.datetime.fromisoformat(store.setting(EVALUATED, "0001-01-01T00:00:00+00:00"))
 
     def mails(self) -> list[dict[str, Any]]:
-        """What people would have got by mail, oldest first: at (Unix seconds), to, subject, text, about, of, kind."""
+        """Return the mail that people would have got, oldest first; ``at`` is in Unix seconds."""
         return self._all("mail")
 
     def transitions(self) -> list[dict[str, Any]]:
-        """How groups of monitors went from one state to another, oldest first."""
+        """Return the transitions of monitors' groups, oldest first."""
         return self._all("transition")
 
     def series(self, metric: str | None = None) -> list[dict[str, Any]]:
-        """The points of one metric, or of all: metric, at (Unix seconds), value, host, tags."""
+        """Return the points of one metric, or of all: metric, at (Unix seconds), value, host, tags."""
         with opened(self.folder) as store:
             return store.points(metric)
 
     def requests(self) -> list[dict[str, Any]]:
-        """Every request so far: at, method, path, query, status, and body, the parsed JSON of those below ``/api/``."""
+        """Return all requests so far: at, method, path, query, status, and, below ``/api/``, body, parsed from JSON."""
         with opened(self.folder) as store:
             return store.requests()
 
     def writes(self) -> list[dict[str, Any]]:
-        """The requests that changed configuration: all but reads, validations and what Agents submit."""
+        """Return the requests that changed configuration: all but reads, validations and Agents' submissions."""
         return [
             request
             for request in self.requests()
@@ -222,20 +221,20 @@ class Account:
         headers: Mapping[str, str] | None = None,
         seconds: float = 5.0,
     ) -> None:
-        """Make the next ``times`` requests go wrong whose method and path match these globs (``*`` also matches ``/``).
+        """Make the next ``times`` requests fail whose method and path match these globs (``*`` also matches ``/``).
 
-        ``headers`` are added to an answer that is an HTTP status; ``seconds`` is how slow slow is.
+        ``headers`` are added to the answer of an HTTP status; ``seconds`` is the delay of ``slow`` and ``late``.
         """
         with opened(self.folder) as store:
             store.add_fault(method, path, str(action), times, headers or {}, seconds)
 
     def clear_faults(self) -> None:
-        """Forget the fault orders that are left."""
+        """Discard the remaining faults."""
         with opened(self.folder) as store:
             store.clear_faults()
 
     def travel(self, to: datetime.datetime | None) -> None:
-        """Set the account's clock to ``to``, an aware time, and let it run on; None brings it back."""
+        """Set the account's clock to ``to``, an aware time, from which it runs on; ``None`` resets it."""
         offset = 0.0 if to is None else (to - datetime.datetime.now(datetime.UTC)).total_seconds()
         with opened(self.folder) as store:
             store.set("clock", str(offset))

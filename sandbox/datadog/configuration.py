@@ -1,4 +1,4 @@
-"""The handlers of what people configure: monitors, dashboards and their sharing, downtimes."""
+"""Handles monitors, dashboards and their sharing, and downtimes."""
 
 import datetime
 import secrets
@@ -29,7 +29,7 @@ def _monitor(request: web.Request) -> dict[str, Any]:
 
 
 def _evaluated(request: web.Request, monitor: dict[str, Any]) -> dict[str, Any]:
-    """A monitor with its state."""
+    """Return a monitor with its state."""
     return {**monitor, "overall_state": memory.state(request.app[STORE], monitor["id"])}
 
 
@@ -41,7 +41,7 @@ def _check_monitor(request: web.Request, monitor: dict[str, Any]) -> None:
 
 async def list_monitors(request: web.Request) -> web.Response:
     found = [_evaluated(request, monitor) for monitor in request.app[STORE].all("monitor")]
-    if "page" in request.query:  # counted in pages; without it, all are listed
+    if "page" in request.query:  # pages, not entries; without it, all are listed
         size = int(request.query.get("page_size", 100))
         begin = int(request.query["page"]) * size
         found = found[begin : begin + size]
@@ -83,7 +83,7 @@ async def update_monitor(request: web.Request) -> web.Response:
 
 
 async def delete_monitor(request: web.Request) -> web.Response:
-    """Forget a monitor; one that a composite is made of stays unless forced."""
+    """Delete a monitor; a composite's constituent only if forced."""
     monitor, name = _monitor(request), request.match_info["id"]
     others = request.app[STORE].all("monitor")
     used = [
@@ -135,7 +135,7 @@ async def delete_dashboard(request: web.Request) -> web.Response:
     name = _dashboard(request)["id"]
     store = request.app[STORE]
     store.drop("dashboard", name)
-    for kind in ("embed", "public"):  # a share does not outlive what it shows
+    for kind in ("embed", "public"):  # shares go with their dashboard
         for share in store.all(kind):
             if share["dashboard_id"] == name:
                 store.drop(kind, share["token"])
@@ -188,7 +188,7 @@ async def delete_public(request: web.Request) -> web.Response:
 
 
 async def list_shared(request: web.Request) -> web.Response:
-    """Everything by which one dashboard is shared."""
+    """List all shares of a dashboard."""
     store, name = request.app[STORE], _dashboard(request)["id"]
     shares = [share for kind in ("public", "embed") for share in store.all(kind) if share["dashboard_id"] == name]
     return web.json_response({"data": [_shared(share) for share in shares], "included": []})
@@ -229,7 +229,7 @@ def _embed(request: web.Request) -> dict[str, Any]:
 
 
 def _embed_answer(share: dict[str, Any], kind: str, *, first: bool = False) -> web.Response:
-    """A secure embed; the credential is told once, then only how it ends."""
+    """Return a secure embed; the credential in full only once, then only its end."""
     credential = {"credential": share["credential"]} if first else {"credential_suffix": share["credential"][-4:]}
     attributes = {name: value for name, value in share.items() if name != "credential"} | credential
     return web.json_response({"data": {"id": share["id"], "type": kind, "attributes": attributes}})
@@ -278,7 +278,7 @@ def _current(request: web.Request, downtime: dict[str, Any]) -> dict[str, Any]:
 
 
 def _downtime(request: web.Request) -> dict[str, Any]:
-    """The downtime of the path; a cancelled one is forgotten after two days."""
+    """Return the path's downtime; a cancelled one is forgotten after two days."""
     downtime = thing(request, "downtime", request.match_info["id"], "Downtime")
     if _forgotten(request, downtime):
         raise RefusedError(404, "Downtime not found")
@@ -315,7 +315,7 @@ def _forgotten(request: web.Request, downtime: dict[str, Any]) -> bool:
 
 
 async def list_downtimes(request: web.Request) -> web.Response:
-    """All downtimes; a cancelled one is listed for as long as it can be read."""
+    """List all downtimes; a cancelled one for as long as it can be read."""
     kept = [downtime for downtime in request.app[STORE].all("downtime") if not _forgotten(request, downtime)]
     found = [_current(request, downtime) for downtime in kept]
     part = page(request, found, offset="page[offset]", limit="page[limit]", most=30)

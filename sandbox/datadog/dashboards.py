@@ -1,4 +1,4 @@
-"""What the API adds to a dashboard and what it leaves out of its answers.
+"""Builds the API's answers for dashboards.
 
 Source: https://docs.datadoghq.com/api/latest/dashboards/
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def new_id() -> str:
-    """An id as Datadog's: ``abc-def-ghi``."""
+    """Generate an id like Datadog's: ``abc-def-ghi``."""
     alphabet = string.ascii_lowercase + string.digits
     return "-".join("".join(random.choices(alphabet, k=3)) for _ in range(3))  # noqa: S311 - names, not secrets
 
@@ -28,7 +28,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _numbered(widgets: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The widgets, each with an id; those inside groups too."""
+    """Give each widget an id, also inside groups."""
     answered = []
     for widget in widgets:
         definition = dict(widget["definition"])
@@ -40,7 +40,7 @@ def _numbered(widgets: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def answer(body: Mapping[str, Any], *, name: str, now: datetime.datetime, created: str | None = None) -> dict[str, Any]:
-    """The dashboard as the API answers it.
+    """Return the dashboard as in the API's answers.
 
     Nulls are left out, and so is ``pause_auto_refresh`` when false; ``is_read_only`` is no longer functional.
     """

@@ -1,7 +1,7 @@
-"""Has a monitor go through its states: over the warning, over the alert, silence, and well again.
+"""Drives a monitor through its states: warning, alert, no data, and recovery.
 
-The account's clock runs ahead meanwhile, a minute for each second or so, and is brought back at the end. The values are
-put into the account in the Agent's place, whose own are of earlier times by that clock.
+The account's clock runs ahead meanwhile, about a minute per second, and is reset at the end. The values are submitted
+in place of the Agent's, which are too old by that clock.
 """
 
 import datetime
@@ -19,14 +19,14 @@ from sandbox.progress import SandboxError
 MINUTE = datetime.timedelta(minutes=1)
 
 PATIENCE = 30.0
-"""Seconds that the evaluation of one minute may take."""
+"""Timeout of the evaluation of one minute, in seconds."""
 
 AHEAD = datetime.timedelta(days=14)
-"""How far ahead a time is looked for at which the monitor isn't muted."""
+"""How far ahead to look for a time at which the monitor isn't muted."""
 
 
 def run(account: Account, say: Callable[[str], None]) -> None:
-    """Show what the account's metric monitor tells at each state, by the first host that has its metric.
+    """Show the metric monitor's mail for each state, with values of the first host that has its metric.
 
     Raises:
         SandboxError: there is no such monitor or host, or it is never unmuted for long enough.
@@ -71,12 +71,12 @@ def run(account: Account, say: Callable[[str], None]) -> None:
 
 
 def _is_of_hosts(monitor: Mapping[str, Any]) -> bool:
-    """Whether a monitor is evaluated here and grouped by host: values for another one can't be submitted."""
+    """Return whether a monitor is evaluated here and grouped by host, so that values can be submitted for it."""
     return not rounds.fault(monitor) and rounds.form(monitor, {}).by == ("host",)
 
 
 def _values(compared: language.Comparison, options: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
-    """The value of each minute, None for silence; with what begins, where something does."""
+    """Return each minute's value, ``None`` for silence, with the name of a phase that begins there."""
     critical, warning = options["thresholds"]["critical"], options["thresholds"].get("warning")
     far = abs(critical) / 4 or 1.0
     away = far if compared.comparator.startswith(">") else -far
@@ -94,7 +94,7 @@ def _values(compared: language.Comparison, options: dict[str, Any]) -> Iterator[
 
 
 def _unmuted(muting: list[dict[str, Any]], now: datetime.datetime, length: datetime.timedelta) -> datetime.datetime:
-    """The next full minute from which on nothing mutes for as long."""
+    """Return the next full minute from which nothing is muted for that long."""
     begin = now.replace(second=0, microsecond=0) + 2 * MINUTE
     stretches = sorted(
         stretch
@@ -112,7 +112,7 @@ def _unmuted(muting: list[dict[str, Any]], now: datetime.datetime, length: datet
 
 
 def _pass(account: Account, minute: datetime.datetime) -> None:
-    """Set the account's clock to a minute, and wait until that is evaluated."""
+    """Set the account's clock to a minute, and wait for its evaluation."""
     account.travel(minute)
     deadline = time.monotonic() + PATIENCE
     while account.evaluated < minute:

@@ -1,6 +1,6 @@
-"""The sandbox's ticket desk: a receiver of the webhooks that open and close tickets.
+"""The sandbox's ticket desk: receives the webhooks that open and close tickets.
 
-What becomes of each is decided by ``files/customer_experience/desk.py``, as in front of a real ticket system.
+``files/customer_experience/desk.py`` decides on each, as in front of a real ticket system.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from sandbox.datadog.handling import STORE, parsed
 from sandbox.datadog.store import Store
 
 KIND = "ticket"
-"""What tickets are kept as, by number."""
+"""The kind under which the store keeps tickets, by number."""
 
 PATH = "/desk/tickets"
-"""Where webhooks are sent to."""
+"""The path that webhooks post to."""
 
 _STATE = "desk"
 
@@ -36,13 +36,13 @@ def _decisions() -> ModuleType:
 
 
 async def receive(request: web.Request) -> web.Response:
-    """Take a webhook's request."""
+    """Handle a webhook's request."""
     store = request.app[STORE]
     return web.Response(status=take(store, await parsed(request), store.now()))
 
 
 def take(store: Store, asked: Any, now: datetime.datetime) -> int:
-    """Take a webhook's JSON; return the status that answers it: 400 where it isn't the generic ticket's JSON."""
+    """Handle a webhook's JSON; return the answer's status: 400 if it isn't the generic ticket's JSON."""
     desk = _load(store)
     try:
         decision = desk.take(asked, now)
@@ -71,14 +71,14 @@ def take(store: Store, asked: Any, now: datetime.datetime) -> int:
 
 
 async def follow_forever(store: Store) -> None:
-    """Tell those who waited, as soon as the office opens."""
+    """Tell waiting customers as soon as the office opens."""
     while True:
         await asyncio.sleep(10)
         follow(store, store.now())
 
 
 def follow(store: Store, now: datetime.datetime) -> None:
-    """Tell the customers who waited for office hours."""
+    """Tell the customers who wait for office hours, if it is open."""
     open_tickets = [ticket for ticket in tickets(store) if ticket["closed"] is None]
     if not open_tickets:
         return
@@ -89,8 +89,8 @@ def follow(store: Store, now: datetime.datetime) -> None:
 
 
 def tickets(store: Store) -> list[dict[str, Any]]:
-    """All tickets, oldest first."""
-    return sorted(store.all(KIND), key=lambda ticket: int(ticket["id"]))  # a change moves it to the store's end
+    """Return all tickets, oldest first."""
+    return sorted(store.all(KIND), key=lambda ticket: int(ticket["id"]))  # a change moves a ticket to the store's end
 
 
 def _latest(store: Store, key: str) -> dict[str, Any] | None:
@@ -104,7 +104,7 @@ def _tell(store: Store, ticket: dict[str, Any], text: str, now: datetime.datetim
 
 
 def _load(store: Store) -> Any:
-    """The desk's memory, as it was kept."""
+    """Load the desk's memory from the store."""
     kept, decisions = store.get(_STATE, "memory") or {"cases": {}, "last_told": {}}, _decisions()
     return decisions.Desk(
         cases={

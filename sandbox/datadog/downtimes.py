@@ -1,8 +1,8 @@
-"""The rules of Datadog's servers for downtimes, and when one is active.
+"""Datadog's server rules for downtimes, and when one is active.
 
-Where it is not certain that Datadog refuses, this does: a start in the past is refused on update too, also one that
-stays what it was, and so is a recurrence that is used up. A recurrence is local to its zone; how long it lasts is real
-time, so that a day of 23 hours does not shorten it.
+Where it is uncertain whether Datadog refuses, this does: updates with a start in the past, even an unchanged one, and
+with an exhausted recurrence. A recurrence starts in local time; its duration is real time, which a day of 23 hours
+doesn't shorten.
 
 Sources: https://docs.datadoghq.com/monitors/downtimes/, https://docs.datadoghq.com/api/latest/downtimes/, the errors
 that users report, and what Datadog's own tool works around: https://github.com/DataDog/datadog-sync-cli/pull/664
@@ -20,7 +20,7 @@ from sandbox.datadog.schema import RefusedError
 
 UTC = datetime.UTC
 LOCAL = "%Y-%m-%dT%H:%M:%S"
-"""A recurrence's start: local to the schedule's zone."""
+"""A recurrence's start, local to the schedule's time zone."""
 
 DURATION = re.compile(r"([1-9]\d*)([mhdw])")
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -33,7 +33,7 @@ KEPT = datetime.timedelta(days=2)
 
 TERM = r"-?[A-Za-z][\w./-]*:(?:[^\s()&?:]+|\([^()&?:]+(?:\s+(?:AND|OR)\s+[^()&?:]+)*\))"
 SCOPE = re.compile(rf"\*|{TERM}(?:(?:\s+AND)?\s+{TERM})*")
-"""A scope: all groups, or tags with keys that are joined by AND; OR stands only among the values of one key.
+"""A scope: all groups, or tags joined by AND; OR only among the values of one key.
 
 Source: https://docs.datadoghq.com/monitors/downtimes/#downtime-scope-limitations
 """
@@ -47,7 +47,7 @@ Span = tuple[datetime.datetime, datetime.datetime]
 
 
 def zone(name: str | None) -> zoneinfo.ZoneInfo:
-    """The time zone of that name; none means UTC."""
+    """Return the time zone of that name; none means UTC."""
     try:
         return zoneinfo.ZoneInfo(name or "UTC")
     except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
@@ -55,7 +55,7 @@ def zone(name: str | None) -> zoneinfo.ZoneInfo:
 
 
 def duration(text: str) -> datetime.timedelta:
-    """How long ``14h`` is."""
+    """Parse a duration such as ``14h``."""
     match = DURATION.fullmatch(text)
     if match is None:
         raise RefusedError(400, f"Invalid duration {text!r}: an integer and one of m, h, d, w")
@@ -63,7 +63,7 @@ def duration(text: str) -> datetime.timedelta:
 
 
 def rule(text: str, start: datetime.datetime) -> rrule.rrule:
-    """The recurrences of an RRULE from a local ``start`` on."""
+    """Parse an RRULE that recurs from the local ``start``."""
     parts = dict(part.partition("=")[::2] for part in text.upper().removeprefix("RRULE:").split(";"))
     if parts.get("FREQ") not in FREQUENCIES:
         raise RefusedError(400, f"Invalid rrule {text!r}: FREQ is one of {', '.join(FREQUENCIES)}")
@@ -92,7 +92,7 @@ def _utc(text: str) -> datetime.datetime:
 
 
 def span(schedule: Mapping[str, Any], now: datetime.datetime) -> Span | None:
-    """The stretch of muting under way at ``now``, else the next one, if any; both ends in UTC."""
+    """Return the occurrence under way at ``now``, else the next one, if any; in UTC."""
     if "recurrences" not in schedule:
         end = datetime.datetime.max.replace(tzinfo=UTC) if schedule["end"] is None else _utc(schedule["end"])
         return (_utc(schedule["start"]), end) if now < end else None
@@ -100,7 +100,7 @@ def span(schedule: Mapping[str, Any], now: datetime.datetime) -> Span | None:
     spans: list[Span] = []
     for recurrence in schedule["recurrences"]:
         length = duration(recurrence["duration"])
-        # A start before now can still be under way; the day more is for the zone's changes of offset.
+        # An occurrence that started earlier can be under way; the extra day allows for clock changes.
         earliest = now.astimezone(there).replace(tzinfo=None) - length - datetime.timedelta(days=1)
         for local in rule(recurrence["rrule"], _local(recurrence["start"])).xafter(earliest, count=400, inc=True):
             begin = local.replace(tzinfo=there).astimezone(UTC)
@@ -111,7 +111,7 @@ def span(schedule: Mapping[str, Any], now: datetime.datetime) -> Span | None:
 
 
 def occurrences(schedule: Mapping[str, Any], since: datetime.datetime, until: datetime.datetime) -> list[Span]:
-    """The stretches of muting that touch the time between two moments, in order of their beginnings; in UTC."""
+    """Return the occurrences that overlap a time span, in order of their starts; in UTC."""
     if "recurrences" not in schedule:
         end = datetime.datetime.max.replace(tzinfo=UTC) if schedule["end"] is None else _utc(schedule["end"])
         found = [(_utc(schedule["start"]), end)]
@@ -121,7 +121,7 @@ def occurrences(schedule: Mapping[str, Any], since: datetime.datetime, until: da
         for recurrence in schedule["recurrences"]:
             length = duration(recurrence["duration"])
             first, last = (moment.astimezone(there).replace(tzinfo=None) for moment in (since - length, until))
-            day = datetime.timedelta(days=1)  # more on both sides, for the zone's changes of offset
+            day = datetime.timedelta(days=1)  # extra on both sides, for clock changes
             for local in rule(recurrence["rrule"], _local(recurrence["start"])).between(first - day, last + day):
                 begin = local.replace(tzinfo=there).astimezone(UTC)
                 found.append((begin, begin + length))
@@ -129,7 +129,7 @@ def occurrences(schedule: Mapping[str, Any], since: datetime.datetime, until: da
 
 
 def status(schedule: Mapping[str, Any], now: datetime.datetime) -> str:
-    """Where the schedule is: active, scheduled or ended."""
+    """Return the schedule's status: active, scheduled or ended."""
     current = span(schedule, now)
     if current is None:
         return "ended"
@@ -137,7 +137,7 @@ def status(schedule: Mapping[str, Any], now: datetime.datetime) -> str:
 
 
 def _recurring(schedule: Mapping[str, Any], now: datetime.datetime) -> dict[str, Any]:
-    """The schedule with every start filled in."""
+    """Return the schedule with all starts filled in."""
     there = zone(schedule.get("timezone"))
     here = now.astimezone(there).replace(tzinfo=None, microsecond=0)
     given = schedule.get("recurrences") or []
@@ -166,7 +166,7 @@ def _once(schedule: Mapping[str, Any], now: datetime.datetime) -> dict[str, Any]
 
 
 def schedule(given: Mapping[str, Any] | None, now: datetime.datetime, old: dict[str, Any] | None) -> dict[str, Any]:
-    """The schedule that a downtime has after a request with ``given``; ``old`` is what it had.
+    """Return a downtime's schedule after a request with ``given``; ``old`` is the previous one.
 
     Raises:
         RefusedError: with status 400, for what Datadog would refuse.
@@ -181,12 +181,12 @@ def schedule(given: Mapping[str, Any] | None, now: datetime.datetime, old: dict[
 
 
 def _moved(given: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    """Whether a start that ``old`` has is another one now; a recurrence more or less moves none of the others."""
+    """Return whether a start in ``old`` has changed; added or removed recurrences don't count."""
     return any(new != was for new, was in zip(_starts(given), _starts(old), strict=False))
 
 
 def _starts(given: Mapping[str, Any]) -> list[Any]:
-    """When each recurrence starts: an instant, so that another zone is another start; None is now."""
+    """Return the instants at which recurrences start, which depend on the time zone; ``None`` is now."""
     if "recurrences" not in given:
         return [_utc(given["start"]) if given.get("start") else None]
     there = zone(given.get("timezone"))
@@ -201,7 +201,7 @@ def attributes(
     now: datetime.datetime,
     has_monitor: Callable[[int], bool],
 ) -> dict[str, Any]:
-    """A downtime's attributes after a request to create it (``old`` is None) or to change it.
+    """Return a downtime's attributes after a request that creates (``old`` is ``None``) or changes it.
 
     Raises:
         RefusedError: with status 400, for what Datadog would refuse.
@@ -223,9 +223,9 @@ def attributes(
 
 
 def twins(given: Mapping[str, Any], downtimes: Iterable[Mapping[str, Any]], now: datetime.datetime) -> list[str]:
-    """The downtimes that mute the same monitor at the same times, whatever they say.
+    """Return the downtimes that mute the same monitor at the same times, whatever their message.
 
-    What Datadog compares isn't documented: by a monitor's tags several may be alike here.
+    What Datadog compares isn't documented; downtimes by monitor tags may be alike here.
     """
 
     def essence(attributes: Mapping[str, Any]) -> list[Any]:
@@ -248,7 +248,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def current(stored: Mapping[str, Any], now: datetime.datetime) -> dict[str, Any]:
-    """The attributes with what depends on the time: status, and the stretch under way or next."""
+    """Return the attributes with the current status, and the current or next occurrence."""
     answered = dict(stored)
     if stored["canceled"] is not None:
         return {**answered, "status": "canceled"}

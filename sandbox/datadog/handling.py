@@ -1,4 +1,4 @@
-"""What the handlers share: the store, the parsed body, and finding a thing or saying that it is not there."""
+"""Shared by the handlers: the store, parsed bodies, and looking things up."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ STORE = web.AppKey("store", Store)
 
 
 async def parsed(request: web.Request, model: type[OpenApiModel] | None = None) -> Any:
-    """The parsed body, checked by ``model``."""
+    """Parse the body, and check it against ``model``."""
     try:
         body = await request.json()
     except ValueError as error:
@@ -23,7 +23,7 @@ async def parsed(request: web.Request, model: type[OpenApiModel] | None = None) 
 
 
 def thing(request: web.Request, kind: str, name: str, title: str) -> dict[str, Any]:
-    """The thing of that kind and id; refused with 404 if there is none, ``title`` being its kind for people."""
+    """Return the thing of that kind and id; refuse with 404 if there is none, naming its kind by ``title``."""
     found = request.app[STORE].get(kind, name)
     if found is None:
         raise RefusedError(404, f"{title} not found")
@@ -31,7 +31,7 @@ def thing(request: web.Request, kind: str, name: str, title: str) -> dict[str, A
 
 
 def page(request: web.Request, found: list[Any], *, offset: str, limit: str, most: int) -> list[Any]:
-    """The part of a list that the query asks for by ``offset`` and ``limit``, else the first ``most`` of it."""
+    """Return the page of a list that the query's ``offset`` and ``limit`` ask for, else its first ``most`` entries."""
     try:
         begin, count = int(request.query.get(offset, 0)), int(request.query.get(limit, most))
     except ValueError as error:

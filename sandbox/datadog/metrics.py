@@ -1,4 +1,4 @@
-"""What Datadog documents of the metrics that Watchpost shows: kind, unit and tags, each with its source."""
+"""Datadog's documentation of the metrics that Watchpost shows: kind, unit and tags, with sources."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 Kind = Literal["gauge", "rate", "count", "distribution"]
 
 HOST_TAGS = frozenset({"host", "env"})
-"""What each metric of a host carries, besides the tags of ``datadog.yaml``, which can be any.
+"""The tags of every metric of a host, besides those of ``datadog.yaml``, which can be any.
 
 Source: https://docs.datadoghq.com/getting_started/tagging/#tag-inheritance
 """
@@ -14,7 +14,7 @@ Source: https://docs.datadoghq.com/getting_started/tagging/#tag-inheritance
 
 @dataclass(frozen=True, kw_only=True)
 class Documented:
-    """A metric: ``tags`` are its own; ``of_a_host`` tells whether it carries the tags of a host too."""
+    """A metric with its own ``tags``; ``of_a_host`` says whether it also has the tags of a host."""
 
     kind: Kind
     unit: str
@@ -24,7 +24,7 @@ class Documented:
 
     @property
     def carries(self) -> frozenset[str]:
-        """Every tag's key that is known of it."""
+        """Return all known tag keys of the metric."""
         return self.tags | (HOST_TAGS if self.of_a_host else frozenset())
 
 
@@ -39,14 +39,14 @@ DOCUMENTED: dict[str, Documented] = {
     "my_metric": Documented(
         kind="gauge", unit="", tags=frozenset({"custom_check"}), source="files/checks/my_metric.py"
     ),
-    # The file says percent; what the check sends is the rate of the server's CPU seconds: 1 is one core.
+    # The file says percent; the check sends the rate of the server's CPU seconds: 1 is one core.
     "mysql.performance.user_time": Documented(kind="gauge", unit="core", source=MYSQL),
     "system.cpu.user": Documented(kind="gauge", unit="percent", source=SYSTEM),
     "system.cpu.system": Documented(kind="gauge", unit="percent", source=SYSTEM),
     "system.net.bytes_rcvd": Documented(
         kind="gauge", unit="byte per second", tags=frozenset({"device", "device_name"}), source=NETWORK
     ),
-    # Of the whole host: the kernel counts TCP for all interfaces together.
+    # Per host: the kernel counts TCP for all interfaces together.
     "system.net.tcp.in_segs": Documented(kind="gauge", unit="segment per second", source=NETWORK),
     "trace.flask.request.hits": Documented(kind="count", unit="request", tags=_OF_SPANS, source=TRACES),
     "trace.flask.request.errors": Documented(kind="count", unit="error", tags=_OF_SPANS, source=TRACES),
@@ -58,7 +58,7 @@ DOCUMENTED: dict[str, Documented] = {
         source=TRACES,
     ),
 }
-"""By name. A metric that isn't here is anybody's, and can carry anything."""
+"""The documented metrics by name; any other may have any tags."""
 
 OWN_TAGS = frozenset().union(*(metric.tags for metric in DOCUMENTED.values())) - HOST_TAGS
-"""Keys that belong to some metric of these: another one doesn't carry them by being of a host."""
+"""Tag keys of single metrics, which other metrics of a host don't have."""

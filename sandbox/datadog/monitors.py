@@ -1,4 +1,4 @@
-"""The rules of Datadog's servers for monitors, beyond what the models say.
+"""Datadog's server rules for monitors, beyond the client's models.
 
 Source: https://docs.datadoghq.com/api/latest/monitors/#create-a-monitor, and the errors that users report.
 """
@@ -17,14 +17,14 @@ QUERY = re.compile(
     r"\s(?P<comparator>>=|<=|>|<|==|!=)\s*(?P<number>-?\d+(?:\.\d+)?(?:e-?\d+)?)",
     re.DOTALL,
 )
-"""A query of a metric monitor: aggregation over a window, an expression, a comparison."""
+"""A metric monitor's query: an aggregation over a window, an expression, a comparison."""
 
 METRIC_TYPES = ("metric alert", "query alert")
-"""Two names of one type."""
+"""Names of the same type."""
 
 
 def check(monitor: Mapping[str, Any], others: Iterable[Mapping[str, Any]], objectives: Collection[str] = ()) -> None:
-    """Refuse a monitor that Datadog would refuse; ``others`` are those that exist besides it, so are ``objectives``.
+    """Refuse a monitor that Datadog would refuse; ``others`` are the existing monitors, ``objectives`` the SLOs.
 
     Raises:
         RefusedError: with status 400.
@@ -79,7 +79,7 @@ CONSTITUENTS = 10
 
 
 def constituents(query: str) -> list[str]:
-    """The ids of the monitors in a composite's query, each once."""
+    """Return the ids of the monitors in a composite's query, each once."""
     return list(dict.fromkeys(re.findall(r"\d+", query)))
 
 
@@ -125,7 +125,7 @@ def _check_objective_query(query: str, thresholds: Mapping[str, float], objectiv
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two monitors are identical to Datadog: what an answer adds doesn't count."""
+    """Return whether Datadog considers two monitors identical; what answers add doesn't count."""
 
     def essence(monitor: Mapping[str, Any]) -> list[Any]:
         kind = "query alert" if monitor["type"] in METRIC_TYPES else monitor["type"]
@@ -142,7 +142,7 @@ _OPTIONS: dict[str, Any] = {"notify_audit": False, "silenced": {}, "include_tags
 def answer(
     monitor: Mapping[str, Any], *, number: int, now: datetime.datetime, created: str | None = None
 ) -> dict[str, Any]:
-    """The monitor as the API answers it: a metric monitor reads back as ``query alert``."""
+    """Return the monitor as in the API's answers: a metric monitor reads back as ``query alert``."""
     stamp = now.isoformat()
     thresholds = (monitor.get("options") or {}).get("thresholds") or {}
     options = {**_OPTIONS, **(monitor.get("options") or {})}

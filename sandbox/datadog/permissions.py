@@ -1,7 +1,7 @@
-"""What an application key with scopes may do: a scope is a permission, and Datadog says which one each path needs.
+"""The permission that each path requires of an application key with scopes.
 
 Source: ``x-permission`` in .generator/schemas/v1/openapi.yaml of https://github.com/DataDog/datadog-api-client-python,
-and of v2 what https://docs.datadoghq.com/api/latest/ says at each path (downtimes have none that only reads)
+and for v2 each path in https://docs.datadoghq.com/api/latest/ (downtimes have no read-only one)
 """
 
 from collections.abc import Collection
@@ -66,10 +66,10 @@ PERMISSIONS: dict[tuple[str, str], tuple[str, ...]] = {
     ("GET", "/api/v1/query"): ("timeseries_query",),
     ("GET", "/api/v1/graph/snapshot"): (),
 }
-"""One of these is enough; none is needed where there are none."""
+"""One of these is enough; an empty tuple means that none is needed."""
 
 
 def allowed(method: str, path: str, scopes: Collection[str]) -> bool:
-    """Whether a key with these scopes may; ``path`` has names in braces for what differs."""
+    """Return whether these scopes allow a request; ``path`` has names in braces for variable parts."""
     needed = PERMISSIONS.get((method, path))
     return needed is not None and (not needed or not set(needed).isdisjoint(scopes))

@@ -1,6 +1,6 @@
-"""Metric queries: what they consist of, and what Datadog's documentation says can't come of them.
+"""Parses metric queries, and refuses those that by Datadog's documentation can't return anything.
 
-To Datadog a query for a tag that its metric doesn't carry is an empty graph. Here it is refused, since nobody means it.
+Datadog draws an empty graph for a tag that the metric doesn't have. Here that is refused, since nobody wants it.
 
 Source: https://docs.datadoghq.com/dashboards/querying/, https://docs.datadoghq.com/metrics/advanced-filtering/
 """
@@ -22,14 +22,14 @@ SELECTOR = re.compile(
 
 FUNCTION = re.compile(r"\.(\w+)\(([^()]*)\)")
 FUNCTIONS = frozenset({"as_count", "as_rate", "rollup", "fill", "weighted"})
-"""What can follow a metric. Source: https://docs.datadoghq.com/dashboards/functions/"""
+"""Functions that can follow a metric. Source: https://docs.datadoghq.com/dashboards/functions/"""
 
 ALGORITHMS = ("basic", "agile", "robust")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selector:
-    """One metric in a query; ``tags`` are the keys that it is narrowed or grouped by, variables as ``$x``."""
+    """One metric in a query; ``tags`` are the keys of its scope and grouping, variables as ``$x``."""
 
     how: str
     metric: str
@@ -38,7 +38,7 @@ class Selector:
 
 
 def selectors(query: str) -> Iterator[Selector]:
-    """The metrics in a query, in order."""
+    """Return the metrics in a query, in order."""
     for found in SELECTOR.finditer(query):
         scope = re.split(r",|\s+(?:AND|OR|NOT IN|IN)\s+", found["scope"])
         narrowed = (re.sub(r"^[!(\s-]+|[)\s]+$", "", entry).partition(":")[0] for entry in scope)
@@ -52,7 +52,7 @@ def selectors(query: str) -> Iterator[Selector]:
 
 
 def faults(selector: Selector, variables: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Why nothing can come of it, by what is documented; ``variables`` are a dashboard's prefixes by name."""
+    """Explain why a query can't return anything; ``variables`` maps a dashboard's variables to their prefixes."""
     name = selector.metric
     for function in sorted(set(selector.functions) - FUNCTIONS):
         yield f"{name}: there is no function {function}()"
@@ -72,7 +72,7 @@ def faults(selector: Selector, variables: Mapping[str, str] | None = None) -> It
 
 
 def check(query: str, variables: Mapping[str, str] | None = None) -> None:
-    """Refuse a query of which nothing can come.
+    """Refuse a query that can't return anything.
 
     Raises:
         RefusedError: with status 400.
@@ -83,7 +83,7 @@ def check(query: str, variables: Mapping[str, str] | None = None) -> None:
 
 
 def check_formula(formula: str, names: Iterable[str]) -> None:
-    """Refuse a formula over queries that aren't there, or with an ``anomalies`` that Datadog doesn't know.
+    """Refuse a formula with unknown queries, or with an invalid ``anomalies``.
 
     Source: https://docs.datadoghq.com/dashboards/functions/algorithms/
 
@@ -104,7 +104,7 @@ def check_formula(formula: str, names: Iterable[str]) -> None:
 
 
 def check_dashboard(dashboard: Mapping[str, Any]) -> None:
-    """Refuse a dashboard with a query or a formula of which nothing can come.
+    """Refuse a dashboard with a query or a formula that can't return anything.
 
     Raises:
         RefusedError: with status 400.
@@ -126,7 +126,7 @@ def check_dashboard(dashboard: Mapping[str, Any]) -> None:
 
 
 def _requests(widgets: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The requests of all widgets, also of those in groups."""
+    """Yield the requests of all widgets, also inside groups."""
     for widget in widgets:
         definition = widget["definition"]
         yield from _requests(definition.get("widgets") or [])

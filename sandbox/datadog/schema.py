@@ -1,4 +1,4 @@
-"""Checks bodies with the models of Datadog's own client library, and says no the way Datadog does."""
+"""Validates bodies against the models of Datadog's own client library, and refuses them in Datadog's form."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from datadog_api_client.model_utils import (
 
 
 class RefusedError(Exception):
-    """The server says no: an HTTP status and Datadog's list of sentences."""
+    """The server refuses a request: an HTTP status and Datadog's list of errors."""
 
     def __init__(self, status: int, *errors: str) -> None:
         super().__init__(*errors)
@@ -24,10 +24,10 @@ class RefusedError(Exception):
 
 
 def check(body: Any, model: type[OpenApiModel]) -> None:
-    """Refuse a body that ``model`` doesn't know whole.
+    """Refuse a body that ``model`` doesn't know completely.
 
-    The library itself is lenient, so that an old client survives a new server: it keeps what it can't parse, and any
-    unknown property. Here both are errors, since they are how a typing mistake shows.
+    The library itself is lenient, so that old clients survive new servers: it keeps unknown properties and what it
+    can't parse. Here both are errors, since that is how a typo shows.
 
     Raises:
         RefusedError: with status 400, naming each property.

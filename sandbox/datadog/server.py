@@ -1,4 +1,4 @@
-"""The HTTP side of the stand-in Datadog: the paths, keys, fault orders and the log of requests.
+"""The stand-in Datadog's HTTP server: routes, keys, injected faults, and the log of requests.
 
 Source of paths and bodies: https://docs.datadoghq.com/api/latest/ and what the real Pulumi plugin was seen to send.
 """
@@ -16,7 +16,7 @@ from sandbox.datadog.schema import RefusedError
 from sandbox.datadog.store import Store
 
 BODY_LIMIT = 16 * 2**20
-"""The largest body in bytes, decompressed."""
+"""Maximum size of a decompressed body, in bytes."""
 
 API_KEY_ONLY = {
     ("GET", "/api/v1/validate"),
@@ -29,14 +29,14 @@ API_KEY_ONLY = {
     ("POST", "/api/v0.2/traces"),
     ("POST", "/api/v0.2/stats"),
 }
-"""What an Agent may do with the API key alone."""
+"""Paths that need only the API key, as for an Agent."""
 
 PUBLIC = ("/agent/", "/snapshot/", desk.PATH)
-"""What needs no key besides the pages, as with Datadog's download and picture hosts, or isn't Datadog's."""
+"""Paths that need no key, besides the pages: Datadog's download and picture hosts, and what isn't Datadog's."""
 
 NAMES = ("127.0.0.1", "localhost", "10.0.2.2")
-"""How this server is called: on loopback, and from inside a machine. With a name that a web page's owner has pointed at
-loopback, that page could read and write here (DNS rebinding)."""
+"""The server's own names, on loopback and from inside a machine. Under any other, a web page whose name was pointed at
+loopback could read and write here (DNS rebinding)."""
 
 ALWAYS = frozenset({"api_key", "application_key"})
 PARAMETERS: dict[tuple[str, str], frozenset[str]] = {
@@ -67,13 +67,13 @@ PARAMETERS: dict[tuple[str, str], frozenset[str]] = {
         ("GET", "/api/v1/graph/snapshot", "metric_query start end event_query graph_def title height width"),
     )
 }
-"""The parameters that a path knows. Datadog may ignore another one: here it is refused, as a typing mistake."""
+"""The known parameters of each path. Datadog may ignore others; here they are refused, as typos."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def application(store: Store) -> web.Application:
-    """The API over ``store``, and the pages."""
+    """Build the application: the API over ``store``, and the pages."""
     app = web.Application(middlewares=[_guard], client_max_size=BODY_LIMIT)
     app[STORE] = store
     app.add_routes(
@@ -132,7 +132,7 @@ def application(store: Store) -> web.Application:
 
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Order of a request: whom it is for, what was ordered to go wrong, the keys, the handler; and its log."""
+    """Handle a request: check its host, inject a fault, check the keys, call the handler; and log it."""
     store = request.app[STORE]
     text, status = "", 500
     try:
@@ -172,14 +172,14 @@ async def _answer(request: web.Request, handler: Handler, fault: dict[str, Any] 
 
 
 def _broken(request: web.Request) -> web.StreamResponse:
-    """Break the connection: the client sees it closed with no answer."""
+    """Close the connection without an answer."""
     if request.transport is not None:
         request.transport.abort()
     return web.StreamResponse()
 
 
 def _check_host(request: web.Request) -> None:
-    """Refuse what was meant for another server, as the header ``Host`` says."""
+    """Refuse requests whose ``Host`` header names another server."""
     port = request.transport.get_extra_info("sockname")[1] if request.transport else None
     if request.headers.get("Host") not in [f"{name}:{port}" for name in NAMES]:
         raise RefusedError(421, "this server is called otherwise")
@@ -210,7 +210,7 @@ def _check_parameters(request: web.Request) -> None:
 
 
 async def _text(request: web.Request) -> str:
-    """The body, if it is JSON, for the log."""
+    """Return the body for the log, if it is JSON."""
     try:
         text = await request.text()
         json.loads(text)

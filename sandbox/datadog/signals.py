@@ -1,4 +1,4 @@
-"""The handlers of what makes metrics of spans and tells somebody: metrics, retention filters, objectives, webhooks.
+"""Handles span-based metrics, retention filters, service level objectives and webhooks.
 
 Sources: https://docs.datadoghq.com/api/latest/spans-metrics/, https://docs.datadoghq.com/api/latest/apm-retention-filters/,
 https://docs.datadoghq.com/api/latest/service-level-objectives/,
@@ -214,7 +214,7 @@ async def update_objective(request: web.Request) -> web.Response:
 
 
 async def delete_objective(request: web.Request) -> web.Response:
-    """Forget an objective; one that a monitor alerts on stays unless forced."""
+    """Delete an objective; one that a monitor alerts on only if forced."""
     store, name = request.app[STORE], _objective(request)["id"]
     used = [monitor["id"] for monitor in store.all("monitor") if f'"{name}"' in monitor["query"]]
     if used and request.query.get("force") != "true":
@@ -242,7 +242,7 @@ def _check_headers(body: dict[str, Any]) -> None:
 
 
 def _create(request: web.Request, kind: str, title: str, names: re.Pattern[str], body: dict[str, Any]) -> None:
-    """Keep a thing that goes by a name of its own."""
+    """Create a thing that is identified by its name."""
     store, name = request.app[STORE], body["name"]
     if not names.fullmatch(name):
         raise RefusedError(400, f"{name!r} is not the name of a {title}: it must match {names.pattern}")
@@ -252,7 +252,7 @@ def _create(request: web.Request, kind: str, title: str, names: re.Pattern[str],
 
 
 def _change(request: web.Request, kind: str, old: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-    """Keep what a thing is from now on, maybe by another name."""
+    """Update a thing, and rename it if its name changed."""
     store, changed = request.app[STORE], {**old, **body}
     store.drop(kind, old["name"])
     store.put(kind, changed["name"], changed)
@@ -292,7 +292,7 @@ def _variable(request: web.Request) -> dict[str, Any]:
 
 
 def _variable_answer(variable: dict[str, Any], status: int = 200) -> web.Response:
-    """A variable; the value of a secret one is never answered."""
+    """Return a variable; without its value, if that is secret."""
     shown = {key: value for key, value in variable.items() if key != "value" or not variable["is_secret"]}
     return web.json_response(shown, status=status)
 
@@ -321,7 +321,7 @@ SECRET = re.compile(r'("value": *")([^"]+)(")')
 
 
 def logged(path: str, text: str) -> str:
-    """Return a body for the log of requests, without a variable's value, of which a fingerprint stays."""
+    """Return a body for the log of requests, with a variable's value replaced by a fingerprint."""
     if "/custom-variables" not in path:
         return text
     return SECRET.sub(lambda found: f"{found[1]}{hashlib.sha256(found[2].encode()).hexdigest()[:12]}{found[3]}", text)

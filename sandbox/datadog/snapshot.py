@@ -10,14 +10,14 @@ COLORS = ("#632ca6", "#1a7f4e", "#b3540b", "#0b67a8", "#a3195b", "#5d6700")
 
 
 def draw(title: str, lines: Sequence[Sequence[tuple[float, float]]], start: float, end: float) -> str:
-    """An SVG of ``lines``, whose points are a Unix time and a value each, between two Unix times."""
+    """Draw ``lines``, whose points are a Unix time and a value each, between two Unix times, as SVG."""
     points = [point for line in lines for point in line]
     low = min((value for _, value in points), default=0.0)
     high = max((value for _, value in points), default=1.0)
     across, up = max(end - start, 1), (high - low) or 1
 
     def place(at: float, value: float) -> str:
-        # An interval may begin before the time that is asked for.
+        # An interval may begin before the requested time.
         left = MARGIN + max(0.0, at - start) / across * (WIDTH - 2 * MARGIN)
         return f"{left:.1f},{HEIGHT - MARGIN - (value - low) / up * (HEIGHT - 2 * MARGIN):.1f}"
 

@@ -1,4 +1,4 @@
-"""What the stand-in Datadog keeps: one SQLite file, read and written by the server and by `Account` alike."""
+"""The stand-in Datadog's storage: one SQLite file, which the server and `Account` read and write."""
 
 import contextlib
 import datetime
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 FILE = "datadog.sqlite"
-"""The store's name in the account's folder."""
+"""The store's file name in the account's folder."""
 
 TABLES = """
 create table if not exists setting (name text primary key, value text not null);
@@ -35,19 +35,19 @@ create table if not exists fault (
 
 
 EVALUATED = "evaluated"
-"""The setting that holds the last minute at which monitors were evaluated."""
+"""The setting with the last minute at which monitors were evaluated."""
 
 KEPT_TRACES = 2000
-"""How many traces stay, the newest ones."""
+"""Number of traces kept, the newest ones."""
 
 Kind = Literal["gauge", "count", "rate", "distribution"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A value at ``at`` (Unix seconds): for a count or a rate over ``interval`` seconds, 0 where that isn't known.
+    """A value at ``at`` (Unix seconds); for a count or a rate, over ``interval`` seconds, 0 if unknown.
 
-    One of a distribution stands for ``weight`` equal ones.
+    A distribution's value stands for ``weight`` equal ones.
     """
 
     metric: str
@@ -62,7 +62,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """What one source submits of a metric; ``number`` is its own."""
+    """A metric from one source; ``number`` identifies it."""
 
     number: int
     tags: tuple[str, ...]
@@ -71,7 +71,7 @@ class Series:
 
 
 class Store:
-    """Things by kind and id, each a JSON object; metric points, settings, the log of requests, fault orders."""
+    """Stores things by kind and id, each a JSON object; metric points, settings, the log of requests, and faults."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,12 +84,12 @@ class Store:
         self._db.executescript(TABLES)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Keep all that is changed meanwhile, or nothing of it."""
+        """Commit all changes made inside, or none."""
         self._db.execute("begin immediate")
         try:
             yield
@@ -99,25 +99,25 @@ class Store:
         self._db.execute("commit")
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
-        """The thing of that kind and id, if there is one."""
+        """Return the thing of that kind and id, if there is one."""
         row = self._db.execute("select body from thing where kind = ? and id = ?", (kind, name)).fetchone()
         return None if row is None else json.loads(row["body"])
 
     def put(self, kind: str, name: str, body: Mapping[str, Any]) -> None:
-        """Keep ``body`` as the thing of that kind and id."""
+        """Store ``body`` as the thing of that kind and id."""
         self._db.execute("insert or replace into thing values (?, ?, ?)", (kind, name, json.dumps(body)))
 
     def drop(self, kind: str, name: str) -> None:
-        """Forget the thing of that kind and id."""
+        """Delete the thing of that kind and id."""
         self._db.execute("delete from thing where kind = ? and id = ?", (kind, name))
 
     def all(self, kind: str) -> list[dict[str, Any]]:
-        """Every thing of a kind, oldest first."""
+        """Return all things of a kind, oldest first."""
         rows = self._db.execute("select body from thing where kind = ? order by rowid", (kind,))
         return [json.loads(row["body"]) for row in rows]
 
     def setting(self, name: str, default: str = "") -> str:
-        """The setting of that name."""
+        """Return the setting of that name."""
         row = self._db.execute("select value from setting where name = ?", (name,)).fetchone()
         return default if row is None else str(row["value"])
 
@@ -126,25 +126,25 @@ class Store:
         self._db.execute("insert or replace into setting values (?, ?)", (name, value))
 
     def next(self, name: str, first: int) -> int:
-        """The next number of a sequence that begins at ``first``."""
+        """Return the next number of a sequence that begins at ``first``."""
         number = int(self.setting(f"next {name}", str(first)))
         self.set(f"next {name}", str(number + 1))
         return number
 
     def now(self) -> datetime.datetime:
-        """The account's time in UTC: the machine's, moved by what `Account.travel` was told."""
+        """Return the account's time in UTC: the machine's, shifted by `Account.travel`."""
         offset = datetime.timedelta(seconds=float(self.setting("clock", "0")))
         return datetime.datetime.now(datetime.UTC) + offset
 
     def add_points(self, points: Iterable[Point]) -> None:
-        """Keep points of metrics, all or none of them."""
+        """Store points of metrics, all or none."""
         numbers: dict[tuple[str, ...], int] = {}
         with self.transaction():
             rows = ((self._series(point, numbers), point.at, point.value, point.weight) for point in points)
             self._db.executemany("insert into sample values (?, ?, ?, ?)", rows)
 
     def _series(self, point: Point, numbers: dict[tuple[str, ...], int]) -> int:
-        """The number of a point's series, a new one if it is the first; ``numbers`` are those known already."""
+        """Return the number of a point's series, a new one for its first point; ``numbers`` caches known ones."""
         known = (point.metric, point.host, *point.tags)
         if known not in numbers:
             found = self._db.execute(
@@ -156,7 +156,7 @@ class Store:
         return numbers[known]
 
     def points(self, metric: str | None = None, start: float = 0, end: float = 1e12) -> list[dict[str, Any]]:
-        """The points of one metric, or of all, between two Unix times, oldest first."""
+        """Return the points of one metric, or of all, between two Unix times, oldest first."""
         rows = self._db.execute(
             "select metric, at, value, host, tags from sample join series on series.id = sample.series"
             " where (?1 is null or metric = ?1) and at between ?2 and ?3 order by at, sample.rowid",
@@ -165,7 +165,7 @@ class Store:
         return [{**row, "tags": json.loads(row["tags"])} for row in rows]
 
     def series(self, metric: str) -> list[Series]:
-        """The series of a metric, each by its tags, which include its host's name."""
+        """Return the series of a metric; their tags include the host's name."""
         rows = self._db.execute("select * from series where metric = ? order by id", (metric,))
         return [
             Series(
@@ -178,20 +178,20 @@ class Store:
         ]
 
     def metrics(self, host: str | None = None) -> list[str]:
-        """The metrics of a host, or of all, in order."""
+        """Return the metrics of a host, or of all, sorted."""
         rows = self._db.execute(
             "select distinct metric from series where ?1 is null or host = ?1 order by metric", (host,)
         )
         return [row["metric"] for row in rows]
 
     def tags(self) -> list[str]:
-        """Every tag of any series, in order."""
+        """Return all tags of all series, sorted."""
         rows = self._db.execute("select distinct tags, host from series").fetchall()
         hosts = {f"host:{row['host']}" for row in rows if row["host"]}
         return sorted(hosts.union(*(json.loads(row["tags"]) for row in rows)))
 
     def samples(self, series: Iterable[int], start: float, end: float) -> list[tuple[int, float, float, int]]:
-        """Series, Unix time, value and weight of what these series have from ``start`` until before ``end``."""
+        """Return series, Unix time, value and weight of these series' points from ``start`` to before ``end``."""
         cursor = self._db.cursor()
         cursor.row_factory = None
         return cursor.execute(
@@ -201,7 +201,7 @@ class Store:
         ).fetchall()
 
     def samples_after(self, row: int, most: int) -> list[tuple[int, int, float, float, int]]:
-        """The next points in the order in which they came: row number, series, Unix time, value and weight."""
+        """Return the next points in order of arrival: row number, series, Unix time, value and weight."""
         cursor = self._db.cursor()
         cursor.row_factory = None
         return cursor.execute(
@@ -209,7 +209,7 @@ class Store:
         ).fetchall()
 
     def sums(self, series: Iterable[int], start: float, end: float) -> dict[int, float]:
-        """The sum of what each of these series has from ``start`` until before ``end``; of those that have anything."""
+        """Return each series' sum from ``start`` to before ``end``, if it has points there."""
         rows = self._db.execute(
             "select series, sum(value) as total from sample"
             " where series in (select value from json_each(?)) and at >= ? and at < ? group by series",
@@ -218,7 +218,7 @@ class Store:
         return {row["series"]: row["total"] for row in rows}
 
     def latest(self, series: Iterable[int], before: float) -> dict[int, float]:
-        """When each of these series has its last point before a moment, in Unix seconds."""
+        """Return the Unix time of each series' last point before a time."""
         rows = self._db.execute(
             "select value, (select max(at) from sample where series = json_each.value and at < ?) as at"
             " from json_each(?)",
@@ -227,7 +227,7 @@ class Store:
         return {row["value"]: row["at"] for row in rows if row["at"] is not None}
 
     def add_traces(self, traces: Iterable[Mapping[str, Any]]) -> None:
-        """Keep traces by their id, with what is known of their first span; the newest of all of them stay."""
+        """Store traces by id, with facts about their first span; keep only the newest of all."""
         self._db.executemany(
             "insert or replace into trace values"
             " (:id, :at, :host, :service, :name, :resource, :duration, :error, :spans)",
@@ -238,7 +238,7 @@ class Store:
         )
 
     def traces(self, service: str, start: float, end: float, count: int) -> list[dict[str, Any]]:
-        """A service's latest traces of a time frame, without their spans, newest first."""
+        """Return a service's latest traces in a time frame, without their spans, newest first."""
         rows = self._db.execute(
             "select id, at, host, service, name, resource, duration, error from trace"
             " where service = ? and at >= ? and at < ? order by at desc limit ?",
@@ -247,17 +247,17 @@ class Store:
         return [dict(row) for row in rows]
 
     def latest_traces(self) -> Iterator[dict[str, Any]]:
-        """The traces that are kept, with their spans, newest first."""
+        """Return the stored traces with their spans, newest first."""
         for row in self._db.execute("select * from trace order by at desc"):
             yield {**row, "spans": json.loads(row["spans"])}
 
     def trace(self, name: str) -> dict[str, Any] | None:
-        """A trace by its id, with its spans."""
+        """Return a trace with its spans, by id."""
         row = self._db.execute("select * from trace where id = ?", (name,)).fetchone()
         return None if row is None else {**row, "spans": json.loads(row["spans"])}
 
     def last_seen(self) -> dict[str, float]:
-        """When each host's latest point up to now is, in Unix seconds, by the host's name; a demo leaves later ones."""
+        """Return the Unix time of each host's latest point up to now, by name; a demo leaves later ones."""
         rows = self._db.execute(
             "select host, max((select max(at) from sample where sample.series = series.id and at <= ?)) as at"
             " from series where host != '' group by host order by host",
@@ -266,28 +266,28 @@ class Store:
         return {row["host"]: row["at"] for row in rows if row["at"] is not None}
 
     def log(self, method: str, path: str, query: str, body: str, status: int) -> None:
-        """Note a request."""
+        """Log a request."""
         self._db.execute(
             "insert into request (at, method, path, query, body, status) values (?, ?, ?, ?, ?, ?)",
             (self.now().timestamp(), method, path, query, body, status),
         )
 
     def requests(self) -> list[dict[str, Any]]:
-        """The requests so far, oldest first; ``body`` is parsed JSON or None."""
+        """Return the requests so far, oldest first; ``body`` is parsed JSON or ``None``."""
         rows = self._db.execute("select at, method, path, query, body, status from request order by number")
         return [{**row, "body": json.loads(row["body"]) if row["body"] else None} for row in rows]
 
     def add_fault(
         self, method: str, path: str, action: str, times: int, headers: Mapping[str, str], seconds: float
     ) -> None:
-        """Order a fault for the next ``times`` requests whose method and path match the globs."""
+        """Inject a fault into the next ``times`` requests whose method and path match the globs."""
         self._db.execute(
             "insert into fault (method, path, action, times, headers, seconds) values (?, ?, ?, ?, ?, ?)",
             (method, path, action, times, json.dumps(dict(headers)), seconds),
         )
 
     def take_fault(self, method: str, path: str) -> dict[str, Any] | None:
-        """The fault ordered for this request, if any; taking it uses it up."""
+        """Return the fault for this request, if any, and count it as used."""
         row = self._db.execute(
             "select * from fault where times > 0 and ? glob method and ? glob path order by number limit 1",
             (method, path),
@@ -298,13 +298,13 @@ class Store:
         return {**row, "headers": json.loads(row["headers"])}
 
     def clear_faults(self) -> None:
-        """Forget every fault order."""
+        """Discard all faults."""
         self._db.execute("delete from fault")
 
 
 @contextlib.contextmanager
 def opened(folder: Path) -> Iterator[Store]:
-    """The store of a folder, closed at the end."""
+    """Open the store of a folder, and close it at the end."""
     store = Store(folder)
     try:
         yield store

@@ -1,4 +1,4 @@
-"""The handlers of what is measured: what Agents submit, events, queries, pictures; and the Agent's installation."""
+"""Handles Agents' submissions, events, queries, snapshots, and the Agent's installation."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ async def create_event_v2(request: web.Request) -> web.Response:
 
 
 KINDS: Mapping[Any, Kind] = {"count": "count", "rate": "rate", 1: "count", 2: "rate"}
-"""What a series says it is, in the first version of the API and in the second; anything else is a gauge."""
+"""The types of series in versions 1 and 2 of the API; any other is a gauge."""
 
 
 async def take_series_v1(request: web.Request) -> web.Response:
@@ -106,7 +106,7 @@ async def take_checks(request: web.Request) -> web.Response:
 
 
 async def take_host(request: web.Request) -> web.Response:
-    """Host metadata as Agents send it: no model of the client library describes it, so only its name is looked at."""
+    """Take host metadata from an Agent; the client library has no model of it, so only the name is checked."""
     store, body = request.app[STORE], await parsed(request)
     name = body.get("internalHostname") if isinstance(body, dict) else None
     if not isinstance(name, str) or not name:
@@ -117,7 +117,7 @@ async def take_host(request: web.Request) -> web.Response:
 
 
 async def take_stats(request: web.Request) -> web.Response:
-    """Statistics of spans as trace agents send them, of which Datadog makes the trace metrics; latency has no host.
+    """Take span statistics from a trace agent, and make the trace metrics; latency has no host.
 
     Source: https://docs.datadoghq.com/tracing/metrics/metrics_namespace/
     """
@@ -131,7 +131,7 @@ async def take_stats(request: web.Request) -> web.Response:
 
 
 def trace_metrics(body: Any) -> Iterator[Point]:
-    """The points of which trace metrics consist: of latency, one for each value that a bucket has, however often."""
+    """Yield the points of trace metrics; for latency, one for each distinct value in a bucket."""
     for payload in body["Stats"]:
         for bucket in payload["Stats"]:
             at = (bucket["Start"] + bucket["Duration"]) / 1e9
@@ -150,7 +150,7 @@ def trace_metrics(body: Any) -> Iterator[Point]:
 
 
 async def take_traces(request: web.Request) -> web.Response:
-    """Traces as trace agents send them whole, those that are kept of all they counted; metrics are made of them."""
+    """Take the complete traces that a trace agent keeps, and make span-based metrics of them."""
     body = await parsed(request)
     if not isinstance(body, dict) or not body.get("tracerPayloads"):
         raise RefusedError(400, "not the traces of a trace agent")
@@ -167,7 +167,7 @@ async def take_traces(request: web.Request) -> web.Response:
 
 
 def _trace(spans: list[dict[str, Any]], host: str) -> dict[str, Any]:
-    """A trace by its first span: the one whose parent isn't in it."""
+    """Describe a trace by its root span, whose parent isn't in it."""
     known = {span["span_id"] for span in spans}
     first = next((span for span in spans if span.get("parent_id") not in known), spans[0])
     return {
@@ -203,11 +203,11 @@ def _times(request: web.Request, first: str, last: str) -> tuple[float, float]:
 
 
 MOST_SECONDS = 30
-"""Of a time frame there are this many points at least, where data came as often: graphs of minutes have fewer."""
+"""Minimum points of a time frame, if there is data for them; graphs of minutes have fewer."""
 
 
 def _evaluated(request: web.Request, text: str, start: float, end: float) -> tuple[Query, int, pl.DataFrame]:
-    """A query's series, as a graph has them, and the interval of their points in seconds."""
+    """Evaluate a query as for a graph; return the series, and the interval in seconds."""
     queries.check(text)
     try:
         query = language.parse(text)
@@ -218,7 +218,7 @@ def _evaluated(request: web.Request, text: str, start: float, end: float) -> tup
 
 
 def _lines(found: pl.DataFrame) -> dict[str, list[tuple[float, float]]]:
-    """The points of each group."""
+    """Return the points of each group."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for group, at, value in found.select("group", "at", "value").iter_rows():
         if value is not None:
@@ -227,7 +227,7 @@ def _lines(found: pl.DataFrame) -> dict[str, list[tuple[float, float]]]:
 
 
 async def query(request: web.Request) -> web.Response:
-    """The series of a query, one for each group.
+    """Answer a query with one series for each group.
 
     Source: https://docs.datadoghq.com/api/latest/metrics/#query-timeseries-points
     """
@@ -255,7 +255,7 @@ async def query(request: web.Request) -> web.Response:
 
 
 def _graph(graph: str) -> list[str]:
-    """The queries of a ``graph_def``; refused if it is no graph.
+    """Return the queries of a ``graph_def``; refuse one that isn't a graph.
 
     Source: https://docs.datadoghq.com/api/latest/snapshots/#take-graph-snapshots
     """
@@ -293,12 +293,12 @@ async def show_snapshot(request: web.Request) -> web.Response:
 async def agent_script(request: web.Request) -> web.Response:
     from sandbox import agent  # only who installs an Agent needs it
 
-    # The machine knows this server by another address than the host does: the one that it asked for.
+    # A machine knows this server by another address than the host: the one of its request.
     return web.Response(text=agent.install_script(str(request.url.origin())), content_type="text/x-shellscript")
 
 
 async def agent_file(request: web.Request) -> web.Response:
-    """A file of the Agent's repository, or one of its keys."""
+    """Serve a file of the Agent's repository, or one of its keys."""
     from sandbox.agent import repository  # only who installs an Agent needs it
 
     folder = await asyncio.to_thread(repository.ensure)
@@ -309,5 +309,5 @@ async def agent_file(request: web.Request) -> web.Response:
 
 
 async def take_install_report(_: web.Request) -> web.Response:
-    """What the install script reports of itself, which goes to a host of Datadog's own."""
+    """Take the install script's telemetry, which really goes to another host of Datadog's."""
     return web.Response(status=202)

@@ -1,7 +1,7 @@
-"""Simulated customers before the very monitors that ``components/customer_experience.py`` makes.
+"""Simulates customers against the very monitors that ``components/customer_experience.py`` creates.
 
-A population places orders for some time, in the account's own time; a share of it meets trouble at one step. Spans
-become metrics, monitors are evaluated each minute, webhooks reach the ticket desk: all by the sandbox's own code.
+A population places orders for some time, by the account's clock, and a share of it meets trouble at one step. Spans
+become metrics, monitors are evaluated each minute, webhooks reach the ticket desk: all by the sandbox's code.
 """
 
 import asyncio
@@ -32,25 +32,25 @@ from settings import CustomerExperience
 from settings.office_hours import OfficeHours
 
 BEGIN = datetime.datetime(2026, 3, 2, 9, 0, tzinfo=datetime.UTC)
-"""When each simulation begins: on a Monday morning."""
+"""The start of each simulation, on a Monday morning."""
 
 MINUTE = datetime.timedelta(minutes=1)
 DELAYS: Mapping[str, float] = {"place": 0.0, "pay": 5.0, "prepare": 20.0, "deliver": 50.0}
-"""Seconds after an order was placed at which each step begins."""
+"""Seconds from an order's placement to the start of each step."""
 
 SERVICE, ENV = "shop", "dev"
 TICKET_URL = "http://127.0.0.1:1/desk/tickets"
-"""Never asked for: what would be sent is given to the desk."""
+"""A URL that is never requested: deliveries go straight to the desk."""
 
 BOARD = "cus-tom-ers"
-"""The id of the dashboard."""
+"""The dashboard's id."""
 
 HISTORY = 30
-"""Minutes of orders before anything is evaluated or goes wrong."""
+"""Minutes of orders before evaluation and trouble begin."""
 
 
 class _Made(pulumi.runtime.Mocks):
-    """Collects what the component makes: type, id and inputs."""
+    """Collects the component's resources: type, id and inputs."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(100_000_001)
@@ -77,7 +77,7 @@ class _Made(pulumi.runtime.Mocks):
 
 
 def _keep(store: Store, kind: str, name: str, inputs: dict[str, Any]) -> None:
-    """Keep a resource as the API would."""
+    """Store a resource as the API would."""
     match kind:
         case "datadog:index/monitor:Monitor":
             body = Monitor()._body(inputs)
@@ -104,7 +104,7 @@ def _keep(store: Store, kind: str, name: str, inputs: dict[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Inputs as a provider gets them: whole numbers are numbers, and secrets are what they hide."""
+    """Convert inputs as a provider gets them: whole numbers to integers, and secrets to their values."""
     if isinstance(value, dict):
         return (
             _plain(value["value"])
@@ -117,7 +117,7 @@ def _plain(value: Any) -> Any:
 
 
 def make(store: Store, experience: CustomerExperience) -> None:
-    """Make the system of ``experience`` in a store, by running its component; `startup.prepare` makes that quick."""
+    """Create the system of ``experience`` in a store by running its component; `startup.prepare` speeds it up."""
     from components.customer_experience import CustomerExperienceSystem, CustomerExperienceSystemArgs
     from components.datadog_context import DatadogContext
     from components.links import Links
@@ -157,7 +157,7 @@ def make(store: Store, experience: CustomerExperience) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Customer:
-    """A customer with ``rate`` orders a minute, whose steps take ``pace`` times as long as others'."""
+    """A customer who places ``rate`` orders a minute, whose steps take ``pace`` times as long as others'."""
 
     pseudonym: str
     tier: str
@@ -167,7 +167,7 @@ class Customer:
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
-    """What some customers meet at one step, in minutes from the beginning."""
+    """Trouble of some customers at one step; times are in minutes from the start."""
 
     kind: Literal["slow", "errors"]
     step: str
@@ -175,27 +175,27 @@ class Trouble:
     customers: frozenset[str]
 
     def meets(self, customer: Customer, step: str, at: float) -> bool:
-        """Whether a step that begins ``at`` seconds meets it."""
+        """Return whether a step that begins at ``at`` seconds meets it."""
         within = any(60 * begin <= at < 60 * end for begin, end in self.spans)
         return within and step == self.step and customer.pseudonym in self.customers
 
 
 Choice = Callable[[random.Random, list[Customer]], Trouble]
-"""Chooses who of a population meets what trouble."""
+"""Chooses which customers of a population meet what trouble."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """How orders vary; ``NONE`` lets each customer order once a minute, and each step take as long as the last one."""
+    """How orders vary; with ``NONE`` each customer orders once a minute, and steps always take equally long."""
 
     latency: float = 0.45
-    """Standard deviation of the logarithm of a latency."""
+    """Standard deviation of the logarithm of latencies."""
     traffic: float = 0.8
-    """Standard deviation of the logarithm of how often a customer orders."""
+    """Standard deviation of the logarithm of customers' order rates."""
     failing: float = 0.002
-    """Share of orders that fail without any trouble."""
+    """Share of orders that fail without trouble."""
     met: float = 0.75
-    """Share of orders that fail where errors are the trouble."""
+    """Share of orders that fail if errors are the trouble."""
 
 
 REALISTIC = Noise()
@@ -203,7 +203,7 @@ NONE = Noise(latency=0.0, traffic=0.0, failing=0.0, met=1.0)
 
 
 def population(rng: random.Random, experience: CustomerExperience, size: int, noise: Noise) -> list[Customer]:
-    """Make customers, as many of each tier; of some there are few orders."""
+    """Create equally many customers of each tier, some of whom seldom order."""
     return [
         Customer(
             pseudonym=hashlib.sha256(f"{rng.random()}".encode()).hexdigest()[:16],
@@ -223,7 +223,7 @@ def orders(
     trouble: Trouble,
     noise: Noise,
 ) -> Iterator[dict[str, Any]]:
-    """A customer's entry spans; a step that fails ends its order. Times are in seconds from the beginning."""
+    """Yield a customer's entry spans; a failing step ends its order. Times are in seconds from the start."""
     objectives = {step.name: step.objective / 1000 for step in experience.steps}
     at = rng.random() * 60 / customer.rate
     while at < 60 * minutes:
@@ -244,7 +244,7 @@ def orders(
 
 
 def span(order: Mapping[str, Any]) -> dict[str, Any]:
-    """An order's step as the tracer sends it."""
+    """Build an order's step as the tracer sends it."""
     customer: Customer = order["customer"]
     return {
         "span_id": 1,
@@ -266,26 +266,26 @@ def span(order: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What became of a simulation."""
+    """The result of a simulation."""
 
     ticketed: frozenset[tuple[str, str]]
-    """The customers for whom a ticket was opened, each by pseudonym and step, as all of these are."""
+    """The customers with a ticket, by pseudonym and step, as in all of these."""
     met: frozenset[tuple[str, str]]
-    """Those in individual care one of whose orders met the trouble."""
+    """Customers in individual care with an order that met the trouble."""
     in_trouble: frozenset[tuple[str, str]]
-    """Those of them who have enough such orders to tell anything by, in one of the monitors' windows."""
+    """Those of them with enough such orders in one of the monitors' windows."""
     watched: frozenset[str]
-    """All in individual care."""
+    """All customers in individual care."""
     minutes_since_first: list[float]
-    """From the very first order in trouble to the ticket, of those whose first window has enough of them."""
+    """Minutes from the very first order in trouble to the ticket, for those whose first window has enough of them."""
     minutes_of_seldom: list[float]
-    """The same of those who order so seldom that only a later window has enough, or none without earlier orders."""
+    """The same for those who order so seldom that only a later window has enough, or none without earlier orders."""
     minutes_since_enough: list[float]
-    """From the first order of the first window that has enough, of those who have one."""
+    """Minutes from the first order of the first window with enough, for those who have one."""
     left_open: int
     tickets: int
     about_it: int
-    """How many tickets are about the step where the trouble was."""
+    """The number of tickets about the step with the trouble."""
     told: Counter[str]
     """How often each customer was told of trouble."""
     incidents: int
@@ -294,7 +294,7 @@ class Outcome:
 
 
 class System:
-    """The system as its component makes it, once; each simulation has a copy."""
+    """The system as its component creates it; each simulation gets a copy."""
 
     def __init__(self, folder: Path, experience: CustomerExperience | None = None) -> None:
         self._folder, self._numbers = folder, itertools.count()
@@ -313,7 +313,7 @@ class System:
         size: int = 36,
         minutes: int = 75,
     ) -> Outcome:
-        """Let a population order for some ``minutes``, from whom ``trouble`` chooses who meets what."""
+        """Simulate a population for some ``minutes``; ``trouble`` chooses who of it meets what."""
         customers, placed, met = self.placed(seed, trouble, noise=noise, size=size, minutes=minutes)
         folder = self._folder / f"run-{next(self._numbers)}"
         shutil.copytree(self._folder / "made", folder)
@@ -327,7 +327,7 @@ class System:
     def placed(
         self, seed: int, trouble: Choice, *, noise: Noise, size: int, minutes: int
     ) -> tuple[list[Customer], list[dict[str, Any]], Trouble]:
-        """Make a population, its orders' steps, and the trouble that some of them met."""
+        """Create a population, its orders' steps, and the trouble that some of them met."""
         rng = random.Random(seed)  # noqa: S311 - the same for the same seed
         customers = population(rng, self.experience, size, noise)
         met = trouble(rng, customers)
@@ -374,16 +374,16 @@ class System:
         )
 
     def _enough(self, times: Sequence[float]) -> float | None:
-        """When the first window begins that has enough of a customer's orders to tell anything by."""
+        """Return the start of the first window with enough of a customer's orders."""
         window, least = 120 * (self.experience.window_minutes // 3), self.experience.minimum_orders
         return next((at for at, last in zip(times, times[least - 1 :], strict=False) if last < at + window - 60), None)
 
 
 def run(store: Store, placed: Sequence[Mapping[str, Any]], minutes: int) -> None:
-    """Feed each minute's spans, evaluate, and deliver what is to be sent."""
+    """Feed each minute's spans, evaluate, and deliver webhooks."""
     by_minute: dict[int, list[list[dict[str, Any]]]] = {}
     for order in placed:
-        # A span arrives when it has ended.
+        # A span arrives when it ends.
         by_minute.setdefault(int((order["at"] + order["duration"]) // 60), []).append([span(order)])
     for minute in range(minutes):
         store.add_points(spans.points(store, by_minute.get(minute, [])))
@@ -395,7 +395,7 @@ def run(store: Store, placed: Sequence[Mapping[str, Any]], minutes: int) -> None
 
 
 def in_trouble(folder: Path) -> datetime.datetime:
-    """Fill an account's folder with what customers do until some of them are in trouble; return when that is."""
+    """Fill an account's folder with orders until some customers are in trouble; return the time."""
     minutes = HISTORY + 20
     with tempfile.TemporaryDirectory() as made:
         system = System(Path(made))
@@ -425,7 +425,7 @@ def in_trouble(folder: Path) -> datetime.datetime:
 
 
 def _counted(order: Mapping[str, Any]) -> Iterator[Point]:
-    """What Datadog makes of an order's step for the page of its service."""
+    """Yield the trace metrics of an order's step, for its service's page."""
     at = BEGIN.timestamp() + order["at"] + order["duration"]
     tags = [f"env:{ENV}", f"service:{SERVICE}", f"resource_name:POST {order['step']}"]
     for name, value in (("hits", 1), ("errors", int(order["failed"]))):
@@ -433,11 +433,11 @@ def _counted(order: Mapping[str, Any]) -> Iterator[Point]:
     yield Point(metric="trace.flask.request", at=at, value=order["duration"], tags=tags, kind="distribution")
 
 
-# What can go wrong
+# Kinds of trouble
 
 
 def some(kind: Literal["slow", "errors"], share: float = 0.2, minutes: int = 22) -> Choice:
-    """A share of each tier's customers meets trouble at a step that the seed chooses."""
+    """Let a share of each tier's customers meet trouble, at a step that the seed chooses."""
 
     def choose(rng: random.Random, customers: list[Customer]) -> Trouble:
         chosen: list[str] = []
@@ -451,13 +451,13 @@ def some(kind: Literal["slow", "errors"], share: float = 0.2, minutes: int = 22)
 
 
 def everybody(_: random.Random, customers: list[Customer]) -> Trouble:
-    """The whole platform is slow at one step."""
+    """Slow the whole platform down at one step."""
     names = frozenset(customer.pseudonym for customer in customers)
     return Trouble(kind="slow", step="pay", spans=[(HISTORY, HISTORY + 20)], customers=names)
 
 
 def flapping(_: random.Random, customers: list[Customer]) -> Trouble:
-    """One customer with many orders meets trouble again and again."""
+    """Let one customer with many orders meet trouble again and again."""
     one = max((each for each in customers if each.tier == "gold"), key=lambda customer: customer.rate)
     spans = [(HISTORY + 30 * turn, HISTORY + 30 * turn + 13) for turn in range(4)]
     return Trouble(kind="slow", step="pay", spans=spans, customers=frozenset({one.pseudonym}))

@@ -1,4 +1,4 @@
-"""An account with something on every page: two hours of two hosts, a monitor that went through its states, traces."""
+"""Fills an account with something for every page: two hours of two hosts, a monitor's transitions, traces."""
 
 import datetime
 import json
@@ -21,7 +21,7 @@ HOURS = OfficeHours(
     start=datetime.time(9), end=datetime.time(19), days=("MO", "TU", "WE", "TH", "FR"), timezone="Europe/Paris"
 )
 HOSTILE = "<script>alert('x')</script>\"'&" + "long" * 2500
-"""What a name, a tag, a title or a message may hold."""
+"""Hostile texts, as names, tags, titles and messages may hold them."""
 
 SPAN = 7200
 STATES = ("alert", "warning", "no_data", "recovery")
@@ -29,7 +29,7 @@ STATES = ("alert", "warning", "no_data", "recovery")
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """The ids of what is on the pages."""
+    """The ids of the things on the pages."""
 
     timeboard: str
     anomalies: str
@@ -44,7 +44,7 @@ class Made:
 
 
 def fill(store: Store, *, hosts: tuple[str, ...] = ("vm", "vm2"), span: int = SPAN, whole: bool = True) -> Made:
-    """Fill a store; ``whole`` also evaluates what happened, minute by minute."""
+    """Fill a store; with ``whole`` also evaluate the monitors, minute by minute."""
     now = store.now().replace(second=0, microsecond=0)
     for number, host in enumerate(hosts):
         _host(store, host, now, random.Random(number), span)  # noqa: S311 - made data, not secrets
@@ -268,7 +268,7 @@ STRANGE: dict[str, Any] = {
 
 
 def make_hostile(store: Store) -> None:
-    """Put what is hostile wherever somebody else decides on a text."""
+    """Put hostile texts wherever others choose a text."""
     now = store.now()
     end = now.timestamp()
     name = HOSTILE[:200]
