@@ -86,7 +86,7 @@ class Arrival:
         api_key, app_key = keys
         query = f"avg:{METRIC}{{host:{host}}}"
         try:
-            seen = await asked_back(lambda query, since: points(url, api_key, app_key, query, since), query, since)
+            seen = await point_arrives(lambda query, since: points(url, api_key, app_key, query, since), query, since)
         except RefusedError as error:
             pulumi.log.warn(f"whether data from {host} arrives was not checked: {error}")
             return
@@ -98,7 +98,7 @@ class Arrival:
             )
 
 
-async def asked_back(ask: Ask, query: str, since: float, patience: float | None = None) -> bool:
+async def point_arrives(ask: Ask, query: str, since: float, patience: float | None = None) -> bool:
     """Wait up to ``patience`` seconds for a point of ``query`` newer than ``since``; return whether one was seen.
 
     Raises:

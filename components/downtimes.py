@@ -78,10 +78,10 @@ class OfficeHoursDowntimes(pulumi.ComponentResource):
         super().__init__("watchpost:datadog:OfficeHoursDowntimes", name, None, opts)
         now, hooks = datetime.now(UTC), args.context.ownership.hooks(name)
 
-        async def cancel_duplicates(arguments: pulumi.ErrorHookArgs) -> bool:
-            return await cancel_twins(args.context.ownership, arguments)
+        async def on_error(arguments: pulumi.ErrorHookArgs) -> bool:
+            return await cancel_duplicates(args.context.ownership, arguments)
 
-        hooks.on_error = [pulumi.ErrorHook(f"{name}-twins", cancel_duplicates)]
+        hooks.on_error = [pulumi.ErrorHook(f"{name}-duplicates", on_error)]
         self.links = {}
         for kind, repeated in recurrences(args.hours).items():
             key, text = f"{name}-{kind}", message(args, kind)
@@ -197,21 +197,21 @@ def earliest_start(zone: str, now: datetime) -> datetime:
     return begin
 
 
-TWINS = re.compile(r"duplicate of one or more existing downtimes: *\[(?P<identifiers>[^\]]*)\]")
+DUPLICATES = re.compile(r"duplicate of one or more existing downtimes: *\[(?P<identifiers>[^\]]*)\]")
 
 
-async def cancel_twins(ownership: OwnershipTag, arguments: pulumi.ErrorHookArgs) -> bool:
-    """Cancel the stack's own downtimes that Datadog says the new one duplicates; return whether to retry the creation.
+async def cancel_duplicates(ownership: OwnershipTag, arguments: pulumi.ErrorHookArgs) -> bool:
+    """Cancel those duplicates named by Datadog that are the stack's own; return whether to retry the creation.
 
     This happens when the message changes twice between two nights: both downtimes have the same start. The cancelled
-    one hasn't started, so there is no gap. (Unsure: whether Datadog compares messages to tell duplicates.)
+    one hasn't started, so there is no gap. (Unsure: whether Datadog compares messages, too.)
 
     Source: https://github.com/DataDog/datadog-sync-cli, datadog_sync/model/downtime_schedules.py
     """
-    twins = TWINS.search(arguments.errors[0])
-    if arguments.failed_operation != "create" or not twins or len(arguments.errors) > 1:
+    found = DUPLICATES.search(arguments.errors[0])
+    if arguments.failed_operation != "create" or not found or len(arguments.errors) > 1:
         return explain_doubt(arguments)
-    identifiers = set(re.findall(r"[\w-]+", twins["identifiers"]))
+    identifiers = set(re.findall(r"[\w-]+", found["identifiers"]))
     return await in_hook_thread(_cancelled, identifiers, *await ownership.account())
 
 

@@ -22,8 +22,8 @@ from pulumi_command import local, remote
 from components import plugin_errors, templates
 from components.step_command import StepCommand
 
-AGAIN = 3
-"""Retries, per update, of a step that was cut off."""
+RETRIES = 3
+"""Retries of a step that was cut off, per update."""
 
 REPORT = re.compile(r"^=watchpost= (.*)$", re.MULTILINE)
 """The report: a line with the result as JSON, printed at the end of a step, possibly amid a login shell's output."""
@@ -191,7 +191,7 @@ def _result(name: str, stdout: object, keys: Sequence[str] | None, again: Callab
             return found[0]
         said = f"said only {str(stdout).strip()[-200:]!r}" if stdout else "said nothing"
         raise pulumi.RunError(
-            f"{name} did not run: what answered at its host {said}. Another command stands in the way of it: look for"
+            f"{name} did not run: what answered at its host {said}. A forced command runs in its place: look for"
             " `command=` in authorized_keys, ForceCommand in sshd_config, and the login shell of the host's `user`"
         )
 
@@ -204,7 +204,7 @@ def was_cut_off(arguments: pulumi.ErrorHookArgs) -> bool:
     Connecting waits until the host is back, and steps are idempotent.
     """
     error = arguments.errors[0]
-    again = plugin_errors.was_cut_off(error) and len(arguments.errors) <= AGAIN
+    again = plugin_errors.was_cut_off(error) and len(arguments.errors) <= RETRIES
     if again:
         pulumi.log.warn(
             f"{arguments.name} was cut off ({plugin_errors.reason(error)}), as by a reboot of its host: it runs again"

@@ -24,7 +24,7 @@ from sandbox.testing.customers import in_trouble as in_trouble_at
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """An account that runs, and the ids of what is in it, by what they are called in paths."""
+    """A running account, and the ids of its content, by their names in paths."""
 
     url: str
     ids: Mapping[str, Any]
@@ -32,35 +32,35 @@ class Shown:
 
 @dataclass(kw_only=True)
 class Watched:
-    """A page of the browser, and what went wrong on it: messages of the console, requests that left this machine."""
+    """A browser page, and its faults: console messages, and requests that leave this machine."""
 
     page: Page
     shown: Shown
     faults: list[str] = field(default_factory=list)
 
     def note(self, fault: str) -> None:
-        """Something went wrong."""
+        """Record a fault."""
         self.faults.append(fault)
 
     def dismiss(self, dialog: Dialog) -> None:
-        """Something on the page ran that wasn't its own."""
+        """Record that foreign code ran on the page."""
         self.note(f"dialog: {dialog.message}")
         dialog.dismiss()
 
     def follow(self, request: Request) -> None:
-        """Note what goes anywhere but to the account."""
+        """Record requests to anywhere but the account."""
         if urlsplit(request.url).netloc not in (urlsplit(self.shown.url).netloc, ""):
             self.note(f"request: {request.url}")
 
     def open(self, path: str) -> Page:
-        """Open a page of the account; when it has loaded, its graphs are drawn, at the latest two frames later."""
+        """Open a page of the account; return once its graphs are drawn, two frames after loading."""
         self.page.goto(self.shown.url + path.format(**self.shown.ids))
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return self.page
 
 
 def pytest_runtest_setup() -> None:
-    """Skip each of these tests without a Chromium: here, not in a fixture, so that all are told in one line."""
+    """Skip these tests without a Chromium; here, not in a fixture, so that one line reports them all."""
     try:
         executable()
     except SandboxError as error:
@@ -69,7 +69,7 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture(scope="session")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """The one browser of all tests; pages keep nothing in it, as each test asserts."""
+    """The browser of all tests; pages store nothing in it, as each test asserts."""
     with profile(tmp_path_factory.mktemp("profile")) as context:
         yield context
 
@@ -140,7 +140,7 @@ def _customers(store: Store) -> Mapping[str, Any]:
 
 @pytest.fixture
 def watched(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Watched]:
-    """A page of the browser on the account ``shown``, or on the one that the test names."""
+    """A browser page on the account ``shown``, or on the one that the test names."""
     account: Shown = request.getfixturevalue(getattr(request, "param", "shown"))
     found = Watched(page=context.new_page(), shown=account)
     found.page.set_viewport_size({"width": 1280, "height": 900})

@@ -1,4 +1,4 @@
-"""Each page in Chromium: narrow and wide, dark and light, by keyboard, whatever the names on it are."""
+"""Each page in Chromium: narrow and wide, dark and light, by keyboard, with any names on it."""
 
 import json
 import re
@@ -52,21 +52,21 @@ ALL = {**PATHS, **OF_CUSTOMERS}
 PAGES = [*(("shown", name) for name in PATHS), *(("customers", name) for name in OF_CUSTOMERS)]
 HOSTILE = [("hostile_customers" if account == "customers" else "hostile", name) for account, name in PAGES]
 WITHOUT = ("what isn't drawn", "host", "services", "trace", "trace of the journey")
-"""Pages of what is in both accounts alike."""
+"""Pages of the content that both accounts have."""
 
 WIDTHS = (1280, 390)
 OPTIONS = {"resultTypes": ["violations"]}  # of what is well, only that it is
 COLOURS = {**OPTIONS, "runOnly": {"type": "tag", "values": ["cat.color"]}}
-"""What depends on the colours alone: the second scheme needs no more."""
+"""The rules that depend on colours, all that the second colour scheme needs."""
 
 
 def sideways(page: Page) -> int:
-    """By how much the page is wider than the window."""
+    """Return by how much the page is wider than the window."""
     return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
 
 def found_by_axe(page: Page, options: dict[str, Any]) -> list[str]:
-    """What axe has against a page: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md"""
+    """Return axe's complaints about a page: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md"""
     violations: list[dict[str, Any]] = Axe().run(page, options=options).response["violations"]
     return [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in violations]
 

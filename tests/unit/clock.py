@@ -1,6 +1,6 @@
-"""An oracle for office hours and downtimes, minute by minute; it shares no code with what it tests.
+"""An oracle for office hours and downtimes, minute by minute, which shares no code with what it tests.
 
-Time is a string of bytes, one per minute of UTC from some start on: 1 if muted, or if it should be.
+Time is a string of bytes, one per minute of UTC: 1 if muted, or if it should be.
 """
 
 from collections.abc import Iterable
@@ -32,10 +32,10 @@ def minute(instant: datetime) -> int:
 
 @cache
 def offsets(zone: str, begin: int, end: int) -> tuple[tuple[int, int, int], ...]:
-    """Stretches of minutes with one offset from UTC, in minutes: (first, last + 1, offset).
+    """Return spans of minutes with the same UTC offset: (first, last + 1, offset in minutes).
 
-    Clocks change at a quarter of an hour, and at most once a day: the quarters are looked at of days that begin and end
-    with another offset.
+    Clocks change on a quarter of an hour, at most once a day: only the quarters of days that begin and end with
+    different offsets are searched.
     """
     clock = ZoneInfo(zone)
 
@@ -57,9 +57,9 @@ def offsets(zone: str, begin: int, end: int) -> tuple[tuple[int, int, int], ...]
 
 
 def should_be_muted(zone: str, days: Iterable[str], opens: str, closes: str, begin: int, end: int) -> bytes:
-    """By the wall clock: muted in each minute outside the office hours of an office day.
+    """Return which minutes should be muted: all outside office hours, by the wall clock.
 
-    Closing time is on the next day where it isn't later than opening time.
+    Closing time is on the next day unless it is later than opening time.
     """
     week = bytearray(b"\1" * WEEK)
     first, last = (int(text[:2]) * 60 + int(text[3:]) for text in (opens, closes))
@@ -77,7 +77,7 @@ def should_be_muted(zone: str, days: Iterable[str], opens: str, closes: str, beg
 
 
 def is_muted(repeated: Iterable[Repeated], begin: int, end: int) -> bytes:
-    """As Datadog does: from the first start on, each by the wall clock of its zone, for a fixed time."""
+    """Return which minutes Datadog mutes: each recurrence by its zone's wall clock, for a fixed time."""
     muted = bytearray(end - begin)
     for recurrence in repeated:
         rule = dict(part.split("=") for part in recurrence.rrule.split(";"))
@@ -100,7 +100,7 @@ def is_muted(repeated: Iterable[Repeated], begin: int, end: int) -> bytes:
 
 
 def first_difference(one: bytes, other: bytes, begin: int) -> datetime | None:
-    """The first minute in which two differ."""
+    """Return the first minute in which two differ."""
     assert len(one) == len(other)
     if one == other:
         return None

@@ -8,7 +8,7 @@ from hypothesis import settings
 import startup
 from tests.unit.mocks import Program, run_program
 
-# The same examples on every run: a test fails for what has changed, not by luck.
+# The same examples on every run: a test fails because of a change, not by chance.
 settings.register_profile("watchpost", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("watchpost")
 
@@ -20,7 +20,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def dev_stack() -> Program:
-    """The whole program with the settings of the `dev` stack and one host; read-only."""
+    """The whole program with the settings of the `dev` stack and one host; don't change it."""
     return run_program()
 
 

@@ -1,14 +1,14 @@
 """Runs the program, or one component of it, on Pulumi's mocks: no engine, no plugin, no network.
 
-As in Pulumi's guide, :class:`Mocks` answers for the providers. It is told no options of a resource, and that all of a
-list or map is secret in which something is; so :class:`Monitor` keeps the registrations as they are sent.
+As in Pulumi's guide, :class:`Mocks` answers for the providers. It doesn't see a resource's options, and sees a whole
+list or map as secret if one of its entries is; so :class:`Monitor` keeps the registrations as they are sent.
 
 Mocks can't show
 
 - what a change of inputs does: there is no state and no diff, so neither updates nor replacements. ``replaceOnChanges``
-  and the like are only seen as options (``request`` of a resource);
-- whether a provider accepts the inputs: nothing is checked, and no id or output is other than what :class:`Mocks` says;
-- the order in which an engine works, deletions, retries and hooks: each resource is there as soon as it is registered;
+  and the like are visible only as options (a resource's ``request``);
+- whether a provider accepts the inputs: nothing is checked, and all ids and outputs come from :class:`Mocks`;
+- the engine's order, deletions, retries and hooks: each resource exists as soon as it is registered;
 - the defaults of ``Pulumi.yaml``, which the engine fills in; :func:`settings` does.
 
 All of that is tested on the real engine, in ``tests/engine``.
@@ -93,7 +93,7 @@ class Secret:
 
 
 def plain(value: Any) -> Any:
-    """``value`` with all secrets unwrapped."""
+    """Return ``value`` with all secrets unwrapped."""
     if isinstance(value, Secret):
         return plain(value.value)
     if isinstance(value, dict):
@@ -102,7 +102,7 @@ def plain(value: Any) -> Any:
 
 
 def unencrypted(value: Any) -> Iterator[str]:
-    """Every text in ``value`` that the engine would store and show unencrypted."""
+    """Yield every text in ``value`` that the engine would store and show unencrypted."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield key
@@ -115,7 +115,7 @@ def unencrypted(value: Any) -> Iterator[str]:
 
 
 def script_of(inputs: Mapping[str, Any]) -> str:
-    """The script that a step runs: ``files/agent/install.sh``."""
+    """Return the script that a step runs: ``files/agent/install.sh``."""
     return str(inputs.get("create", "")).rpartition(" ")[0].rpartition(" ")[2]
 
 
@@ -161,26 +161,26 @@ class Program:
     warnings: list[str] = field(default_factory=list)
 
     def of(self, *types: str) -> list[Created]:
-        """The resources of some types."""
+        """Return the resources of some types."""
         return [resource for resource in self.resources if resource.type in types]
 
     def one(self, type_: str) -> Created:
-        """The only resource of a type."""
+        """Return the only resource of a type."""
         (resource,) = self.of(type_)
         return resource
 
     def named(self, name: str) -> Created:
-        """The only resource of a name that isn't a component."""
+        """Return the only resource of a name that isn't a component."""
         (resource,) = [r for r in self.resources if r.name == name and r.request.custom]
         return resource
 
     @property
     def commands(self) -> dict[str, Created]:
-        """The steps on hosts, by name."""
+        """Return the steps on hosts, by name."""
         return {resource.name: resource for resource in self.of(COMMAND)}
 
     def before(self, resource: Created) -> set[str]:
-        """The names of all direct and indirect dependencies of ``resource``."""
+        """Return the names of all direct and indirect dependencies of ``resource``."""
         by_urn = {r.urn: r for r in self.resources}
         todo, found = list(resource.request.dependencies), set()
         while todo:
@@ -201,14 +201,14 @@ class Mocks(pulumi.runtime.Mocks):
         self.monitors = itertools.count(int(MONITOR_ID))
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        """The id and outputs of a resource; in a preview only its inputs."""
+        """Return the id and outputs of a resource; in a preview only its inputs."""
         if pulumi.runtime.is_dry_run() or not args.custom:
             return None, args.inputs
         name = self.monitor_id(args.name) if args.typ == MONITOR else f"{args.name}-id"
         return name, {**args.inputs, **self.outputs(args)}
 
     def monitor_id(self, _name: str) -> str:
-        """A number, as Datadog's: the next one."""
+        """Return the next id, a number like Datadog's."""
         return str(next(self.monitors))
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
@@ -216,7 +216,7 @@ class Mocks(pulumi.runtime.Mocks):
         raise NotImplementedError(args.token)
 
     def outputs(self, args: MockResourceArgs) -> dict[str, Any]:
-        """The outputs that the provider computes."""
+        """Return the outputs that the provider computes."""
         match args.typ:
             case "command:remote:Command":
                 return {"stdout": self.printed(args), "stderr": ""}
@@ -235,7 +235,7 @@ class Mocks(pulumi.runtime.Mocks):
         return {}
 
     def printed(self, args: MockResourceArgs) -> str | None:
-        """A step's output: its report within the noise of a login, or what the test wants."""
+        """Return a step's output: its report amid a login's noise, or what the test wants."""
         script = script_of(args.inputs)
         if self.again is not None and args.name.endswith("-again"):
             report: str | None = self.again
@@ -254,13 +254,13 @@ class Monitor(MockMonitor):
         self.program = Program()
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
-        """As the engine does: with the types of all ancestors but the stack."""
+        """Make a URN like the engine: with the types of all ancestors but the stack."""
         above = parent.split("::")[2] if parent else STACK
         qualified = type_ if above == STACK else f"{above}${type_}"
         return f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::{qualified}::{name}"
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the engine's own names
-        """Record the registration, and keep outputs secret that the resource declares so."""
+        """Record the registration; keep the outputs secret that the resource declares secret."""
         if request.type != STACK:
             self.program.resources.append(
                 Created(
@@ -286,19 +286,19 @@ class Monitor(MockMonitor):
 
 
 class Log(logging.Logger):
-    """The program's logger; it keeps warnings and errors."""
+    """Records the program's warnings and errors."""
 
     def __init__(self, kept: list[str]) -> None:
         super().__init__("watchpost", logging.WARNING)
         self.kept = kept
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Keep the message."""
+        """Record the message."""
         self.kept.append(record.getMessage())
 
 
 def _marked(value: Any) -> Any:
-    """A value as sent, with secrets as :class:`Secret`."""
+    """Convert a value as sent, with secrets as :class:`Secret`."""
     if isinstance(value, dict):
         if value.get(rpc._special_sig_key) == rpc._special_secret_sig:
             return Secret(_marked(value["value"]))
@@ -321,7 +321,7 @@ def run(
     ``stdout`` and ``again`` are those of :class:`Mocks`.
 
     Raises:
-        Exception: whatever the program, or an ``apply`` in it, raises.
+        Exception: whatever the program or one of its ``apply`` functions raises.
     """
     monitor = Monitor(Mocks(stdout or {}, again))
     log = Log(monitor.program.warnings)
@@ -358,7 +358,7 @@ def run(
 
 @cache
 def project_defaults() -> Mapping[str, Any]:
-    """The defaults of ``Pulumi.yaml``, which the engine applies, with the values of ``Pulumi.dev.yaml`` over them.
+    """Return the defaults of ``Pulumi.yaml``, which the engine applies, overridden by those of ``Pulumi.dev.yaml``.
 
     ``customerExperience`` is off: what isn't about it is tested without it.
     """
@@ -369,7 +369,7 @@ def project_defaults() -> Mapping[str, Any]:
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    """The raw settings of the `dev` stack with one host, and ``changes``; ``None`` removes a setting."""
+    """Return the raw settings of the `dev` stack with one host and ``changes``; ``None`` removes a setting."""
     values = {**project_defaults(), "hosts": {"vm": HOST}, **changes}
     return {key: value for key, value in values.items() if value is not None}
 

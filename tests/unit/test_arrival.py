@@ -1,4 +1,4 @@
-"""The account is asked whether data arrived after an Agent was restarted, and never otherwise."""
+"""The account is queried for data after an Agent was restarted, and never otherwise."""
 
 import asyncio
 import threading
@@ -12,14 +12,14 @@ import pulumi
 import pytest
 
 from components import arrival
-from components.arrival import Arrival, BusyError, RefusedError, asked_back
+from components.arrival import Arrival, BusyError, RefusedError, point_arrives
 from tests.unit.mocks import run_program
 
 QUERY = "avg:datadog.agent.running{host:vm}"
 
 
 def ask(*answers: Iterable[float]) -> Any:
-    """An account that gives these answers in order, and then the last one again."""
+    """Make an account that gives these answers in order, repeating the last one."""
     left = list(answers)
 
     def answer(query: str, since: float) -> Iterable[float]:
@@ -37,8 +37,8 @@ def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_point_since_then_is_an_arrival_and_an_older_one_is_none() -> None:
     now = time.time()
-    assert asyncio.run(asked_back(ask([], [now - 30], [now - 30, now + 1]), QUERY, now))
-    assert not asyncio.run(asked_back(ask([now - 30]), QUERY, now, patience=0))
+    assert asyncio.run(point_arrives(ask([], [now - 30], [now - 30, now + 1]), QUERY, now))
+    assert not asyncio.run(point_arrives(ask([now - 30]), QUERY, now, patience=0))
 
 
 def test_an_account_that_is_busy_is_asked_again() -> None:
@@ -51,10 +51,10 @@ def test_an_account_that_is_busy_is_asked_again() -> None:
             raise found
         return found
 
-    assert asyncio.run(asked_back(answer, QUERY, now))
+    assert asyncio.run(point_arrives(answer, QUERY, now))
     answers.append(BusyError("429"))
     with pytest.raises(RefusedError, match="429"):
-        asyncio.run(asked_back(answer, QUERY, now, patience=0))
+        asyncio.run(point_arrives(answer, QUERY, now, patience=0))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_the_account_answers_instead_is_told_in_a_sentence(status: int | No
 
 @pytest.fixture
 def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The warnings that are given."""
+    """The warnings given."""
     warnings: list[str] = []
     monkeypatch.setattr(pulumi.log, "warn", lambda message, *_: warnings.append(message))
     monkeypatch.setattr(arrival, "PATIENCE", 0.0)
@@ -98,7 +98,7 @@ def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def waited(monkeypatch: pytest.MonkeyPatch, points: Any, url: str = "", said: str = "Agent 7.78.4", **keys: Any) -> str:
-    """What the version becomes for a host whose Agent was restarted just now."""
+    """Return the version for a host whose Agent was just restarted."""
     monkeypatch.setattr(arrival, "points", points)
     account = mock.Mock(missing=keys.get("missing", []), url=lambda site: f"https://api.{site}")
     account.api_key = account.app_key = "fake"

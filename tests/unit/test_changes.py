@@ -1,4 +1,4 @@
-"""What others may read of a preview: operations, names and properties, and never an address."""
+"""The summary of a preview shows operations, names and properties, and never an address."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ HOSTS = {"web-1": {"address": "web.example.net", "user": "me"}, "web-2": {"addre
 
 
 def digest(**other: Any) -> dict[str, Any]:
-    """What ``pulumi preview --json`` prints."""
+    """Build what ``pulumi preview --json`` prints."""
     steps = [
         {"op": "same", "urn": URN.replace("ready", "proof")},
         {

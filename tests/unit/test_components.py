@@ -15,7 +15,7 @@ from components import orphans, remote
 from components.agent import VERSION, AgentService, AgentServiceArgs, DatadogAgent, DatadogAgentArgs
 from components.custom_check import MY_METRIC, CustomCheck, CustomCheckArgs
 from components.datadog_context import DatadogContext
-from components.downtimes import OfficeHoursDowntimes, OfficeHoursDowntimesArgs, cancel_twins
+from components.downtimes import OfficeHoursDowntimes, OfficeHoursDowntimesArgs, cancel_duplicates
 from components.host import Host, HostArgs, ssh_command
 from components.links import Links
 from components.monitors import MetricMonitor, MetricMonitorArgs
@@ -484,7 +484,7 @@ def test_a_twin_of_a_new_downtime_makes_way_once_where_it_is_the_stack_s(
         mock.patch.object(orphans, "find", return_value=[twin]) as find,
         mock.patch.object(orphans, "remove") as remove,
     ):
-        assert asyncio.run(cancel_twins(stack, arguments)) is again
+        assert asyncio.run(cancel_duplicates(stack, arguments)) is again
     assert remove.call_count == again
     for call in find.call_args_list:
         assert call.args[1:] == ("watchpost:0000fake0000", ("downtime",))

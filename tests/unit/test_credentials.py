@@ -1,4 +1,4 @@
-"""``settings.credentials``: the keys and the address that the stack has, read as the Datadog provider reads them."""
+"""``settings.credentials``: reads the stack's keys and API address as the Datadog provider does."""
 
 from typing import Any
 

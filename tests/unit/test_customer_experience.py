@@ -1,4 +1,4 @@
-"""The Proactive Customer Experience System as registered: who is told what, by which monitors, and who isn't."""
+"""The Proactive Customer Experience System as registered: which monitor tells whom what."""
 
 import datetime
 import importlib.util

@@ -1,4 +1,4 @@
-"""No document puts a key where other users of the machine, or a shell's history, see it."""
+"""No document puts a key where other users of the machine, or the shell's history, see it."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""``watchpost.drift``: what it makes of an exported state, and of what Datadog says of a stack's downtimes."""
+"""``watchpost.drift``: reads an exported state, and compares downtimes with Datadog's answers."""
 
 import json
 from datetime import time

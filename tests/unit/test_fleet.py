@@ -1,4 +1,4 @@
-"""How a fleet is split into stacks, how each is configured, and how failures are told."""
+"""A fleet is split into stacks, each is configured, and failures are reported."""
 
 import json
 import os

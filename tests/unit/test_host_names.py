@@ -1,4 +1,4 @@
-"""A host's name is one under which the Agent reports: its own rule, written down here once more from its source.
+"""A host's name is one that the Agent reports under, by the Agent's own rule, reimplemented from its source.
 
 Source: ``ValidHostname`` in pkg/util/hostname/validate/validate.go of https://github.com/DataDog/datadog-agent
 """

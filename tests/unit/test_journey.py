@@ -1,4 +1,4 @@
-"""The traced app with an order journey: what is on the host besides, and where the pseudonyms' key is."""
+"""The traced app with an order journey: its additional files on the host, and where the pseudonyms' key is."""
 
 import pulumi
 

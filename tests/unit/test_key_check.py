@@ -1,4 +1,4 @@
-"""``settings.key_check``: what is said of keys and of an API, asked of servers on loopback."""
+"""``settings.key_check``: what it reports of keys and APIs, with servers on loopback."""
 
 import socket
 import ssl

@@ -1,4 +1,4 @@
-"""``components.orphans``: only what carries the very mark is found, and only that is removed."""
+"""``components.orphans``: finds and removes only what has exactly the ownership tag."""
 
 from collections.abc import Collection
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ class Answer(dict[str, Any]):
 
 
 class Api:
-    """Answers every list with things of ours, of another stack, and of a person; notes what is removed."""
+    """Answers every list with objects of the stack, of another one, and of a person; records removals."""
 
     removed: list[object]
     asked: list[str]
@@ -105,7 +105,7 @@ def found(own: str, kinds: Collection[str] = ALL) -> list[str]:
     return [f"{thing.kind} {thing.identifier}" for thing in orphans.find(CLIENT, own, kinds)]
 
 
-def test_of_a_stack_everything_with_its_mark_is_found() -> None:
+def test_of_a_stack_everything_with_its_tag_is_found() -> None:
     shared = {number: [f"link {number}-fake-0", f"embed {number}-fake-1"] for number in (1, 4)}
     everything = ["downtime 1", "downtime 5", "monitor 1", "monitor 4"]
     everything += ["objective 1", "retention-filter 1", f"spans-metric {METRICS[0]}"]

@@ -1,4 +1,4 @@
-"""Start-up tuning: what the program's process skips, and what it must not."""
+"""Start-up tuning skips what it should, and nothing else."""
 
 import importlib
 from collections.abc import Iterator

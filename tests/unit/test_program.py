@@ -1,4 +1,4 @@
-"""The whole program, under the configurations that people have."""
+"""The whole program, under the configurations that people use."""
 
 import base64
 import json

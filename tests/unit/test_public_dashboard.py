@@ -1,4 +1,4 @@
-"""``components.public_dashboard``: what of a link is another one, and where the keys come from."""
+"""``components.public_dashboard``: what replaces a link, and where the keys come from."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""``watchpost recover``: what it takes for left behind, in which order it works, and what it never touches."""
+"""``watchpost recover``: what it considers left behind, its order of work, and what it never touches."""
 
 import json
 import os

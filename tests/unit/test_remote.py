@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from components import templates
-from components.remote import AGAIN, was_cut_off
+from components.remote import RETRIES, was_cut_off
 from components.step_command import END, LIBRARY, SHARED, StepCommand, library_name
 from tests.unit.mocks import ROOT
 
@@ -122,7 +122,7 @@ def test_a_step_that_was_cut_off_is_run_again_but_not_forever() -> None:
     reason = "wait: remote command exited without exit status or exit signal"
     error = f'{reason}: running "bash -c ...":\nReading package lists...\n'
     with mock.patch("pulumi.log.warn") as warn:
-        assert [was_cut_off(failed(error, times)) for times in (1, AGAIN, AGAIN + 1)] == [True, True, False]
+        assert [was_cut_off(failed(error, times)) for times in (1, RETRIES, RETRIES + 1)] == [True, True, False]
     assert warn.call_args[0][0] == (
         f"vm-packages was cut off ({reason}), as by a reboot of its host: it runs again once the host answers"
     )

@@ -1,4 +1,4 @@
-"""What the program knows of a Vagrant VM without Vagrant: its name, whether it answers, how to reach it."""
+"""What the program finds out about a Vagrant VM without Vagrant: its name, whether it answers, how to reach it."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ NAME = st.from_regex(r"[a-z][a-z0-9.-]{0,120}", fullmatch=True)
 @given(st.tuples(NAME, NAME, NAME, NAME), st.tuples(NAME, NAME, NAME, NAME))
 def test_no_two_stacks_or_hosts_have_a_vm_of_the_same_name(one: tuple[str, ...], other: tuple[str, ...]) -> None:
     names = {vagrant.vm_name(*parts) for parts in (one, other)}
-    # The mark is one stack's alone, whatever that is called: by it and the host the names differ.
+    # The ownership tag is unique to a stack, whatever its name: with the host it makes names differ.
     assert len(names) == len({one, other}) or one[2:] == other[2:]
     assert all(len(name) <= 100 for name in names)
 
@@ -32,7 +32,7 @@ def test_names_that_run_into_each_other_differ_all_the_same() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A VM's folder as ``vm.sh`` leaves it; ``ssh-keyscan`` shows what is in the file ``shown``."""
+    """A VM's folder as ``vm.sh`` leaves it; ``ssh-keyscan`` prints the content of the file ``shown``."""
     (tmp_path / "private_key").write_text("fake-key")
     known = {
         "start": "fake-start",
@@ -63,7 +63,7 @@ def test_a_vm_that_answers_is_not_started_again(folder: Path) -> None:
 def test_a_vm_that_does_not_answer_where_it_did_is_started(folder: Path, shown: str) -> None:
     (folder / "shown").write_text(shown)
     assert started(folder) != "fake-start"
-    # Preview and update of one `pulumi up` say the same.
+    # Preview and update of one `pulumi up` agree.
     assert started(folder) == started(folder)
 
 
