@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs Datadog Agent 7 by the official install script; on removal takes away what that brought, and puts back the
-# version and the files of an Agent that was there before. A first install that fails is undone at once.
+# Installs Datadog Agent 7 with the official install script; on removal undoes that, and restores the version and files of
+# an Agent that was there before. A first install that fails is undone at once.
 # Variables: url (of the install script), version (7.MINOR.PATCH), exact (`yes` for that very version; else an Agent that
 # is newer, or on hold, is kept), lock_wait (seconds to wait for another apt, default 600), sha256 (of the script, which
-# doesn't run if it is another one; default: any).
-# The real API key comes with datadog.yaml afterwards: here it would stand in the environment of many processes.
+# doesn't run if it has another one; default: any).
+# The real API key follows in datadog.yaml: here it would be in the environment of many processes.
 # Source: https://docs.datadoghq.com/agent/supported_platforms/linux/
 #   https://github.com/DataDog/agent-linux-install-script (what it leaves behind; read at version 1.46)
 # shellcheck disable=SC2154 # undo_folder is cause.sh's
@@ -12,21 +12,21 @@ set -eu
 : "${url:?}" "${version:?}" "${exact:=yes}" "${lock_wait:=600}" "${sha256:=}"
 kept=/var/lib/watchpost/agent
 note=$kept/ours
-# Root's alone, and gone with the step: the script's current folder, home folder and /tmp.
+# The script's current folder, home folder and /tmp; only root's, and removed with the step.
 scratch=/var/lib/watchpost/agent-script
 list=/etc/apt/sources.list.d/datadog.list
 keyring=/usr/share/keyrings/datadog-archive-keyring.gpg
 config=/etc/datadog-agent
 no_key=00000000000000000000000000000000
 places=(/etc /opt /var/cache/apt/archives /var/lib/dpkg /usr /var /tmp)
-# What the script writes itself: each is put back as it was, or goes.
+# What the script itself writes: restored, or removed.
 written=("$list" "$keyring" "$keyring~" "$config/install.json" "$config/install_info" "$config/environment")
 # What the Agent's packages leave behind when they are purged.
 left=("$config" /opt/datadog-agent /var/log/datadog /opt/datadog-packages /etc/datadog-installer)
 use files/host/cause.sh
 use files/host/folder.sh
 use files/host/dpkg.sh
-# What is encrypted stays so, also when the server redirects: curl applies --proto to redirects too.
+# https stays https, even across redirects, to which curl applies --proto too.
 encrypted=(--proto '=http,https')
 
 installed_version() {
@@ -37,7 +37,7 @@ is_held() {
   [ "$(dpkg-query -W -f '${db:Status-Want}' datadog-agent 2>/dev/null)" = hold ]
 }
 
-# Why another version than the wanted one is as good, if it is.
+# Why an installed version other than the wanted one is kept, if it is.
 keeps() {
   [ "$exact" != yes ] && [ -n "$1" ] && [ "$1" != "$version" ] || return 1
   if dpkg --compare-versions "$1" gt "$version"; then
@@ -49,7 +49,7 @@ keeps() {
   fi
 }
 
-# What was there before the script runs for the first time; with copies of what it writes.
+# Notes what is there before the script's first run, with copies of what it overwrites.
 note_before() {
   local path
   rm -f "$note"
@@ -76,13 +76,13 @@ note_before() {
   rm "$kept/before"
 }
 
-# Whether the configuration that is there is what the script writes for us, or Watchpost's, which kept that one.
+# Whether the configuration is the one that the script wrote for us, or Watchpost's, which kept that one.
 configured_by_us() {
   { folder show "$config/datadog.yaml" && cat "/var/lib/watchpost/files$config/datadog.yaml/original" 2>/dev/null; } |
     grep -q "^api_key: $no_key\$"
 }
 
-# What an older version of this program left doesn't show by itself that the Agent is ours, but its key does.
+# An older version's notes don't say whether the Agent is ours, but its key does.
 read_old_note() {
   [ -e "$kept/paths-before" ] || return 0
   local name path
@@ -105,10 +105,10 @@ read_old_note() {
   rm -f "$kept/paths-before" "$kept/version-before"
 }
 
-# A run that was killed may have been about to install an Agent that somebody installed by hand since.
+# A killed run may have noted an Agent that somebody has installed by hand since.
 forget_what_is_not_ours() {
   if ours | grep -q '^installing datadog-agent ' && [ -e "$config/datadog.yaml" ] && ! configured_by_us; then
-    # Nothing of what was noted then is true of this one.
+    # Nothing noted then is true of this one.
     rm -f "$note"
     begin_note
   fi
@@ -116,7 +116,7 @@ forget_what_is_not_ours() {
   settle_user
 }
 
-# Whether the Agent's user came with an Agent of ours: not there before the script ran, and there once the package is.
+# Notes whether the Agent's user existed before the script ran; if it didn't, it came with our package.
 note_user() {
   if getent passwd dd-agent >/dev/null; then echo "present-user dd-agent"; else echo "absent-user dd-agent"; fi
 }
@@ -129,7 +129,7 @@ settle_user() {
   fi
 }
 
-# Ends what runs as the user of an Agent of ours: it would be in the way of a purge, and of taking the user away.
+# Ends everything that runs as our Agent's user, which would prevent a purge and the user's removal.
 end_processes() {
   local user
   user=$(id -u dd-agent 2>/dev/null) && facts | grep -qx "made-user $user" || return 0
@@ -142,7 +142,7 @@ remove_group() {
     give_up "the group dd-agent can't be removed on $(hostname): $said"
 }
 
-# Takes away the user of an Agent of ours, unless it is another one by now.
+# Removes our Agent's user, unless it is another one by now.
 remove_user() {
   local user
   if ! user=$(id -u dd-agent 2>/dev/null); then
@@ -155,8 +155,8 @@ remove_user() {
   fi
 }
 
-# A process of the script may run services' scripts, but leaves nothing in the host's /tmp, also if it is killed. It
-# writes there under names that everybody knows, so it has a /tmp that nobody else gets into.
+# Runs a command with a private /tmp: the script writes there under predictable names, and would leave files in the host's
+# if it were killed. It can still run services' scripts.
 in_scratch() {
   # shellcheck disable=SC2016
   unshare --mount bash -c 'mount --bind "$0/tmp" /tmp && cd "$0" && exec "$@"' "$scratch" "$@"
@@ -173,7 +173,7 @@ make_scratch() {
   install -d -m 1777 "$scratch/tmp"
 }
 
-# The script's gpg leaves an agent at work.
+# The script's gpg leaves an agent running.
 drop_scratch() {
   [ -e "$scratch" ] || return 0
   ! [ -x "$(command -v gpgconf)" ] || { gpgconf --homedir "$scratch/gnupg" --kill all && gpgconf --homedir "$scratch/gnupg" --remove-socketdir; } 2>/dev/null || true
@@ -185,7 +185,7 @@ clean_up() {
   drop_own_apt
 }
 
-# What the script's words mean, as far as it is for the user to know.
+# Explains the script's errors to the user.
 explain() {
   local list_said files
   : "${said=}"
@@ -211,7 +211,7 @@ explain() {
   esac
 }
 
-# Ends the step, and undoes it where nothing of it was there before; else the Agent runs on if it ran.
+# Ends the step; undoes a first install, else starts the Agent again if it ran before.
 fail() {
   local sentence
   [ "$(systemctl is-system-running 2>/dev/null)" != stopping ] || give_up "$@"
@@ -237,7 +237,7 @@ restore() {
       [ -z "$said" ] || echo "$said"
       ;;
     absent)
-      # Others may have put settings of theirs there since.
+      # Others may have added settings there since.
       if [[ " ${left[*]} " == *" $path "* ]]; then
         [ "$1" = kept ] || rm -rf "$path"
       elif [ "$path" != "$config/environment" ] || [ -z "$(folder show "$path" | head -c 1)" ]; then
@@ -249,7 +249,7 @@ restore() {
   done < <(facts | grep -E '^(copied|absent|folder) ' | sort -u)
 }
 
-# The versions of others' packages before the first run, where they have another one now: "NAME=VERSION", a line each.
+# The versions before the first run of others' packages that changed since: "NAME=VERSION", a line each.
 replaced() {
   facts | awk '$1 == "replacing" && !($2 in first) { first[$2] = $3 } END { for (name in first) print name, first[name] }' |
     while read -r name before; do
@@ -276,12 +276,12 @@ put_back_marks() {
   ! facts | grep -qx 'automatic datadog-agent' || apt-mark auto datadog-agent >/dev/null
 }
 
-# All that the step did, taken back.
+# Undoes everything that the step did.
 take_away() {
   local enabled='' active=unknown kept_or_gone=gone
   forget_what_is_not_ours
   if ours | grep -q ' datadog-agent '; then
-    # A purge takes the user whoever made it, and fails where there is none, or no `deluser`: here it does nothing.
+    # A purge deletes the user whoever created it, and fails without one or without `deluser`: so replace that by a no-op.
     install -d -m 0700 "$scratch" "$scratch/bin"
     printf '#!/bin/sh\n' | tee "$scratch/bin/deluser" >"$scratch/bin/delgroup"
     chmod 0755 "$scratch/bin"/*
@@ -315,7 +315,7 @@ forget() {
   undone agent
 }
 
-# Before anything is looked at: what is kept is that run's, too.
+# First of all: an earlier run that is still at work uses the same notes.
 [ "$1" = check ] || alone packages
 
 case $1 in
@@ -330,11 +330,11 @@ apply)
   safely begin_note
   own_apt
   at_end+=(drop_scratch)
-  # The script's own apt doesn't repair what one that was cut off has left.
+  # The script's own apt doesn't repair what an interrupted one has left.
   repair_packages "${places[@]}"
   forget_what_is_not_ours
   found=$(installed_version)
-  # While nothing was done, what was there before may change.
+  # Until something is done, what was there before may still change.
   facts | grep -qxE "done|script|version $found" || safely note_before "$found"
   if [ "$found" = "$version" ]; then
     echo "Agent $version is installed"
@@ -363,7 +363,7 @@ apply)
     put_back_marks
     facts | grep -qx "absent $keyring~" && rm -f "$keyring~"
     safely add_facts <<<'done'
-    # The package may not do that itself.
+    # The package may not start it itself.
     [ "$was_active" != active ] || systemctl start datadog-agent || true
     echo "Agent $version is installed"
   fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs one check as dd-agent, which sends nothing, and prints the last value of one metric as it submitted it.
+# Runs one check as dd-agent, which sends nothing, and reports the last value that it submitted of one metric.
 # Variables: check, metric, twice (yes for a rate, which needs two runs). Standard input: fingerprints, as service.sh.
 # Source: https://docs.datadoghq.com/extend/custom_checks/write_agent_check/#verify-your-check
 set -eu
@@ -7,13 +7,13 @@ set -eu
 [ "$1" != remove ] || exit 0
 use files/host/cause.sh
 
-# After a reboot, what the check looks at may still be starting.
+# After a reboot, what the check watches may still be starting.
 timeout 300 systemctl is-system-running --wait >/dev/null 2>&1 || true
 options=(--json)
 [ "$twice" = no ] || options+=(--check-rate)
 output=$(captured 600 sudo -n -u dd-agent -- datadog-agent check "$check" "${options[@]}" </dev/null) ||
   give_up "'datadog-agent check $check' failed: $output"
-# A check that raises does not make the command fail: the error stands in what it prints, after its log lines.
+# An exception in the check doesn't fail the command: the error is in its output, after its log lines.
 sample=$(python3 -c '
 import json, re, sys
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Restarts the Agent, waits until it is healthy and sends, and shows that it has loaded its checks.
-# Variables: checks (names with blanks between), version (that is asked for). Standard input: fingerprints of the files
-# that the Agent reads. Both are there so that the step runs when one of them has changed.
+# Restarts the Agent, waits until it is healthy and sends data, and checks that it has loaded its checks.
+# Variables: checks (names with blanks between), version (the requested one). Standard input: fingerprints of the files
+# that the Agent reads. A change of either reruns the step.
 # Source: https://docs.datadoghq.com/agent/configuration/agent-commands/; for what `status` holds, forwarder_health.go and
 # transaction.go below comp/forwarder/defaultforwarder, and pkg/collector/scheduler.go, in github.com/DataDog/datadog-agent
 set -eu
@@ -10,8 +10,8 @@ set -eu
 use files/host/cause.sh
 use files/host/folder.sh
 
-# One word: `sending`, `refused` (the key), `unreachable`, or none as long as the Agent doesn't know.
-# Its health doesn't tell: an Agent that reaches nobody calls itself healthy. Of several keys, one that is valid will do.
+# One word: `sending`, `refused` (the key), `unreachable`, or none while the Agent doesn't know.
+# Its health doesn't show that: an Agent that reaches nobody calls itself healthy. One valid key of several will do.
 delivery() {
   as_agent datadog-agent status --json 2>/dev/null | python3 -c '
 import json, sys
@@ -32,7 +32,7 @@ elif said:
 '
 }
 
-# Why nothing arrives, as a sentence, by the word that delivery says.
+# Why no data arrives, as a sentence, for a word of `delivery`.
 why_nothing_arrives() {
   local url site
   url=$(folder show /etc/datadog-agent/datadog.yaml | sed -n "s/^dd_url: *//p")
@@ -45,7 +45,7 @@ why_nothing_arrives() {
   esac
 }
 
-# A line for each of the given checks that the Agent can't load, with the reason: configcheck shows it all the same.
+# A line with the reason for each given check that the Agent can't load, which configcheck lists all the same.
 unloadable() {
   as_agent datadog-agent status --json 2>/dev/null | python3 -c '
 import json, sys

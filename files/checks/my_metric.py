@@ -1,6 +1,6 @@
 """A custom Agent check: one random value at every run.
 
-Its interval, metric, range and tags stand in its YAML, so that none of them needs a change of this file.
+Its interval, metric, range and tags are in its YAML, so that none of them needs a change of this file.
 
 Source: https://docs.datadoghq.com/extend/custom_checks/write_agent_check/
 """

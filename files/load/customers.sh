@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Plays customers of several tiers, each placing orders that go through the whole journey, and prints one JSON report.
-# Variables: port, tiers (with blanks between), customers (of all tiers together), orders (of each customer). Where some
-# are to meet trouble: share (per cent of each tier's customers), step (where they meet it), trouble (slow or error),
-# delay (seconds, of what is slow).
-# Standard input: fingerprints of what the app is made of, so that a new app is loaded anew.
+# Plays customers of several tiers, whose orders go through the whole journey, and reports the figures as JSON.
+# Variables: port, tiers (separated by blanks), customers (of all tiers together), orders (of each customer). For trouble:
+# share (percent of each tier's customers who meet it), step (where), trouble (slow or error), delay (of slow, in seconds).
+# Standard input: fingerprints of the app's files, so that a changed app gets orders again.
 set -eu
 : "${port:?}" "${tiers:?}" "${customers:?}" "${orders:?}" "${share:=0}" "${step:=}" "${trouble:=}" "${delay:=}"
 [ "$1" = apply ] || exit 0
@@ -48,7 +47,7 @@ def play(customer, tier, troubled):
     return done
 
 
-# Spread over the tiers; of each tier's customers the first ones meet the trouble.
+# Spread over the tiers; the first customers of each tier meet the trouble.
 each = math.ceil(customers / len(tiers))
 met = math.ceil(each * share / 100)
 people = [(f"customer-{number}@example.com", tiers[number % len(tiers)], number // len(tiers) < met) for number in range(customers)]

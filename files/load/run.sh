@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Sends requests to each endpoint of the app at once with ApacheBench, and prints one JSON report.
+# Loads all endpoints of the app in parallel with ApacheBench, and reports the figures as JSON.
 # Variables: port, endpoints (paths with blanks between), requests (to each), concurrency (for each).
-# Standard input: fingerprints of what the app is made of, so that a new app is loaded anew.
+# Standard input: fingerprints of the app's files, so that a changed app is loaded again.
 # Source: https://httpd.apache.org/docs/2.4/programs/ab.html
 set -eu
 : "${port:?}" "${endpoints:?}" "${requests:?}" "${concurrency:?}"
 [ "$1" = apply ] || exit 0
 
-# All of it as nobody: the generator only needs the app's port, and what it writes is read by the same user.
+# All of it runs as nobody: the generator only needs the app's port.
 load=$(
   cat <<'LOAD'
 set -eu
@@ -55,8 +55,8 @@ for number, endpoint in enumerate(endpoints):
         return milliseconds[min(len(milliseconds) - 1, math.ceil(len(milliseconds) * percent / 100) - 1)]
 
     requests = int(figure("Complete requests"))
-    # An answer of another status mostly has another length too, and would count twice. The length of the first answer
-    # is the norm: where that was none, nothing was answered.
+    # An answer with another status usually has another length too, and would count twice. The first answer's length is
+    # the norm: if it is zero, there was no answer at all.
     errors = int(max(figure("Failed requests"), figure("Non-2xx responses")))
     report[endpoint] = {
         "requests": requests,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the database user of the Agent and shows that it can read what the integration reads; prints the server's
-# version. On removal, or where the first run fails, the user and the server's unit are again as they were before.
+# Creates the Agent's database user, and checks that it can read what the integration reads; reports the server's
+# version. On removal, or if the first run fails, restores the user and the server's unit as they were before.
 # Variables: sql (what the user may do, in the order of SHOW GRANTS).
 # Standard input: the user's password, of letters, digits, - and _ only.
 # shellcheck disable=SC2154 # undo_folder is cause.sh's
@@ -8,27 +8,27 @@ set -eu
 : "${sql:?}"
 umask 077
 kept=/var/lib/watchpost/mysql-user.sql
-# The unit alone, until it is known what there was of the user; by then, nothing has been made of one.
+# The unit only, until the user's earlier state is known; nothing has been changed by then.
 kept_unit=/var/lib/watchpost/mysql-unit
 kept_formerly=/var/lib/watchpost/mysql-user
 complete='-- complete'
 use files/host/cause.sh
 user="'datadog'@'127.0.0.1'"
 host=$(hostname)
-# root's own .my.cnf counts, also where sudo keeps another HOME.
+# root's own .my.cnf counts, even if sudo keeps another HOME.
 export HOME=~root
 client=$(command -v mariadb || command -v mysql || true)
 
-# As root, by the socket. What it shows and takes doesn't follow the server's sql_mode. Each host has its own user, so
-# it isn't replicated, and no log of the server gets the password. Others' locks are waited for a minute, and not a year;
-# MariaDB 10.5 knows no such limit for some of them, and ends the statement.
+# As root, by the socket, independent of the server's sql_mode. Each host has its own user, so it isn't replicated, and no
+# log of the server gets the password. Waits for others' locks for a minute, not a year; MariaDB 10.5 has no such limit
+# for some of them, and ends the statement.
 as_root() {
   timeout 300 "$client" --connect-timeout=60 --batch --skip-column-names --init-command="SET SESSION sql_mode = '',
     sql_quote_show_create = 1, sql_log_bin = 0, sql_log_off = 1, long_query_time = 31536000, lock_wait_timeout = 60,
     innodb_lock_wait_timeout = 60 /*M!100100 , max_statement_time = 65 */" "$@"
 }
 
-# Reads as root; an error shows nowhere, since it may hold a line of root's option file.
+# Reads as root; hides errors, since they may contain a line of root's option file.
 asked() {
   as_root --raw --execute "$1" 2>/dev/null
 }
@@ -48,7 +48,7 @@ tried() {
   return "$status"
 }
 
-# As the integration connects: by TCP, without TLS, and with no other options than these, which come by a pipe.
+# Connects like the integration: by TCP, without TLS, and with only these options, which come through a pipe.
 # Source: mysql/datadog_checks/mysql/mysql.py of DataDog/integrations-core
 as_the_agent() {
   local without_tls=(--ssl-mode=DISABLED --get-server-public-key)
@@ -63,19 +63,19 @@ can_read() {
     "SHOW GLOBAL STATUS LIKE 'Uptime'; SHOW ENGINE INNODB STATUS; SELECT 1 FROM performance_schema.threads LIMIT 1"
 }
 
-# Whether the user has the privileges and the limit of $sql, and no others.
+# Whether the user has exactly the privileges and the limit of $sql.
 has_its_privileges() {
   local limit
   limit=$(sed -n 's/.*MAX_USER_CONNECTIONS \([0-9]*\);/\1/p' <<<"$sql")
   [ "$limit" = "$(asked \
     "SELECT max_user_connections FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'")" ] || return 1
-  # MariaDB shows the hash and the limit besides, and since 10.5 REPLICATION CLIENT under another name.
+  # MariaDB also shows the hash and the limit, and since 10.5 another name for REPLICATION CLIENT.
   cmp --quiet <(sed -n 's/^\(GRANT .*\) TO .*;/\1/p' <<<"$sql") <(asked "SHOW GRANTS FOR $user" |
     sed -E "s/ TO \`datadog\`@\`127.0.0.1\`( IDENTIFIED (BY PASSWORD|VIA \w+ USING) '[^']*')?//
       s/ WITH MAX_USER_CONNECTIONS $limit$//; s/BINLOG MONITOR/REPLICATION CLIENT/")
 }
 
-# The statements that make the user as it is; none where there is none. Fails where the server doesn't tell.
+# The statements that would recreate the user; none if there is none. Fails if the server doesn't tell.
 statements() {
   local found
   found=$(asked "SELECT COUNT(*) FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'") || return 1
@@ -86,11 +86,11 @@ statements() {
   printf '%s\n' "$found" | sed 's/$/;/'
 }
 
-# Makes the user as the statements of standard input have it: where these are none, there is none.
+# Recreates the user from the statements on standard input; without any, drops it.
 put_back() {
   local statements strict status=0
   statements=$(cat)
-  # Where MariaDB checks passwords, it takes no hashes of them.
+  # While MariaDB checks passwords, it accepts no hashes.
   strict=$(value strict_password_validation)
   [ "$strict" != ON ] || asked 'SET GLOBAL strict_password_validation = OFF'
   tried as_root < <(printf 'DROP USER IF EXISTS %s;\n%s\n' "$user" "$statements") || status=$?
@@ -98,7 +98,7 @@ put_back() {
   return "$status"
 }
 
-# The server's unit: one that runs, else one that is enabled, else any. An alias is another name of one of them.
+# The server's unit: one that runs, else an enabled one, else any; aliases don't count.
 find_service() {
   local units unit state
   units=$(systemctl list-unit-files --no-legend mysql.service mysqld.service mariadb.service |
@@ -116,7 +116,7 @@ fail() {
   give_up "$*"
 }
 
-# Starts the server and waits until it takes root's login; where it refuses that, it does so for good.
+# Starts the server, and waits until it accepts root's login; a refusal is final.
 start() {
   local deadline=$((SECONDS + 60))
   systemctl start "$service" || fail "$service does not start on $host"
@@ -136,13 +136,13 @@ start() {
   done
 }
 
-# Writes the note of what was there: its first line, what stands on standard input, and its end. It counts once it is
-# whole and on the disk, since by it a removal takes the user away or leaves it.
+# Writes the note of the earlier state: a first line, standard input, and the end mark. It counts once it is complete and
+# on the disk, since it decides whether a removal drops the user.
 write_note() {
   { echo "$1" && cat && echo "$complete"; } | write_whole "$kept"
 }
 
-# The unit as it was, by the note's first line.
+# Restores the unit's state from the note's first line.
 restore_unit() {
   local unit enabled active
   read -r _ _ unit enabled active <"$1"
@@ -150,7 +150,7 @@ restore_unit() {
   [ "$active" != inactive ] || systemctl stop "$unit"
 }
 
-# A first run that fails isn't in the stack's state, so that no destroy would undo it.
+# A failed first run isn't in the stack's state, so no destroy would undo it.
 undo_first_run() {
   # shellcheck disable=SC2154 # cause.sh's
   [ "$ended" != 0 ] && [ -z "${made:-}" ] || return 0
@@ -161,7 +161,7 @@ undo_first_run() {
   fi
 }
 
-# What has to be right with the server before a user is made.
+# Checks what the server has to fulfil before a user is created.
 look_at_the_server() {
   local port
   port=$(value port)
@@ -192,8 +192,8 @@ refusal() {
   esac
 }
 
-# By standard input: a command line can be read by everybody on the machine. One statement holds the password, and of
-# its failure nothing but the error's number is told.
+# Through standard input, since everybody on the machine can read command lines. One statement holds the password; of its
+# failure only the error's number is shown.
 make() {
   tried as_root < <(
     printf "DROP USER IF EXISTS %s;\nCREATE USER %s IDENTIFIED BY '%s';\n" "$user" "$user" "$password"
@@ -208,7 +208,7 @@ allow() {
 obstacle() {
   case $error in
   1045*)
-    # A login from 127.0.0.1 is one from localhost too, and MariaDB takes that user first.
+    # A login from 127.0.0.1 is also one from localhost, and MariaDB prefers that user.
     if [ -n "$(asked "SELECT 1 FROM mysql.user WHERE User = 'datadog' AND Host = 'localhost'")" ]; then
       echo "the database takes its login for 'datadog'@'localhost', which was there before: drop that user or set" \
         "skip_name_resolve"
@@ -235,7 +235,7 @@ apply)
   install -d -m 0755 /var/lib/watchpost
   alone mysql-user
   keep_undo mysql-user sql
-  # As an older version of this script has kept it.
+  # The note of an older version of this script.
   [ ! -e "$kept_formerly" ] || write_note "-- unit $service enabled active" <"$kept_formerly"
   rm -f "$kept_formerly"
   if [ ! -e "$kept" ]; then
@@ -252,7 +252,7 @@ apply)
   [ -e "$kept" ] || write_note "$unit" < <(printf '%s\n' "$before")
   rm -f "$kept_unit"
   look_at_the_server
-  # Not without need: where the server keeps a history of passwords, it refuses the one that the user has.
+  # Only if needed: a server with a password history refuses the one that the user has.
   if ! can_read || ! has_its_privileges; then
     why=
     make && allow || why="the database on $host can't be given the user datadog: $(refusal)"

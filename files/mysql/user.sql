@@ -1,4 +1,4 @@
--- What the Agent's MySQL integration needs, and nothing more. user.sh has made the user, and remakes it where SHOW GRANTS
+-- What the Agent's MySQL integration needs, and nothing more. user.sh creates the user, and recreates it if SHOW GRANTS
 -- shows anything else.
 -- Source: https://docs.datadoghq.com/integrations/mysql/#prepare-mysql
 ALTER USER 'datadog'@'127.0.0.1' WITH MAX_USER_CONNECTIONS 5;

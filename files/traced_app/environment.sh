@@ -1,18 +1,17 @@
 #!/usr/bin/env bash
-# Builds the app's virtual environment from its requirements.txt, beside it, by uv or else by pip; on removal takes it
-# away.
-# Variables: directory (of the app). Standard input: fingerprint of requirements.txt, so that the step follows it.
+# Builds the app's virtual environment next to its requirements.txt, with uv or else pip; deletes it on removal.
+# Variables: directory (of the app). Standard input: fingerprint of requirements.txt, so that a change reruns the step.
 set -eu
 : "${directory:?}"
 # By `make update`: uv with the hashes of its wheels for amd64 and arm64.
 uv="uv==0.13.9 --hash=sha256:5435c5ce14a56431208ca0996416d310f1598e8c2c8ba707688985a16bb82dbe --hash=sha256:d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19 --hash=sha256:ecb6028d79dc96fbeafffe5c8af62a7099487ebc05a701e76714eebcffd06375"
 use files/host/cause.sh
 
-# Whether the environment holds what requirements.txt names, and an install of it came to its end.
+# Whether the environment has what requirements.txt names, completely installed.
 complete() {
   cmp --silent "$directory/requirements.txt" "$directory/venv/requirements.txt" || return 1
   [ -x "$directory/venv/bin/python" ] || return 1
-  # Without an index pip installs nothing, and fails where something is missing or has another version.
+  # Without an index pip installs nothing, and fails if something is missing or has another version.
   "$directory/venv/bin/python" -m pip --isolated --disable-pip-version-check install --quiet --no-index --no-deps \
     --requirement "$directory/requirements.txt" >/dev/null 2>&1
 }
@@ -24,12 +23,12 @@ check)
 apply)
   keep_undo environment directory
   alone environment
-  # Only when something is missing: the app runs out of this folder.
+  # Only if something is missing: the app runs from this folder.
   if ! complete; then
     pip() {
       "$directory/venv/bin/python" -m pip --no-input --disable-pip-version-check "$@"
     }
-    # In a third of pip's time; but uv doesn't know pip's settings, and where these name an index, it must be that one.
+    # Takes a third of pip's time; but uv ignores pip's settings, and an index that these name has to be used.
     install_by_uv() {
       local brought=$directory/venv/uv
       ! pip config list | grep -q -E 'index|links|proxy' &&
@@ -38,16 +37,16 @@ apply)
           --python "$directory/venv/bin/python" --requirement "$directory/requirements.txt"
     }
     install_requirements() {
-      # By itself, venv keeps to itself what ensurepip said.
+      # venv alone would hide the output of ensurepip.
       python3 -m venv --clear --without-pip "$directory/venv" &&
         "$directory/venv/bin/python" -m ensurepip --upgrade --default-pip >/dev/null &&
         { install_by_uv || pip install --quiet --require-hashes --only-binary :all: --requirement "$directory/requirements.txt"; }
     }
     heard install_requirements ||
       give_up "pip on $(hostname) can't install $directory/requirements.txt" "$directory" "${TMPDIR:-/tmp}"
-    # uv, and the lock that it leaves for everybody to write to.
+    # uv, and the world-writable lock that it leaves.
     rm -rf "$directory/venv/uv" "$directory/venv/.lock"
-    # Last, so that an install that is cut off is begun anew, also where the power was.
+    # Last, so that an interrupted install starts over, even after a power cut.
     sync --file-system "$directory/venv"
     cp "$directory/requirements.txt" "$directory/venv/requirements.txt"
     sync "$directory/venv/requirements.txt" "$directory/venv"

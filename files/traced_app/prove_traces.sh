@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Calls the app until the Agent has received traces of it and has sent some on, and prints how many in its last minute.
+# Calls the app until the Agent has received traces and forwarded some; reports how many in the last minute.
 # Source: pkg/trace/writer in https://github.com/DataDog/datadog-agent, for what counts as sent and as refused.
-# Variables: port, endpoints (paths with blanks between), url (where the Agent sends traces, left out for the site; it is
-# there so that the step runs when that changes). Standard input: fingerprints, as service.sh.
+# Variables: port, endpoints (paths with blanks between), url (where the Agent sends traces, left out for the site; only
+# so that a change reruns the step). Standard input: fingerprints, as service.sh.
 set -eu
 : "${port:?}" "${endpoints:?}"
 [ "$1" = apply ] || exit 0

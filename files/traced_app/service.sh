@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Starts the app's service anew, shows that every endpoint answers, and tells Datadog of the deployment.
+# Restarts the app's service, checks that every endpoint answers, and reports the deployment to Datadog.
 # Variables: unit, port, endpoints (paths with blanks between), tags (with commas between), version.
-# Standard input: fingerprints of the files that the app is made of, so that the step follows them.
+# Standard input: fingerprints of the app's files, so that a change reruns the step.
 # Source: https://docs.datadoghq.com/extend/dogstatsd/datagram_shell/?tab=events
 set -eu
 : "${unit:?}" "${port:?}" "${endpoints:?}" "${tags:?}" "${version:?}"
@@ -26,7 +26,7 @@ apply)
   systemctl enable --quiet "$unit"
   systemctl reset-failed "$unit" 2>/dev/null || true
   systemctl stop "$unit" || true
-  # Another program's answers would pass for the app's.
+  # Another program's answers would be taken for the app's.
   holder=$(ss -H -l -t -n -p "sport = :$port" 2>/dev/null | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1 (process \2)/p; q')
   [ -z "$holder" ] ||
     give_up "port $port on $(hostname) is taken by $holder: set watchpost:appPort to another one, or stop it there"

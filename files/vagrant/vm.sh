@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # A stack's Vagrant VM, in a folder of its own where `vagrant` works as usual. Runs where Pulumi runs, in the clone.
 # Usage: vm.sh own|apply|remove
-#   own     has its folder noted in the stack, so that `remove` is called whatever becomes of `apply`
-#   apply   brings the VM up, has changed settings count, and prints as JSON how to reach it
+#   own     records its folder in the stack, so that `remove` is called even if `apply` fails
+#   apply   brings the VM up with its current settings, and prints as JSON how to reach it
 #   remove  destroys it
-# Variables: vm (its name, of this stack and host alone), name (the host's), box, memory (MiB), cpus, and start, which
-#   changes when the VM was seen not to answer. A state from before VMs had folders of their own knows no vm.
-# PULUMI_COMMAND_STDOUT: what the resource's last run printed.
+# Variables: vm (its name, unique to this stack and host), name (the host's), box, memory (MiB), cpus, and start, which
+#   changes when the VM didn't answer. A state from before VMs had their own folders has no vm.
+# PULUMI_COMMAND_STDOUT: the output of the resource's last run.
 set -euo pipefail
 : "${name:?}"
 box=${box:-} memory=${memory:-} cpus=${cpus:-}
-# Neither Vagrant nor the Ruby in a box needs these; the user's own Vagrantfile is another one.
+# Neither Vagrant nor a box's Ruby needs these, and they may point at another Vagrantfile.
 unset DD_API_KEY DD_APP_KEY PULUMI_ACCESS_TOKEN PULUMI_CONFIG_PASSPHRASE
 unset VAGRANT_CWD VAGRANT_DOTFILE_PATH VAGRANT_VAGRANTFILE
 export VAGRANT_NO_COLOR=1
@@ -27,13 +27,13 @@ fail() {
   exit 1
 }
 
-# A text as JSON has it.
+# Quotes a text for JSON.
 quoted() {
   local text=${1//\\/\\\\}
   printf '"%s"' "${text//\"/\\\"}"
 }
 
-# One text of the JSON that this script wrote.
+# Reads one text from JSON that this script wrote.
 field() {
   sed -n "s/.*\"$1\": \"\([^\"]*\)\".*/\1/p" | tail -n 1
 }
@@ -42,7 +42,7 @@ before() {
   printf '%s\n' "${PULUMI_COMMAND_STDOUT:-}" | field "$1"
 }
 
-# What Vagrant itself notes of the VM: .../PROVIDER/id. Nothing if there is no VM.
+# Vagrant's own records of the VM, .../PROVIDER/id; nothing if there is no VM.
 noted() {
   local id
   for id in "$1"/.vagrant/machines/*/*/id; do
@@ -52,12 +52,12 @@ noted() {
   done
 }
 
-# Vagrant on this VM. It asks nothing: its standard input is empty.
+# Runs Vagrant on this VM; it asks nothing, since its standard input is empty.
 vagrant_here() (
   cd "$folder" && exec vagrant "$@" </dev/null
 )
 
-# Vagrant draws its progress over and over in one line: what stood there last is told.
+# Keeps only the final state of a line in which Vagrant redraws its progress.
 plain() {
   local line
   while IFS= read -r line || [ -n "$line" ]; do
@@ -67,7 +67,7 @@ plain() {
   done
 }
 
-# Vagrant where it changes the VM. A command that was interrupted goes on to its end, and locks the VM until then.
+# Runs a Vagrant command that changes the VM. An interrupted one continues to its end, and locks the VM until then.
 change() {
   local said left=120
   said=$(mktemp)
@@ -82,13 +82,13 @@ change() {
   rm -f "$said"
 }
 
-# Vagrant takes no care that two VMs fetch the same box at once: the first start of one waits until no other has its own.
+# Makes first starts wait for each other, since Vagrant lets two VMs download the same box at once.
 take_turn() {
   local holder
   turn=$PWD/.vagrant/vms/.turn
   until ln -s "$$" "$turn" 2>/dev/null; do
     holder=$(readlink "$turn") || continue
-    # Of those that find a killed one's turn, one at a time takes it away, and only while it is still that one's.
+    # Of those that find a killed one's turn, only one at a time removes it, and only while it is still that one's.
     if ! kill -0 "$holder" 2>/dev/null && mkdir "$turn.$holder" 2>/dev/null; then
       [ "$(readlink "$turn")" != "$holder" ] || rm -f "$turn"
       rmdir "$turn.$holder"
@@ -105,7 +105,7 @@ needs_vagrant() {
   fi
 }
 
-# The VM of a stack that was called otherwise, or was run from another folder, goes on in this one.
+# Moves the VM here if the stack had another name, or ran from another folder.
 take_along() {
   local old
   old=$(before folder)
@@ -125,7 +125,7 @@ take_along() {
   fi
 }
 
-# What the Vagrantfile reads. The VM keeps the name that it was made with.
+# Writes what the Vagrantfile reads. The VM keeps its original name.
 write_settings() {
   local made
   if [ -f "$folder/settings.json" ]; then
@@ -142,7 +142,7 @@ write_settings() {
   tr -d '\r' <files/vagrant/Vagrantfile >"$folder/Vagrantfile"
 }
 
-# Settings count when a VM starts.
+# Starts the VM, or restarts it if its settings have changed, which apply at a start.
 bring_up() {
   local wanted running
   wanted=$(cat "$folder/settings.json" "$folder/Vagrantfile" | cksum)
@@ -171,12 +171,12 @@ bring_up() {
   esac
 }
 
-# All values of one key of `vagrant ssh-config`.
+# All values of a key in `vagrant ssh-config`.
 values() {
   tr -d '\r' <<<"$config" | sed -n "s/^[[:blank:]]*$1[[:blank:]]\{1,\}//p" | sed 's/[[:blank:]]*$//; s/^"\(.*\)"$/\1/'
 }
 
-# Of several keys, the one that logs in.
+# Chooses the key that logs in, if there are several.
 choose_key() {
   local key given='' found=()
   while IFS= read -r key; do
@@ -204,7 +204,7 @@ choose_key() {
   fi
 }
 
-# The VM is asked over Vagrant's own connection, among whatever its profile prints; of its keys, one that sshd shows.
+# Reads the host keys over Vagrant's own connection, amid what a profile prints; chooses one that sshd offers.
 choose_host_key() {
   local said shown kind key
   said=$(vagrant_here ssh -c 'cat /etc/ssh/ssh_host_*_key.pub') || true

@@ -67,7 +67,7 @@ def run(account: Account, say: Callable[[str], None]) -> None:
                     known += 1
         finally:
             account.travel(None)
-    say(f"the mail, as it is read: {account.url}/mail")
+    say(f"the mail, as people would read it: {account.url}/mail")
 
 
 def _is_of_hosts(monitor: Mapping[str, Any]) -> bool:
@@ -83,11 +83,11 @@ def _values(compared: language.Comparison, options: dict[str, Any]) -> Iterator[
     window = compared.window // 60
     phases: list[tuple[str, float | None, int]] = [("all is well", (warning or critical) - away, window + 1)]
     if warning is not None:
-        phases.append(("over the warning", (warning + critical) / 2, window + 2))
-    phases.append(("over the alert", critical + away, window + 2))
+        phases.append(("above the warning threshold", (warning + critical) / 2, window + 2))
+    phases.append(("above the alert threshold", critical + away, window + 2))
     if options.get("notify_no_data"):
         phases.append(("the Agent falls silent", None, int(options["no_data_timeframe"]) + 2))
-    phases.append(("all is well again", (warning or critical) - away, window + 2))
+    phases.append(("recovery", (warning or critical) - away, window + 2))
     for words, value, minutes in phases:
         yield words, value
         yield from (("", value) for _ in range(minutes - 1))

@@ -95,7 +95,7 @@ OWN = {
     "alert": "is too high on <host>",
     "warning": "is getting high on <host>",
     "no_data": "has sent no the.metric for 21 minutes",
-    "recovery": "is well again on <host>",
+    "recovery": "has recovered on <host>",
 }
 
 
