@@ -34,7 +34,7 @@ from components.datadog_context import DatadogContext
 from components.links import Links
 from components.monitors import blocks
 from components.timeboards import owned
-from settings import CustomerExperience, Step
+from settings import CustomerExperience, JourneyStep
 from settings.office_hours import OfficeHours
 
 SPEEDS = {"fast": FAST, "slow": SLOW}
@@ -275,7 +275,7 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
             ):
                 self._care(step.name, key, what, detectors, minimums, platform, webhooks)
 
-    def _latency(self, step: Step, delay: int) -> datadog.Monitor:
+    def _latency(self, step: JourneyStep, delay: int) -> datadog.Monitor:
         return self._monitor(
             f"latency-{step.name}",
             f"customers whose orders take too long at {step.name}",
@@ -284,7 +284,7 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
             delay=delay,
         )
 
-    def _errors(self, step: Step, delay: int) -> datadog.Monitor:
+    def _errors(self, step: JourneyStep, delay: int) -> datadog.Monitor:
         return self._monitor(
             f"errors-{step.name}",
             f"customers whose orders fail at {step.name}",

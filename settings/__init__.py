@@ -9,11 +9,11 @@ from pulumi.runtime.config import CONFIG, get_config_env
 from settings import agent_options
 from settings.credentials import Credentials
 from settings.faults import LISTS, SettingsError, validate
-from settings.model import CustomerExperience, HostSettings, Rehearsal, Settings, Step
+from settings.model import CustomerExperience, HostSettings, JourneyStep, Rehearsal, Settings
 from settings.project import PROJECT, key
 from settings.sites import SITES
 
-__all__ = ["Credentials", "CustomerExperience", "HostSettings", "Rehearsal", "Settings", "Step", "load"]
+__all__ = ["Credentials", "CustomerExperience", "HostSettings", "JourneyStep", "Rehearsal", "Settings", "load"]
 
 
 def load() -> tuple[Settings, Credentials]:

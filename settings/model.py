@@ -291,7 +291,7 @@ Pseudonym = Annotated[str, _matching(r"[0-9a-f]{16}", "a customer's pseudonym, 1
 Percent = Annotated[int, Field(ge=1, le=100)]
 
 
-class Step(_Model):
+class JourneyStep(_Model):
     """One step of the customers' journey: the value of its spans' ``journey.step``, its objective in milliseconds."""
 
     name: TagValue
@@ -323,11 +323,11 @@ class CustomerExperience(_Model):
     care_tiers: tuple[TagValue, ...] = ("gold",)
     max_customers: Annotated[int, Field(ge=1, le=500)] = 50
     customers: tuple[Pseudonym, ...] = ()
-    steps: tuple[Step, ...] = (
-        Step(name="place", objective=1000),
-        Step(name="pay", objective=2000),
-        Step(name="prepare", objective=2000),
-        Step(name="deliver", objective=3000),
+    steps: tuple[JourneyStep, ...] = (
+        JourneyStep(name="place", objective=1000),
+        JourneyStep(name="pay", objective=2000),
+        JourneyStep(name="prepare", objective=2000),
+        JourneyStep(name="deliver", objective=3000),
     )
     error_rate: Percent = 30
     anomaly_bounds: Annotated[int, Field(ge=2, le=10)] = 4
@@ -384,7 +384,7 @@ class CustomerExperience(_Model):
 
     @field_validator("steps")
     @classmethod
-    def _few_different_steps(cls, value: tuple[Step, ...]) -> tuple[Step, ...]:
+    def _few_different_steps(cls, value: tuple[JourneyStep, ...]) -> tuple[JourneyStep, ...]:
         # A composite monitor has at most 10 constituents; the platform's has one for each step and one for the traffic.
         # Source: https://docs.datadoghq.com/monitors/types/composite/
         if not 1 <= len(value) <= MOST_STEPS or len({step.name for step in value}) < len(value):

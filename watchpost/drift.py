@@ -36,7 +36,7 @@ CONCURRENT_CHECKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class HostStep:
     """A step on a host, from the state: its connection, its command with ``check``, and its standard input."""
 
     name: str
@@ -64,7 +64,7 @@ class Finding:
     repair: str | None
 
 
-def steps(deployment: Mapping[str, Any]) -> list[Step]:
+def steps(deployment: Mapping[str, Any]) -> list[HostStep]:
     """List the steps on hosts in a deployment, in the order in which they ran.
 
     Raises:
@@ -80,7 +80,7 @@ def steps(deployment: Mapping[str, Any]) -> list[Step]:
         except ValueError as error:
             raise WatchpostError(f"{name_of(resource)} is {error}") from None
         found.append(
-            Step(
+            HostStep(
                 name=name_of(resource),
                 connection=plain(inputs["connection"]),
                 command=command,
@@ -96,9 +96,9 @@ def downtimes(deployment: Mapping[str, Any]) -> list[Downtime]:
     return [Downtime(name=name_of(found), identifier=found["id"]) for found in resources(deployment, DOWNTIME)]
 
 
-async def check_hosts(found: Sequence[Step]) -> list[Finding]:
+async def check_hosts(found: Sequence[HostStep]) -> list[Finding]:
     """Check every step, on all hosts concurrently; return the findings in the order of the steps."""
-    hosts: dict[str, list[Step]] = {}
+    hosts: dict[str, list[HostStep]] = {}
     for step in found:
         hosts.setdefault(json.dumps(step.connection, sort_keys=True), []).append(step)
     findings = await asyncio.gather(*(_check_host(host) for host in hosts.values()))
@@ -106,7 +106,7 @@ async def check_hosts(found: Sequence[Step]) -> list[Finding]:
     return [by_name[step.name] for step in found if step.name in by_name]
 
 
-async def _check_host(found: Sequence[Step]) -> list[Finding]:
+async def _check_host(found: Sequence[HostStep]) -> list[Finding]:
     """Check the steps of one host; an unreachable host is one finding, for its first step."""
     import asyncssh
 
@@ -114,7 +114,7 @@ async def _check_host(found: Sequence[Step]) -> list[Finding]:
         async with _login(found[0].connection) as host:
             turns = asyncio.Semaphore(CONCURRENT_CHECKS)
 
-            async def check(step: Step) -> Finding | None:
+            async def check(step: HostStep) -> Finding | None:
                 async with turns:
                     done = await host.run(step.command, input=step.stdin, check=False)
                 if not done.exit_status:

@@ -37,11 +37,13 @@ from google.protobuf import json_format  # type: ignore[import-untyped]
 from pulumi.runtime import MockCallArgs, MockResourceArgs, rpc
 from pulumi.runtime.mocks import MockMonitor
 
+from components.step_command import StepCommand
+
 ROOT = Path(__file__).resolve().parents[2]
 
 COMMAND = "command:remote:Command"
 LOCAL_COMMAND = "command:local:Command"
-MARK = "watchpost:abcdefghij12"
+OWNER = "watchpost:abcdefghij12"
 PASSWORD_TYPE = "random:index/randomPassword:RandomPassword"
 DASHBOARD = "datadog:index/dashboardJson:DashboardJson"
 MONITOR = "datadog:index/monitor:Monitor"
@@ -114,11 +116,6 @@ def unencrypted(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def script_of(inputs: Mapping[str, Any]) -> str:
-    """Return the script that a step runs: ``files/agent/install.sh``."""
-    return str(inputs.get("create", "")).rpartition(" ")[0].rpartition(" ")[2]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Created:
     """A resource as it was registered; its inputs hold :class:`Secret` where the engine would encrypt."""
@@ -142,14 +139,9 @@ class Created:
         return str(self.plain["stdin"]).partition("\n")[2]
 
     @property
-    def command(self) -> str:
-        """The command of a step, behind the line that hands it to bash."""
-        return str(self.plain["create"]).partition("\n")[2]
-
-    @property
-    def script(self) -> str:
-        """The script of a step: ``files/agent/install.sh``."""
-        return script_of(self.plain)
+    def command(self) -> StepCommand:
+        """The command of a step on a host."""
+        return StepCommand.parse(self.plain["create"])
 
 
 @dataclass(kw_only=True)
@@ -225,7 +217,7 @@ class Mocks(pulumi.runtime.Mocks):
             case "random:index/randomPassword:RandomPassword":
                 return {"result": PASSWORD, "bcryptHash": "fake"}
             case "random:index/randomString:RandomString":
-                return {"result": MARK.removeprefix("watchpost:")}
+                return {"result": OWNER.removeprefix("watchpost:")}
             case "datadog:index/dashboardJson:DashboardJson":
                 return {"url": f"/dashboard/{args.name}"}
             case "datadog:index/secureEmbedDashboard:SecureEmbedDashboard":
@@ -236,7 +228,9 @@ class Mocks(pulumi.runtime.Mocks):
 
     def printed(self, args: MockResourceArgs) -> str | None:
         """Return a step's output: its report amid a login's noise, or what the test wants."""
-        script = script_of(args.inputs)
+        script = ""
+        with contextlib.suppress(KeyError, ValueError):  # a command of a test's own
+            script = f"files/{StepCommand.parse(args.inputs['create']).script}"
         if self.again is not None and args.name.endswith("-again"):
             report: str | None = self.again
         elif script in self.stdout:

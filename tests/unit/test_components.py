@@ -38,9 +38,9 @@ from tests.unit.mocks import (
     EMBED_LINK,
     HOST,
     LOCAL_COMMAND,
-    MARK,
     MONITOR,
     MONITOR_ID,
+    OWNER,
     PASSWORD,
     PRIVATE_KEY,
     PUBLIC,
@@ -58,7 +58,7 @@ def machine(**changes: Any) -> HostSettings:
 
 
 def host(name: str = "vm", **changes: Any) -> Host:
-    return Host(name, HostArgs(machine=machine(**changes), owner=MARK, packages=["a", "b | c"]))
+    return Host(name, HostArgs(machine=machine(**changes), owner=OWNER, packages=["a", "b | c"]))
 
 
 def agent(on: Host, name: str = "agent", **changes: Any) -> DatadogAgent:
@@ -219,7 +219,7 @@ def test_an_agent_is_installed_and_configured_but_not_restarted() -> None:
     assert "env url=https://example.com/install.sh version=7.70.1 bash -c " in install
     datadog_yaml = program.commands["agent-datadog.yaml"].inputs["stdin"]
     assert datadog_yaml == Secret(
-        f"{MARK}/vm\napi_key: {API_KEY}\nsite: datadoghq.eu\nhostname: vm\nhostname_force_config_as_canonical: true\n"
+        f"{OWNER}/vm\napi_key: {API_KEY}\nsite: datadoghq.eu\nhostname: vm\nhostname_force_config_as_canonical: true\n"
         "env: dev\ntags:\n- team:core\n"
         "apm_config:\n  enabled: true\n"
     )
@@ -258,7 +258,7 @@ def test_the_database_password_is_made_once_and_goes_to_the_server_and_the_agent
     # The usual policies want some of each kind; the script puts it into SQL, where these need no quoting.
     assert (password["length"], password["overrideSpecial"]) == (32, "-_")
     assert all(password[f"min{kind}"] >= 2 for kind in ("Lower", "Upper", "Numeric", "Special"))
-    assert program.commands["db-user"].inputs["stdin"] == Secret(f"{MARK}/vm\n{PASSWORD}\n")
+    assert program.commands["db-user"].inputs["stdin"] == Secret(f"{OWNER}/vm\n{PASSWORD}\n")
     conf = program.commands["db-conf.yaml"].inputs["stdin"]
     assert isinstance(conf, Secret)
     assert f"  password: {PASSWORD}\n" in conf.value
@@ -441,7 +441,7 @@ def test_a_shared_link_is_a_secret_and_so_is_what_opens_it(
     shared = program.one(type_)
     assert secret <= set(shared.request.additionalSecretOutputs)
     assert (shared.plain.get("dashboardId") or shared.plain["dashboard_id"]) == "boards-apm-id"
-    assert shared.plain["title"] == f"T ({MARK}/shared)"
+    assert shared.plain["title"] == f"T ({OWNER}/shared)"
     assert program.outputs == {"link": Secret(link)}
 
 

@@ -33,7 +33,7 @@ def test_the_key_is_in_a_file_of_root_alone_and_a_secret_everywhere() -> None:
     made = program(SECRET)
     key = made.commands["app-pseudonym-key"]
     assert key.stdin == SECRET
-    assert f"path={KEY} owner=root:root mode=0600" in key.command
+    assert key.command.variables == {"path": KEY, "owner": "root:root", "mode": "0600"}
     for resource in made.resources:
         assert not any(SECRET in text for text in unencrypted(resource.inputs)), resource.name
 
@@ -66,12 +66,18 @@ def test_a_stack_with_customer_experience_serves_the_journey_and_plays_its_custo
     made = set(on.commands) - set(off.commands)
     assert made == {"vm-app-journey.py", "vm-app-pseudonym-key", "vm-customers-run"}
     assert "JOURNEY_TIERS=best,rest " in on.commands["vm-app-unit"].stdin
-    assert "tiers='best rest' customers=24 orders=8 " in on.commands["vm-customers-run"].command
-    assert "share=0" not in on.commands["vm-customers-run"].command
+    variables = on.commands["vm-customers-run"].command.variables
+    assert variables == {"port": "5050", "tiers": "best rest", "customers": "24", "orders": "8"}
     assert "journey" not in off.commands["vm-app-unit"].stdin
 
 
 def test_a_rehearsal_lets_a_share_of_the_customers_meet_trouble() -> None:
     rehearsal = {"step": "prepare", "trouble": "error", "share": 20, "seconds": 2.5}
     made = run_program(customerExperience={**ON, "rehearsal": rehearsal})
-    assert "share=20 step=prepare trouble=error delay=2.5 " in made.commands["vm-customers-run"].command
+    variables = made.commands["vm-customers-run"].command.variables
+    assert {name: variables[name] for name in ("share", "step", "trouble", "delay")} == {
+        "share": "20",
+        "step": "prepare",
+        "trouble": "error",
+        "delay": "2.5",
+    }

@@ -12,7 +12,7 @@ from components.datadog_context import DatadogContext
 from components.downtimes import WHEN
 from components.links import Links
 from components.monitors import MetricMonitorArgs
-from tests.unit.mocks import DOWNTIME, MARK, MONITOR, Program, run_program
+from tests.unit.mocks import DOWNTIME, MONITOR, OWNER, Program, run_program
 
 BLOCKS = {
     "is_alert", "is_warning", "is_no_data", "is_recovery", "is_alert_recovery", "is_warning_recovery",
@@ -179,7 +179,7 @@ def test_downtimes_tell_the_recipients_when_and_why(dev_stack: Program) -> None:
     for message, when in zip(sorted(messages), sorted(WHEN.values()), strict=True):
         assert when in message
         assert "open from 09:00 to 19:00 (Europe/Paris) on MO, TU, WE, TH, FR" in message
-        assert message.splitlines()[-3:] == ["@you@example.com", "", f"({MARK}/{messages[message]})"]
+        assert message.splitlines()[-3:] == ["@you@example.com", "", f"({OWNER}/{messages[message]})"]
         assert "${" not in message
 
 

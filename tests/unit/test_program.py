@@ -23,9 +23,9 @@ from tests.unit.mocks import (
     EMBED_LINK,
     HOST,
     LOCAL_COMMAND,
-    MARK,
     MONITOR,
     MONITOR_ID,
+    OWNER,
     PASSWORD_TYPE,
     PROVIDER,
     PUBLIC,
@@ -135,7 +135,7 @@ def test_everything_on_a_host_waits_for_its_gate_and_the_agent_starts_after_its_
             assert "vm-library" in program.before(command), name
         if name not in ("vm-ready", "vm-library", "vm-packages"):
             assert "vm-packages" in program.before(command), name
-    restarts = [command for command in program.commands.values() if command.script == "files/agent/service.sh"]
+    restarts = [command for command in program.commands.values() if command.command.script == "agent/service.sh"]
     assert len(restarts) == 1
     agent_files = {
         name for name, command in program.commands.items() if "path=/etc/datadog-agent/" in command.plain["create"]
@@ -186,7 +186,7 @@ def test_a_host_of_somebody_else_is_not_deleted_with_anything(dev_stack: Program
 def test_sharing_makes_one_secret_link_of_the_kind_that_is_asked_for(dev_stack: Program) -> None:
     public = dev_stack.one(PUBLIC)
     assert public.plain["dashboard_id"] == "watchpost-apm-id"
-    assert public.plain["title"] == f"flask-app (dev) ({MARK}/shared-apm)"
+    assert public.plain["title"] == f"flask-app (dev) ({OWNER}/shared-apm)"
     assert dev_stack.outputs["sharedDashboard"] == Secret(PUBLIC_LINK)
     embed = run_program(shareDashboards="embed")
     assert embed.one(EMBED).plain["dashboardId"] == "watchpost-apm-id"
@@ -210,7 +210,7 @@ def test_a_public_link_holds_no_key_and_its_provider_those_of_the_stack_as_secre
 
 def test_without_load_no_request_is_sent_and_none_is_reported() -> None:
     program = run_program(loadRequests=0)
-    assert "files/load/run.sh" not in {command.script for command in program.commands.values()}
+    assert "load/run.sh" not in {command.command.script for command in program.commands.values()}
     assert "load" not in plain(program.outputs["hosts"])["vm"]["proofs"]
 
 
@@ -225,7 +225,7 @@ def test_cleaning_runs_the_scripts_that_leave_something_to_remove_and_leaving_ru
         if "delete" in command.plain:
             assert command.plain["delete"] == command.plain["create"].removesuffix(" apply") + " remove"
         else:
-            leave_nothing.add(command.script)
+            leave_nothing.add(f"files/{command.command.script}")
     assert leave_nothing == {
         "files/agent/prove_check.sh",
         "files/agent/service.sh",
@@ -377,8 +377,8 @@ def test_downtimes_mail_nothing_of_the_monitor_at_night_nor_at_their_end(dev_sta
 
 def test_root_needs_no_sudo_and_others_use_it_for_all_but_the_gate(dev_stack: Program) -> None:
     root = run_program(hosts={"vm": {**HOST, "user": "root"}})
-    assert not any(command.command.startswith("sudo") for command in root.commands.values())
-    without = {name for name, command in dev_stack.commands.items() if not command.command.startswith("sudo -n ")}
+    assert not any(command.command.sudo for command in root.commands.values())
+    without = {name for name, command in dev_stack.commands.items() if not command.command.sudo}
     assert without == {"vm-ready"}
 
 
@@ -503,11 +503,12 @@ def test_agent_config_is_merged_into_datadog_yaml(dev_stack: Program) -> None:
     document = yaml.safe_load(program.commands["vm-agent-datadog.yaml"].stdin)
     before = yaml.safe_load(dev_stack.commands["vm-agent-datadog.yaml"].stdin)
     assert document == {**before, **more, "apm_config": {**before["apm_config"], "env": "x"}}
-    assert "python=/opt/datadog-agent/embedded/bin/python3" in program.commands["vm-agent-datadog.yaml"].command
+    variables = program.commands["vm-agent-datadog.yaml"].command.variables
+    assert variables["python"] == "/opt/datadog-agent/embedded/bin/python3"
 
 
 def test_the_app_s_port_is_the_same_in_its_unit_its_proofs_and_its_load() -> None:
     program = run_program(appPort=8080)
     assert "APP_PORT=8080" in program.commands["vm-app-unit"].stdin
     for name in ("vm-app-service", "vm-app-proof", "vm-load-run"):
-        assert "port=8080 " in program.commands[name].command
+        assert program.commands[name].command.variables["port"] == "8080"

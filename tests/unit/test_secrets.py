@@ -42,14 +42,14 @@ def holders(program: Program, secret: str) -> set[str]:
 def masked(program: Program) -> set[str]:
     """The steps that mask their secrets."""
     steps = program.of("command:remote:Command")
-    return {step.name for step in steps if "\nmask=" in step.command}
+    return {step.name for step in steps if "\nmask=" in step.command.text}
 
 
 def test_steps_that_are_given_secrets_or_run_the_agent_are_masked_and_no_others(dev_stack: Program) -> None:
     steps = dev_stack.of("command:remote:Command")
     given = {step.name for step in steps if isinstance(step.inputs["stdin"], Secret)}
     assert given >= {"vm-agent-datadog.yaml", "vm-mysql-user", "vm-mysql-conf.yaml"}
-    assert masked(dev_stack) == given | {step.name for step in steps if step.script.startswith("files/agent/")}
+    assert masked(dev_stack) == given | {step.name for step in steps if step.command.script.startswith("agent/")}
 
 
 @pytest.mark.parametrize("preview", [False, True], ids=["up", "preview"])
@@ -93,7 +93,8 @@ def test_previous_output_is_never_put_into_the_environment(dev_stack: Program) -
 
 def test_the_agent_s_and_the_integration_s_files_are_for_the_agent_alone(dev_stack: Program) -> None:
     for name in ("vm-agent-datadog.yaml", "vm-mysql-conf.yaml"):
-        assert " owner=dd-agent:dd-agent mode=0640 " in dev_stack.commands[name].command
+        variables = dev_stack.commands[name].command.variables
+        assert (variables["owner"], variables["mode"]) == ("dd-agent:dd-agent", "0640")
 
 
 def test_a_file_of_a_host_does_not_show_its_content_when_printed() -> None:
