@@ -1,7 +1,7 @@
-"""Raises every pinned package and the sandbox's Pulumi, and says what changed: ``make update``.
+"""Upgrades every pinned package and the sandbox's Pulumi, and lists what changed: ``make update``.
 
 Each ``requirements.in`` names packages for people; the ``requirements.txt`` beside it pins them and whatever they need,
-for pip and uv alike. With names of packages, only these are raised: ``make update PACKAGES="flask ddtrace"``; with
+for pip and uv alike. With names of packages, only these are upgraded: ``make update PACKAGES="flask ddtrace"``; with
 ``PACKAGES=--hashes`` nothing that needn't be, as after a change of a ``requirements.in``.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 COOLING = datetime.timedelta(days=3)
-"""How old a release has to be: a malicious one is mostly found within the first days. Source: docs/security.md"""
+"""Minimum age of a release: most malicious ones are found within days. Source: docs/security.md"""
 
 HEADER = """\
 # By `make update` from {source}: every package with the hashes of its wheels, so that nothing else is installed.
@@ -48,8 +48,8 @@ UV_IN_SCRIPT = r'\buv="(uv==[^"]*)"'
 class Pins:
     """A ``requirements.txt``, as a path from the root, and the oldest Python that it is for.
 
-    Its packages have the versions that ``like`` has; of ``same`` only these packages. ``for_hosts`` leaves out the
-    hashes that no host needs: the file is sent to each.
+    Its packages have the versions of the file ``like``, or only those in ``same``. ``for_hosts`` leaves out hashes
+    that no host needs, since the file is sent to each.
     """
 
     path: str
@@ -60,7 +60,7 @@ class Pins:
 
     @property
     def source(self) -> Path:
-        """What it is made from."""
+        """The file that it is compiled from."""
         return (ROOT / self.path).with_suffix(".in")
 
 
@@ -73,7 +73,7 @@ ALL = (
     Pins(path="sandbox/pulumi/engine/requirements.txt"),
     Pins(path="bench/ansible/requirements.txt"),
 )
-"""Each after those that it is ``like``."""
+"""All pinned files, each after the one that it is ``like``."""
 
 SCRIPTS = ("files/traced_app/environment.sh", "sandbox/agent/debian/datadog-agent/postinst")
 """Scripts that install uv themselves, at the version in requirements-dev.txt."""
@@ -89,7 +89,7 @@ ENGINE_PACKAGE = "github.com/pulumi/pulumi/pkg/v3"
 
 
 class UpdateError(Exception):
-    """The pins can't be raised; the message says why."""
+    """The pins can't be upgraded; the message says why."""
 
 
 def versions(text: str) -> dict[tuple[str, str], str]:
@@ -102,7 +102,7 @@ def versions(text: str) -> dict[tuple[str, str], str]:
 
 
 def changes(before: str, after: str) -> list[str]:
-    """Return what differs between two versions of a file, one line each."""
+    """List the differences between two versions of a file."""
     old, new = versions(before), versions(after)
     lines = []
     for key in sorted({*old, *new}):
@@ -143,13 +143,13 @@ def compiled(pins: Pins, raised: Sequence[str], *, everything: bool) -> str:
     """Return the new text of a ``requirements.txt``; versions that needn't change stay.
 
     Raises:
-        UpdateError: uv finds no versions that go together, or can't ask the index.
+        UpdateError: uv finds no compatible versions, or can't reach the index.
     """
     with tempfile.TemporaryDirectory() as folder:
         output, like, lock = Path(folder, "requirements.txt"), Path(folder, "like.txt"), Path(folder, "pylock.toml")
         like.write_text("".join(_constraints(pins)))
         if (ROOT / pins.path).exists():
-            output.write_text((ROOT / pins.path).read_text())  # whose versions uv keeps if it can
+            output.write_text((ROOT / pins.path).read_text())  # uv keeps its versions if it can
         raises = ["--upgrade"] if everything else [f"--upgrade-package={name}" for name in raised]
         _compile(pins, like, output, "--generate-hashes", "--no-annotate", *raises)
         text = output.read_text()
@@ -241,8 +241,8 @@ def newest(released: Mapping[str, datetime.datetime], now: datetime.datetime) ->
     return [version for version, time in released.items() if "-" not in version and now - time >= COOLING][-1]
 
 
-def _raise_engine() -> str:
-    """Raise the engine's Go module; return its version."""
+def _upgrade_engine() -> str:
+    """Upgrade the engine's Go module; return its version."""
     known = _go("list", "-C", ENGINE, "-m", "-versions", "-f", '{{join .Versions " "}}', ENGINE_PACKAGE).split()[-10:]
     asked = [f"{ENGINE_PACKAGE}@{version}" for version in known]
     lines = _go("list", "-C", ENGINE, "-m", "-f", "{{.Version}} {{.Time.Unix}}", *asked).splitlines()
@@ -281,7 +281,7 @@ def update(raised: Sequence[str], *, everything: bool) -> Iterator[str]:
             yield f"{script}: uv {pinned['uv']}"
     yield from _follow(VERSIONS, r'^SDK = "(.+)"', pinned["pulumi"])
     if everything:
-        engine = _raise_engine()
+        engine = _upgrade_engine()
         yield from _follow(VERSIONS, r'^ENGINE = "(.+)"', engine)
         for path in sorted((ROOT / ".github").rglob("*.yml")):
             yield from _follow(path, r"pulumi-version: (\S+)", engine)

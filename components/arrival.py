@@ -71,7 +71,7 @@ class Arrival:
                 if "appKey" in self._credentials.missing:
                     pulumi.log.info(
                         f"whether data from {host} arrives is not checked: that takes an application key"
-                        " (datadog:appKey or DD_APP_KEY), which this stack lacks and needs for nothing else"
+                        " (datadog:appKey or DD_APP_KEY), which this stack lacks and doesn't need otherwise"
                     )
                 else:
                     await self._wait(host, since)

@@ -38,9 +38,7 @@ def load() -> tuple[Settings, Credentials]:
     if check is not None:
         faults += check.faults()
     if faults or settings is None:
-        raise pulumi.RunError(
-            "\n".join(["the configuration of this stack can't be used:", *(f"  - {f}" for f in faults)])
-        )
+        raise pulumi.RunError("\n".join(["the stack's configuration is invalid:", *(f"  - {f}" for f in faults)]))
     if unknown := sorted(settings.agent_config.keys() - agent_options.known()):
         pulumi.log.warn(
             f"{key('agentConfig')} holds {', '.join(unknown)}, which resembles no option that Watchpost knows"

@@ -47,7 +47,7 @@ class Credentials:
         """Describe each key of ``needed`` that is missing or malformed, and a malformed API address, in a sentence."""
         faults = [
             f"datadog:{name} is not set: `pulumi config set --secret datadog:{name}` asks for it,"
-            f" or export {VARIABLES[name][0]} (keys are made at Organization Settings)"
+            f" or export {VARIABLES[name][0]} (create keys under Organization Settings)"
             for name in self.missing
             if name in needed
         ]

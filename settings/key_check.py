@@ -135,7 +135,7 @@ def status(url: str, headers: dict[str, str]) -> int:
             return _status(url, headers)
         except (http.client.HTTPException, ConnectionResetError, BrokenPipeError) as error:
             if tries + 1 == TRIES:
-                raise UnreachableError("it ends the connection without an answer") from error
+                raise UnreachableError("it closes the connection without an answer") from error
     raise AssertionError("never reached")
 
 

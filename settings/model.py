@@ -359,7 +359,7 @@ class CustomerExperience(_Model):
     def _no_duplicates(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         most = 5 if info.field_name == "tiers" else None
         if len(set(value)) < len(value):
-            raise ValueError("must name each only once")
+            raise ValueError("must not contain duplicates")
         if (not value and info.field_name != "customers") or (most and len(value) > most):
             raise ValueError(f"must have 1 to {most} entries" if most else "must have at least one entry")
         return value

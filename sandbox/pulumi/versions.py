@@ -1,4 +1,4 @@
-"""Pulumi versions. ``make update`` raises them; ``tests/contract/test_pins.py`` holds all files to them."""
+"""Pulumi versions. ``make update`` upgrades them; ``tests/contract/test_pins.py`` holds all files to them."""
 
 ENGINE = "3.274.1"
 """The CLI that the sandbox builds and the workflows install: the newest ``pkg/v3`` that the Go module proxy serves.

@@ -237,7 +237,7 @@ def test_an_account_that_does_not_let_in_is_told_before_anything_is_made(empty: 
     done = up(empty)
     empty.account.clear_faults()
     url = empty.account.url
-    ended = "it ends the connection without an answer; check datadog:apiUrl"
+    ended = "it closes the connection without an answer; check datadog:apiUrl"
     said = {
         "cut": f"Datadog's API at {url} can't be reached: {ended}",
         401: f"DD_API_KEY is refused by {url} (401 Unauthorized): it was revoked, or is of another site's account",

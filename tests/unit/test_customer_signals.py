@@ -50,7 +50,7 @@ PSEUDONYMS = [f"{number:016x}" for number in range(4)]
 FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"tiers": []}, "tiers", "must have 1 to 5 entries"),
     ({"tiers": list("abcdef"), "careTiers": ["a"]}, "tiers", "must have 1 to 5 entries"),
-    ({"tiers": ["gold", "gold"]}, "tiers", "must name each only once"),
+    ({"tiers": ["gold", "gold"]}, "tiers", "must not contain duplicates"),
     ({"tiers": ["Gold"]}, "tiers[0]", "must be small letters, digits"),
     ({"careTiers": ["platinum"]}, "careTiers", "must be among the tiers (gold, silver, bronze), and not platinum"),
     ({"careTiers": []}, "careTiers", "must have at least one entry"),

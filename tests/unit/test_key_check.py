@@ -128,7 +128,7 @@ def test_what_is_no_api_of_datadog_is_told(answer: int) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "why"),
-    [("cut", "it ends the connection without an answer"), ("garbage", "what answers there isn't Datadog's API")],
+    [("cut", "it closes the connection without an answer"), ("garbage", "what answers there isn't Datadog's API")],
 )
 def test_an_api_without_an_answer_is_told(answer: str, why: str) -> None:
     url, found = faults({API_KEY: answer})

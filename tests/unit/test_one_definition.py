@@ -9,8 +9,10 @@ from unittest import mock
 import pytest
 import yaml
 
+from components import agent
 from components.custom_check import MY_METRIC, Metric
-from tests.unit.mocks import COMMAND, DASHBOARD, DOWNTIME, MONITOR, Program, plain, run_program
+from sandbox.agent import repository
+from tests.unit.mocks import COMMAND, DASHBOARD, DOWNTIME, MONITOR, ROOT, Program, plain, run_program
 
 OTHER = Metric(check="my_metric", name="queue.depth", tag="made_by:watchpost", minimum=10, maximum=90)
 
@@ -161,3 +163,10 @@ def test_the_timeboard_opens_on_five_minutes_and_draws_anomalies_and_the_hourly_
     assert any(query.endswith(".rollup(sum, 3600)") for query in queries(board))
     proof = dev_stack.commands["vm-mysql-proof"].plain["create"]
     assert "metric=mysql.performance.user_time twice=yes" in proof
+
+
+def test_the_agent_s_default_version_is_the_same_in_the_docs_and_on_the_sandbox() -> None:
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]["agentVersion"]["description"]
+    assert f"empty for {agent.VERSION}," in declared
+    assert f"`installScriptSha256` | {agent.VERSION}, " in (ROOT / "README.md").read_text()
+    assert agent.VERSION == repository.DEFAULT

@@ -480,7 +480,7 @@ def test_faults_of_settings_and_missing_keys_are_told_together_before_anything_i
     with pytest.raises(pulumi.RunError) as error:
         run_program(keys_in_stack=False, site="datadoghq.org", recipients=[])
     lines = str(error.value).splitlines()
-    assert lines[0] == "the configuration of this stack can't be used:"
+    assert lines[0] == "the stack's configuration is invalid:"
     assert len(lines) == 5
     assert "watchpost:recipients" in lines[1]
     assert 'watchpost:site is "datadoghq.org"' in lines[2]

@@ -8,10 +8,11 @@ import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from settings import agent_options
 from settings.faults import SettingsError, validate
-from settings.model import Settings
+from settings.model import CustomerExperience, Settings
 from tests.unit import mocks
 from tests.unit.mocks import HOST, PRIVATE_KEY, ROOT
 
@@ -45,6 +46,20 @@ def test_every_setting_is_declared_with_a_description_and_a_default() -> None:
     for entry in declared.values():
         assert entry["description"]
         assert "default" in entry
+
+
+def documented(name: str) -> set[str]:
+    """Return the settings in the first column of the table under ``Settings`` of a document."""
+    _, _, section = (ROOT / name).read_text().partition("\n## Settings\n")
+    rows = re.findall(r"^\| (`[^|]*`) \|", section.partition("\n## ")[0], re.MULTILINE)
+    return {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [("README.md", Settings), ("docs/customer-experience.md", CustomerExperience)]
+)
+def test_every_setting_is_in_its_table(name: str, model: type[BaseModel]) -> None:
+    assert documented(name) == {str(field.alias) for field in model.model_fields.values()}
 
 
 def test_defaults_lack_only_hosts_and_recipients() -> None:
