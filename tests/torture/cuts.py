@@ -1,9 +1,8 @@
-"""A disk whose power can be cut: unsynced data is lost, as when a machine loses power.
+"""A disk whose power can be cut, so that unsynced data is lost as when a machine loses power.
 
-An ext4 image that is mounted by a loop device. Within the half minute that a run takes, the kernel writes to the image
-only what a program had synced: the journal commits on demand (``commit=300``), and files are written out when asked
-for, when they take another one's name, or when they are half a minute old. A cut is: all processes killed at once, and
-the image copied as it is.
+An ext4 image mounted by a loop device. Within the half minute of a run, the kernel writes only what a program syncs:
+the journal commits on demand (``commit=300``), and files are written on request, when they replace another, or when
+they are half a minute old. A cut kills all processes at once, and copies the image as it is.
 
 Source: https://www.kernel.org/doc/html/latest/admin-guide/ext4.html (mount options)
 """
@@ -67,7 +66,7 @@ if [ ! -e /etc/datadog-agent/datadog.yaml ]; then
 fi
 echo 'method: script' >/etc/datadog-agent/install_info
 """
-"""An install script, in small."""
+"""A minimal install script."""
 
 PREPARE = r"""
 set -eu
@@ -103,7 +102,7 @@ apt-get -qq -y install theirs >/dev/null
 mkdir -p /srv/work && printf 'theirs\n' >/srv/work/text && printf 'theirs\n' >/etc/theirs.conf
 rm -f /var/cache/apt/*.bin
 """
-"""A host with apt's own, small packages, and things of its user's."""
+"""A host with apt, small packages, and things of its user's."""
 
 AGENT_BEFORE = r"""
 set -eu
@@ -117,7 +116,7 @@ chown -R dd-agent:dd-agent /etc/datadog-agent
 apt-mark hold theirs >/dev/null
 rm -f /var/cache/apt/*.bin
 """
-"""And with an Agent and a server's data that were there before."""
+"""Adds an Agent and a server's data that were there before."""
 
 EXCEPT = (
     "/var/log",
@@ -135,12 +134,12 @@ EXCEPT = (
     "/etc/systemd/enabled",
     *(f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")),
 )
-"""Paths that may differ although everything was undone."""
+"""Paths that may differ after a complete removal."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A script of ``files/`` with its variables and its standard input."""
+    """A script in ``files/`` with its variables and standard input."""
 
     script: str
     variables: Mapping[str, str]
@@ -148,7 +147,7 @@ class Step:
 
 
 def steps(url: str, round: int = 1) -> list[Step]:
-    """What a stack runs on a host, in its order; ``url`` is of the install script, another ``round`` is a change."""
+    """Return a stack's steps on a host, in order; ``url`` is the install script's, another ``round`` a change."""
     agent = "dd-agent:dd-agent"
     python = {"python": "/usr/bin/python3"}
     config = "/etc/datadog-agent"
@@ -176,26 +175,26 @@ def steps(url: str, round: int = 1) -> list[Step]:
 
 
 class Disk:
-    """An image at ``path``, which is mounted at ``root`` while it is in use."""
+    """An image at ``path``, mounted at ``root`` while in use."""
 
     def __init__(self, path: Path, root: Path) -> None:
         self.path, self.root = path, root
 
     @contextlib.contextmanager
     def mounted(self) -> Iterator[Path]:
-        """Mounted, with a new /run, as after a boot."""
+        """Mount it, with a new /run, as after a boot."""
         self.root.mkdir(exist_ok=True)
         subprocess.run(["mount", "-o", OPTIONS, self.path, self.root], check=True)
         try:
             yield self.root
         finally:
-            # Another process's namespace may have the mount too, which then goes on.
+            # Another process's namespace may keep the mount.
             subprocess.run(["sync", "--file-system", self.root], check=True)
             subprocess.run(["umount", "--recursive", self.root], check=True)
 
     def copied(self, path: Path) -> "Disk":
-        """Another one with what this one holds now; what was not synced isn't in it."""
-        path.unlink(missing_ok=True)  # a loop device may still be there for the file of before
+        """Return a copy of its current content, without what wasn't synced."""
+        path.unlink(missing_ok=True)  # a loop device may still use the old file
         subprocess.run(["cp", "--sparse=always", self.path, path], check=True)
         return Disk(path, self.root)
 
@@ -208,7 +207,7 @@ root=$0 && cd "$root" && exec chroot "$root" env -i PATH=/usr/local/bin:/usr/sbi
 
 
 def begin(root: Path, command: str, stdin: str) -> "subprocess.Popen[str]":
-    """Run a command on the disk in its own namespaces, with standard input from the file."""
+    """Start a command on the disk in its own namespaces, with standard input from the file."""
     words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", INSIDE, str(root), "bash", "-c"]
     with (root / "stdin").open("w+") as file:
         file.write(stdin)
@@ -220,21 +219,21 @@ def begin(root: Path, command: str, stdin: str) -> "subprocess.Popen[str]":
 
 
 def command(step: Step, verb: str) -> tuple[str, str]:
-    """A step's command as sshd runs it, and its standard input."""
+    """Return a step's command, as sshd runs it, and its standard input."""
     return StepCommand.of(step.script, verb, step.variables, sudo=False).render(), f"{OWNER}\n{step.stdin}"
 
 
 def run(root: Path, step: Step, verb: str) -> tuple[int, str]:
-    """Run a step to its end; its code, and what it said."""
+    """Run a step to completion; return its exit code and output."""
     with begin(root, *command(step, verb)) as process:
         said, _ = process.communicate(timeout=300)
     return process.returncode, said
 
 
 def cut(disk: Disk, process: "subprocess.Popen[str]") -> None:
-    """Kill everything that the process started, at once; writes under way reach the disk."""
+    """Kill everything that the process started at once; writes under way reach the disk."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    for child in children:  # the first process of the namespace, which ends when all others there have
+    for child in children:  # the namespace's first process, with which all others end
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(child), 9)
     if not children:
@@ -254,7 +253,7 @@ def settle(disk: Disk) -> None:
 
 
 def state(root: Path) -> dict[str, str]:
-    """Every file with its owner, mode and content, every user and group, and every package with its marks."""
+    """List every file with owner, mode and content, every user and group, and every package with its marks."""
     found: dict[str, str] = {}
     for folder, names, files in os.walk(root):
         for path in (Path(folder, name) for name in [*names, *files]):
@@ -286,9 +285,9 @@ def state(root: Path) -> dict[str, str]:
 
 
 class Disks:
-    """Disks of a host that is bare or ``had`` an Agent before, and of these with a stack ``up``; made when asked for.
+    """Disks of a host that is bare or ``had`` an Agent before, also with a stack ``up``; created on demand.
 
-    On all of them are things of their user's.
+    All have things of their user's.
     """
 
     def __init__(self, folder: Path, tree: Path, url: str) -> None:
@@ -297,14 +296,14 @@ class Disks:
         self._before: dict[str, dict[str, str]] = {}
 
     def get(self, host: str, *, up: bool = False) -> Disk:
-        """The disk of a host, ``bare`` or ``had``."""
+        """Return a host's disk, ``bare`` or ``had``."""
         if (host, up) not in self._made:
             make = self._up(host) if up else {"bare": self._bare, "had": self._had}[host]()
             self._made[host, up] = make
         return self._made[host, up]
 
     def before(self, host: str) -> dict[str, str]:
-        """What is there before a stack is."""
+        """Return the state before there is a stack."""
         if host not in self._before:
             with self.get(host).mounted() as root:
                 self._before[host] = state(root)

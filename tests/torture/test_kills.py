@@ -1,6 +1,6 @@
 """Killed anywhere, it converges: a random thing dies at a random point of ``up``, of an update or of ``destroy``.
 
-After each, what a person would do: the same command again, and what its failure says if it fails.
+Afterwards a person's remedy is applied: the same command again, and whatever its failure advises.
 ``WATCHPOST_KILLS`` is how often, ``WATCHPOST_SEED`` repeats a run: the same choices, though not to the millisecond.
 `make torture` tries many, with another seed each time.
 """
@@ -30,13 +30,13 @@ SEED = int(os.environ.get("WATCHPOST_SEED") or 6)
 
 VICTIMS = ("engine", "ssh", "machine", "datadog")
 SECONDS = {"up": 30.0, "update": 8.0, "destroy": 12.0}
-"""How long a run takes here, about: the span from which its end is drawn; measured anew as it goes."""
+"""Approximate duration of a run, within which the kill is placed; updated as runs are measured."""
 
 START = 1.5
 """Seconds that the engine takes to start."""
 
 ATTEMPTS = 1
-"""How often the same command may be needed, as with a host that was just rebooting."""
+"""How often the same command may be needed, as with a host that just reboots."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_killed_anywhere_it_converges(stack: Stack, capsys: pytest.CaptureFixtur
 
 
 def torture(stack: Stack, dice: random.Random) -> tuple[int, int]:
-    """Kill and converge; the number of kills, and of objects in Datadog then lost or duplicated."""
+    """Kill and converge; return the number of kills, and of objects lost or duplicated in Datadog."""
     machine, seconds, tried, lost = stack.machines["vm"], dict(SECONDS), 0, 0
     bare = host_state(machine)
     port, is_up, wanted = stack.account.port, False, _settings(dice)
@@ -102,7 +102,7 @@ def torture(stack: Stack, dice: random.Random) -> tuple[int, int]:
 
 
 def _settings(dice: random.Random) -> dict[str, Any]:
-    """Settings that touch a dashboard, the monitor, a downtime, a file of the Agent and the app."""
+    """Return settings that change a dashboard, the monitor, a downtime, a file of the Agent and the app."""
     return {
         "alertThreshold": dice.randrange(600, 900),
         "checkInterval": dice.randrange(20, 60),
@@ -113,20 +113,20 @@ def _settings(dice: random.Random) -> dict[str, Any]:
 
 
 def words(operation: str) -> list[str]:
-    """The arguments of ``pulumi`` for an operation."""
+    """Return the arguments of ``pulumi`` for an operation."""
     verbs = ["destroy", "--refresh"] if operation == "destroy" else ["up"]
     return [*verbs, "--yes", "--skip-preview"]
 
 
 def run(stack: Stack, operation: str) -> Update:
-    """Run an operation to its end; changes are not recorded."""
+    """Run an operation to completion; changes are not recorded."""
     with begin(stack, *words(operation), output=subprocess.PIPE) as process:
         text, _ = process.communicate(timeout=900)
     return Update({}, text, process.returncode)
 
 
 def killed(stack: Stack, operation: str, victim: str, moment: float) -> bool:
-    """Run an operation and kill something ``moment`` seconds after its start; False if it had ended by then."""
+    """Run an operation and kill something ``moment`` seconds in; return False if it had ended by then."""
     with (stack.folder / "killed.log").open("w") as output:
         process = begin(stack, *words(operation), output=output.fileno())
     try:
@@ -172,7 +172,7 @@ def revive(account: Account, port: int) -> None:
 
 
 def converge(stack: Stack, operation: str) -> tuple[str, int]:
-    """Run the same command, and what its failures say, until it is through; what was needed, and how many runs."""
+    """Repeat the command, and whatever its failures advise, until it succeeds; return that and the number of runs."""
     needed = []
     for attempt in range(ATTEMPTS):
         done = run(stack, operation)
@@ -188,7 +188,7 @@ def converge(stack: Stack, operation: str) -> tuple[str, int]:
 
 
 def assert_as_wanted(stack: Stack, machine: Machine, wanted: Mapping[str, Any]) -> None:
-    """The monitor and the host are as the settings say, both services run, and nothing half-made lies about."""
+    """Assert that monitor and host match the settings, both services run, and nothing half-made is left."""
     (monitor,) = stack.account.monitors()
     assert monitor["query"].endswith(f"> {wanted['alertThreshold']}")
     look = machine.run(

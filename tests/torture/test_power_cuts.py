@@ -1,7 +1,7 @@
-"""The power of a host is cut at a random point of apply, of a change, or of remove: it goes on, and nothing is lost.
+"""A host's power is cut at a random point of apply, of a change, or of remove: it recovers, and nothing is lost.
 
-Real scripts with real apt and dpkg on a real file system: :mod:`tests.torture.cuts`. Afterwards, as Pulumi would: the
-steps again, or those that had ended are removed, and what a run that was cut off has left with the last of them.
+Real scripts with real apt and dpkg on a real file system: :mod:`tests.torture.cuts`. Afterwards, as by Pulumi, steps
+run again, or the completed ones are removed, and the last of these undoes what an interrupted run has left.
 ``WATCHPOST_CUTS`` is how often (``WATCHPOST_KILLS`` where that isn't set), ``WATCHPOST_SEED`` repeats a run.
 """
 
@@ -28,7 +28,7 @@ SEED = int(os.environ.get("WATCHPOST_SEED") or 2816)
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder in memory, where there is room."""
+    """A folder in memory, if there is room."""
     memory = Path("/dev/shm")  # noqa: S108 - a folder of this test's own in it
     path = Path(tempfile.mkdtemp(prefix="watchpost-cuts-", dir=memory if memory.is_dir() else None))
     yield path
@@ -37,7 +37,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Where the install script is to be had."""
+    """The install script's URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -58,7 +58,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def disks(folder: Path, url: str) -> Disks:
-    """The disks that a run begins with."""
+    """The disks that runs begin with."""
     host.require()
     if shutil.which("losetup") is None or not Path("/dev/loop-control").exists():
         pytest.skip("needs a loop device")
@@ -66,9 +66,9 @@ def disks(folder: Path, url: str) -> Disks:
 
 
 def through(disk: Disk, todo: list[Step], verb: str, seconds: float, whole: int | None) -> tuple[bool, list[Step]]:
-    """Run steps until the power is cut; whether it was, and which had come to their end.
+    """Run steps until the power is cut; return whether it was, and the completed steps.
 
-    It is cut after some ``seconds``, or as soon as so many steps are through as a ``whole``.
+    It is cut after some ``seconds``, or once ``whole`` steps are complete.
     """
     ends = time.monotonic() + seconds
     ended: list[Step] = []
@@ -128,7 +128,7 @@ def test_nothing_is_lost_when_the_power_is_cut(
                         code, words = run(root, step, "check")
                         assert code == 0, f"seed {SEED}, cut {tried}: {words}"
                     known = todo
-                # What Pulumi doesn't know of has left its traces with the first step, which it is told of.
+                # What Pulumi doesn't know of has left notes, which the first step undoes, of which Pulumi does know.
                 for step in [*[step for step in known[::-1] if step != todo[0]], todo[0]]:
                     code, words = run(root, step, "remove")
                     said += words

@@ -1,7 +1,7 @@
 """The life of a stack on a real Vagrant VM: Debian's Vagrant and libvirt, emulated. ``make vagrant-test``.
 
-Each test goes on from the one before. What is done to the VM is done with nothing but the first step on it, since that
-takes minutes and all else on it half an hour.
+Each test continues from the last one. All but the last ones run only the first step on the VM, which takes minutes;
+everything else takes half an hour.
 """
 
 import json
@@ -32,16 +32,16 @@ pytestmark = pytest.mark.long
 
 @dataclass(frozen=True, kw_only=True)
 class VagrantStack(Stack):
-    """A stack whose ``pulumi`` is where the VMs are."""
+    """A stack whose ``pulumi`` runs in the VMs' network."""
 
     vagrant: real.Vagrant
 
     def environment(self, engine_folder: Path | None = None) -> dict[str, str]:
-        """As any stack's, with the ``pulumi`` and ``vagrant`` that reach the VMs first on PATH."""
+        """Return any stack's environment, with the ``pulumi`` and ``vagrant`` that reach the VMs first on PATH."""
         return self.vagrant.environment(super().environment(engine_folder))
 
     def settle(self, part: str | None = "hosts", **vagrant: object) -> None:
-        """Have one Vagrant VM as only host, by the lightest settings."""
+        """Configure one Vagrant VM as the only host, with the lightest settings."""
         host = {"vagrant": {"box": BOXES[0], "memory": 1024, "cpus": 2, **vagrant}}
         self.configure(part=part, hosts={"vm": host}, loadRequests=0)
         document = yaml.safe_load(self.stack_file.read_text())
@@ -49,12 +49,12 @@ class VagrantStack(Stack):
         self.stack_file.write_text(yaml.safe_dump(document))
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """The resources by name."""
+        """Return the resources by name."""
         resources = json.loads(self.pulumi("stack", "export").stdout)["deployment"].get("resources", [])
         return {resource["urn"].rpartition("::")[2]: resource for resource in resources}
 
     def vm(self) -> Path:
-        """The folder of its VM."""
+        """Return its VM's folder."""
         return Path(json.loads(self.state()["vm-vagrant"]["outputs"]["stdout"])["folder"])
 
 
@@ -77,7 +77,7 @@ def stack(vagrant: real.Vagrant) -> Iterator[VagrantStack]:
 
 @pytest.fixture(scope="module")
 def neighbour(vagrant: real.Vagrant) -> Iterator[VagrantStack]:
-    """Another stack of the same clone, called the same, whose host is called the same."""
+    """Another stack of the same clone and name, whose host has the same name."""
     yield from begun("real-vagrant-neighbour", vagrant)
 
 
@@ -105,7 +105,7 @@ def destroy(title: str, stack: Stack) -> None:
 
 
 def say(stack: VagrantStack, *words: str, cwd: Path | None = None) -> str:
-    """What a command says among the VMs."""
+    """Print what a command says in the VMs' network."""
     environment: Mapping[str, str] = {**stack.environment(), "PYTHONPATH": str(paths.ROOT)}
     done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
@@ -184,5 +184,5 @@ def test_destroy_leaves_no_vm(stack: VagrantStack) -> None:
     destroy("destroy", stack)
     assert not (paths.ROOT / ".vagrant" / "vms").exists()
     assert not say(stack, *stack.vagrant.inside, "virsh", "list", "--all", "--name").strip()
-    # What stays in the pool are the boxes, for the next VM.
+    # The boxes stay in the pool, for the next VM.
     assert "watchpost-dev" not in say(stack, *stack.vagrant.inside, "virsh", "vol-list", "default")
