@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import components
 from sandbox import paths
 
 MAY_IMPORT = {
@@ -42,6 +43,12 @@ def test_a_folder_imports_only_those_below_it(room: str) -> None:
         for file in files
     }
     assert {file: found for file, found in others.items() if found} == {}
+
+
+def test_the_map_of_the_components_names_modules_that_exist() -> None:
+    named = set(re.findall(r"``([a-z_]+)``", components.__doc__ or ""))
+    assert named
+    assert named <= {file.stem for file in (paths.ROOT / "components").glob("*.py")}
 
 
 def test_only_two_modules_of_the_command_line_run_pulumi() -> None:
