@@ -159,6 +159,8 @@ def pulumi_command() -> "auto.PulumiCommand":
 
     try:
         pulumi = auto.PulumiCommand(skip_version_check=True)
+    except FileNotFoundError:
+        raise WatchpostError("`pulumi` is not on PATH: https://www.pulumi.com/docs/install/") from None
     except (OSError, subprocess.CalledProcessError) as error:
         raise WatchpostError(f"`pulumi` can't be run ({error}): https://www.pulumi.com/docs/install/") from error
     pulumi.version = pulumi.version or VersionInfo.parse(importlib.metadata.version("pulumi"))

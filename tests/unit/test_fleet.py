@@ -443,5 +443,5 @@ def test_the_engine_is_taken_to_be_as_new_as_the_sdk_when_it_says_no_version(
     assert isinstance(found, auto.PulumiCommand)
     assert str(found.version).startswith("3.")
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    with pytest.raises(WatchpostError, match="`pulumi` can't be run"):
+    with pytest.raises(WatchpostError, match="`pulumi` is not on PATH"):
         pulumi_command()
