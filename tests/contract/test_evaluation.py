@@ -22,6 +22,7 @@ QUERYING = "https://docs.datadoghq.com/dashboards/querying/"
 FILL = "https://docs.datadoghq.com/metrics/guide/interpolation-the-fill-modifier-explained/"
 DISTRIBUTIONS = "https://docs.datadoghq.com/metrics/distributions/"
 FILTERING = "https://docs.datadoghq.com/metrics/advanced-filtering/"
+ZERO = "https://docs.datadoghq.com/dashboards/functions/interpolation/#default-zero"
 GROUPS = "https://docs.datadoghq.com/monitors/guide/troubleshooting-monitor-alerts/"
 
 Lines = Mapping[str, list[tuple[int, float]]]
@@ -280,6 +281,35 @@ def test_formulas_take_what_has_a_value_in_each_query(text: str, expected: list[
     assert lines(found).get("*", []) == expected
 
 
+EMPTY = pl.DataFrame(schema=series.COLUMNS)
+
+
+@pytest.mark.parametrize("modifier", ["as_count", "as_rate"])
+@pytest.mark.parametrize(
+    ("by", "all_of_them", "expected"),
+    [
+        ("", frame({"*": [4, 2]}), {"*": [(0, 0.0), (20, 0.0)]}),
+        (" by {host}", frame({"*": [4, 2]}), {}),  # there is no group that could have none
+        (" by {host}", frame({"a": [4], "b": [2]}), {"a": [(0, 0.0)], "b": [(0, 0.0)]}),
+    ],
+)
+def test_what_was_never_counted_is_zero(modifier: str, by: str, all_of_them: pl.DataFrame, expected: Lines) -> None:
+    queries = {
+        name: language.parse(f"sum:{name}{{*}}{by if name == 'errors' or 'a' in set(all_of_them['group']) else ''}")
+        for name in ("errors", "hits")
+    }
+    counted = {name: language.parse(f"sum:{name}{{*}}{by}.{modifier}()") for name in queries}
+    counted["hits"] = language.parse(f"sum:hits{{*}}{' by {host}' if queries['hits'].by else ''}.{modifier}()")
+    found = formulas.over(language.formula("100 * errors / hits"), counted, {"errors": EMPTY, "hits": all_of_them})
+    assert lines(found) == expected, ZERO
+
+
+def test_a_count_of_a_group_is_zero_where_the_whole_has_a_value() -> None:
+    queries = {"a": language.parse("sum:m{*} by {host}.as_count()"), "b": language.parse("sum:m{*}.as_count()")}
+    found = formulas.over(language.formula("a / b"), queries, {"a": frame({"x": [1, None]}), "b": frame({"*": [2, 2]})})
+    assert lines(found) == {"x": [(0, 0.5), (20, 0.0)]}, ZERO
+
+
 def test_what_is_not_grouped_goes_with_each_group() -> None:
     found = formulas.compute(language.formula("a / b"), {"a": frame({"x": [1], "y": [4]}), "b": frame({"*": [2]})})
     assert lines(found) == {"x": [(0, 0.5)], "y": [(0, 2.0)]}
@@ -308,6 +338,9 @@ def test_a_band_of_anomalies_is_around_what_was_before_and_leaves_out_what_jumps
         ("avg:m{$host}", "$host"),
         ("m{*}", "without avg"),
         ("p95:m{*}.rollup(avg, 60)", "p95 with rollup"),
+        ("avg:m{*} by {$group}", "grouped by $group"),
+        ("avg:m{*} by {*}", "grouped by *"),
+        ("sum:m{*}.as_count().rollup(avg, 60)", ".as_count() with .rollup(avg)"),
     ],
 )
 def test_another_form_is_refused_by_name(query: str, named: str) -> None:
@@ -316,14 +349,39 @@ def test_another_form_is_refused_by_name(query: str, named: str) -> None:
     assert named in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["anomalies(q, 'agile', 2)", "top(q, 10, 'mean', 'desc')", "q ** 2", "q.x", "q +"])
+@pytest.mark.parametrize("value", ["a*", "a,b"])
+def test_a_variable_with_several_values_is_refused_by_name(value: str) -> None:
+    with pytest.raises(language.UnknownFormError, match=r"\$host with several values"):
+        language.parse("avg:m{$host}", {"host": f"host:{value}"})
+
+
+@pytest.mark.parametrize("text", ["+".join(["q"] * 100_000), "(" * 10_000 + "q" + ")" * 10_000, "-" * 100_000 + "q"])
+def test_an_endless_formula_is_refused(text: str) -> None:
+    with pytest.raises(language.UnknownFormError):
+        language.formula(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["anomalies(q, 'agile', 2)", "top(q, 10, 'mean', 'desc')", "q ** 2", "q.x", "q +", "5", "1 + 2"]
+)
 def test_another_formula_is_refused_by_name(text: str) -> None:
     with pytest.raises(language.UnknownFormError) as refused:
         language.formula(text)
     assert text in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["a && b", "change(avg(last_5m),last_1h):avg:m{*} > 1", "avg(last_5m):m{*} > 1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a && b",
+        "change(avg(last_5m),last_1h):avg:m{*} > 1",
+        "avg(last_5m):m{*} > 1",
+        "avg(last_5m):other + avg:m{*} > 1",
+        "avg(last_5m):2 > 1",
+        "avg(last_99999999999m):avg:m{*} > 1",
+        "sum(last_1h):sum:m{*}.rollup(sum, 600) + sum:m{*} > 1",
+    ],
+)
 def test_another_monitor_is_refused_by_name(text: str) -> None:
     with pytest.raises(language.UnknownFormError):
         language.comparison(text)

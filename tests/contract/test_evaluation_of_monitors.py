@@ -29,6 +29,7 @@ DOWNTIMES = "https://docs.datadoghq.com/monitors/downtimes/"
 RECOVERY = "https://docs.datadoghq.com/monitors/guide/recovery-thresholds/"
 ALERTS = "https://docs.datadoghq.com/monitors/guide/troubleshooting-monitor-alerts/"
 VARIABLES = "https://docs.datadoghq.com/monitors/notify/variables/"
+API_OPTIONS = "https://docs.datadoghq.com/monitors/guide/monitor_api_options/"
 NOTIFY = "https://docs.datadoghq.com/monitors/notify/"
 RENOTIFY = "https://docs.datadoghq.com/monitors/notify/#renotify"
 
@@ -119,6 +120,8 @@ CASES = [
     ("1 . . . 900", {"notify_no_data": True, "no_data_timeframe": 2}, "OONNA", ["3 N", "5 A"], CONFIGURATION),
     (". . . .", {"notify_no_data": True, "no_data_timeframe": 2}, "----", [], CONFIGURATION),
     ("1 . . . .", {"no_data_timeframe": 2}, "OOOOO", [], CONFIGURATION),
+    ("1 . . . .", {"notify_no_data": True}, "OONNN", ["3 N"], API_OPTIONS),  # twice the window, where nothing is said
+    ("1 . . . .", {"notify_no_data": True, "no_data_timeframe": None}, "OONNN", ["3 N"], API_OPTIONS),
     # A full window: no evaluation before it is filled.
     (
         "900 900 900",
@@ -140,6 +143,16 @@ CASES = [
     ("900 1 1", {"query": "max(last_2m):avg:m{*} by {host} > 800"}, "AAO", ["1 A", "3 O"], CONFIGURATION),
     ("900 1 900", {"query": "min(last_2m):avg:m{*} by {host} > 800"}, "AOO", ["1 A", "2 O"], CONFIGURATION),
     ("401 401", {"query": "sum(last_2m):sum:m{*} by {host} > 800"}, "OA", ["2 A"], CONFIGURATION),
+    # The query's own interval, which may be of points of several minutes.
+    ("401 401 401", {"query": "max(last_2m):sum:m{*} by {host}.rollup(sum, 120) > 800"}, "OAO", ["2 A", "3 O"], METRIC),
+    # A window that ends earlier holds what is in it, and nothing of before.
+    (
+        "900 1 1 1",
+        {"query": "max(last_1m):avg:m{*} by {host} > 800", "evaluation_delay": 25},
+        "AOOO",
+        ["1 A", "2 O"],
+        CONFIGURATION,
+    ),
     # Below a threshold, with the warning above the alert.
     (
         "30 15 5",
@@ -185,6 +198,7 @@ CASES = [
     ),
     # A new group is evaluated after a minute, unless configured otherwise.
     ("900 900 900", {"new_group_delay": 120}, "OOA", ["3 A"], CONFIGURATION),
+    ("900 900 900", {"new_group_delay": None}, "OAA", ["2 A"], API_OPTIONS),
 ]
 
 
@@ -210,6 +224,8 @@ MUTED = [
     # A recovery of an earlier alert is sent, once, unless that is muted too.
     ("900 1 900 1", (2, 9), {}, "AOAO", ["1 A", "2 O"], DOWNTIMES),
     ("900 1 900 1", (2, 9), {"mute_first_recovery_notification": True}, "AOAO", ["1 A"], DOWNTIMES),
+    # Whoever was told when a downtime ended is told of the recovery, also in the next one.
+    ("900 900 900 900 1", ((0, 2), (3, 9)), {}, "AAAAO", ["2 A", "5 O"], DOWNTIMES),
     # A scope mutes only its groups.
     ("900 900", (0, 9), {"scope": "host:b"}, "AA", ["1 A"], DOWNTIMES),
     ("900 900", (0, 9), {"scope": "host:a"}, "AA", [], DOWNTIMES),
@@ -222,13 +238,15 @@ MUTED = [
 def test_a_muted_group_has_states_and_tells_what_is_documented(
     store: Store,
     values: str,
-    minutes: tuple[int, int],
+    minutes: Any,
     given: dict[str, Any],
     expected: str,
     mails: list[str],
     source: str,
 ) -> None:
-    put_downtime(store, put_monitor(store)["id"], minutes, **given)
+    number = put_monitor(store)["id"]
+    for each in minutes if isinstance(minutes[0], tuple) else [minutes]:
+        put_downtime(store, number, each, **given)
     assert run(store, a=values) == expected, source
     assert told(store) == mails, source
 
@@ -288,12 +306,13 @@ BLOCKS = [
     ("is_warning", {"OW", "AW", "NW"}),
     ("is_no_data", {"ON", "AN", "WN"}),
     ("is_recovery", {"AO", "WO", "NO"}),
+    ("is_alert_recovery", {"AO"}),
     ("is_warning_recovery", {"WO"}),
     ("is_no_data_recovery", {"NO"}),
     ("is_alert_to_warning", {"AW"}),
     ("is_renotify", set()),
 ]
-"""The transitions that send each block. ``is_alert_recovery``: see docs/sandbox.md."""
+"""The transitions that send each block."""
 
 
 @pytest.mark.parametrize(("name", "transitions"), BLOCKS)
@@ -305,6 +324,91 @@ def test_a_block_is_sent_at_its_transitions(name: str, transitions: set[str]) ->
             if old != new:
                 expected = "yes" if LETTERS[old] + LETTERS[new] in transitions else "no"
                 assert messages.render(text, old, new, {}).text == expected, (old, new, VARIABLES)
+
+
+def test_whom_an_alerts_recovery_mentions_is_told_of_the_way_down_without_its_text() -> None:
+    text = "{{#is_alert_recovery}}well @a@x.org{{/is_alert_recovery}}{{#is_warning}}so so @b@x.org{{/is_warning}}"
+    assert messages.render(text, "Alert", "Warn", {}) == messages.Message(
+        text="so so @b@x.org", recipients=("b@x.org", "a@x.org")
+    ), VARIABLES
+    assert messages.render(text, "OK", "Warn", {}).recipients == ("b@x.org",)
+    assert messages.render(text, "Alert", "OK", {}).recipients == ("a@x.org",)
+
+
+VALUES = {"host.name": "web-1", "env.name": "production", "value": "5"}
+NESTED = [
+    # message, text, recipients
+    ('{{#is_alert}}a {{#is_match "host.name" "web"}}b @w{{/is_match}} c{{/is_alert}}', "a b @w c", ["w"]),
+    ('{{#is_alert}}a {{#is_match "host.name" "db"}}b @w{{/is_match}} c{{/is_alert}}', "a  c", []),
+    ('{{#is_warning}}{{#is_match "host.name" "web"}}b @w{{/is_match}}{{/is_warning}}', "", []),
+    ('{{#is_match "env" "production"}}p{{/is_match}}', "p", []),
+    ("{{#is_match 'env' 'stage' 'prod'}}p{{/is_match}}", "p", []),
+    ('{{^is_match "env.name" "prod"}}p{{/is_match}}{{^is_match "env.name" "x"}}q{{/is_match}}', "q", []),
+    ('{{#is_match "env.name" "x"}}p @p{{else}}q @q{{/is_match}}', "q @q", ["q"]),
+    ('{{#is_alert}}{{#is_match "env.name" "x"}}p{{else}}q{{/is_match}}{{else}}r{{/is_alert}}', "q", []),
+    ('{{#is_match "role.name" ""}}some{{else}}none{{/is_match}}', "none", []),  # a tag that the host doesn't carry
+    ('{{#is_match "env.name" ""}}some{{else}}none{{/is_match}}', "some", []),
+    ('{{#is_exact_match "host.name" "web"}}p{{else}}q{{/is_exact_match}}', "q", []),
+    ('{{#is_exact_match "value" "5.0"}}five{{/is_exact_match}}', "five", []),
+    ("one\n{{#is_alert}}\n  two\n{{/is_alert}}\n{{#is_warning}}\nthree\n{{/is_warning}}\nfour", "one\n  two\nfour", []),
+    ('{{eval "value/2"}}', "2.5", []),
+    ("{{[a.b].name}} {{{value}}}", "[the sandbox has no {{[a.b].name}}] 5", []),
+    ("{{#is_alert}}open @w", "[the sandbox does not evaluate {{#is_alert}} without its end]", []),
+    ("{{/is_alert}}", "[the sandbox does not evaluate {{/is_alert}} without its beginning]", []),
+    ("{{#if x}}a{{/if}}", "[the sandbox does not evaluate {{#if x}}]", []),
+    ("{{#is_priority 'P1'}}a{{/is_priority}}", "[the sandbox does not evaluate {{#is_priority 'P1'}}]", []),
+    ("{{local_time 'last_triggered_at' 'Asia/Tokyo'}}", None, []),
+]
+
+
+@pytest.mark.parametrize(("message", "text", "recipients"), NESTED)
+def test_blocks_are_evaluated_inside_of_blocks(message: str, text: str | None, recipients: list[str]) -> None:
+    found = messages.render(message, "OK", "Alert", VALUES)
+    assert found.text == (text if text is not None else f"[the sandbox has no {message}]"), VARIABLES
+    assert list(found.recipients) == recipients
+
+
+def test_a_message_has_the_tags_of_the_host_and_of_keys_with_periods(store: Store) -> None:
+    tags = {"host-tags": {"system": ["role:web", "role:api", "env:dev"]}}
+    store.put("host", "a", {"name": "a", "metadata": tags})
+    query = "avg(last_1m):avg:m{*} by {host,dot.key} > 800"
+    put_monitor(store, query=query, message="{{role.name}} {{env.name}} {{[dot.key].name}} {{host.name}} @x")
+    store.add_points([Point(metric="m", at=BEGIN.timestamp() + 30, value=900, host="a", tags=["dot.key:five"])])
+    rounds.evaluate(store, BEGIN + MINUTE)
+    assert [mail["text"] for mail in memory.mails(store)] == ["api,web dev five a @x"], VARIABLES
+
+
+def test_a_host_may_have_a_comma_in_its_name(store: Store) -> None:
+    put_monitor(store)
+    store.add_points([Point(metric="m", at=BEGIN.timestamp() + 30, value=900, host="a,b")])
+    rounds.evaluate(store, BEGIN + MINUTE)
+    assert [group.tags for group in memory.groups(store)] == [{"host": "a,b"}]
+
+
+def test_a_monitor_that_fails_does_not_end_the_others(store: Store) -> None:
+    monitor = put_monitor(store)
+    store.put("monitor", "0", {**monitor, "id": 0, "options": {"thresholds": {"critical": "none"}}})
+    store.add_points([Point(metric="m", at=BEGIN.timestamp() + 30, value=900, host="a")])
+    rounds.evaluate(store, BEGIN + MINUTE)
+    assert [group.status for group in memory.groups(store, monitor["id"])] == ["Alert"]
+
+
+def test_an_anomaly_is_over_when_its_recovery_window_holds_none(store: Store) -> None:
+    """Source: https://docs.datadoghq.com/monitors/types/anomaly/#options"""
+    windows = {"trigger_window": "last_5m", "recovery_window": "last_10m"}
+    put_monitor(
+        store,
+        query=(
+            "avg(last_1h):anomalies(avg:m{*} by {host}, 'basic', 3, direction='both', interval=60,"
+            " alert_window='last_5m', count_default_zero='false') >= 0.4"
+        ),
+        thresholds={"critical": 0.4, "critical_recovery": 0},
+        threshold_windows=windows,
+    )
+    steady = " ".join(str(100 + minute % 5) for minute in range(40))
+    seen = run(store, a=f"{steady} 900 900 {' '.join(['102'] * 20)}")
+    assert re.fullmatch(r"O+A+O+", seen), seen
+    assert seen.count("A") == 10, seen  # from the second one on, until it is older than ten minutes
 
 
 def test_a_muted_group_is_told_of_again_only_when_it_is_muted_no_more(store: Store) -> None:

@@ -30,7 +30,7 @@ TRANSITIONS = {
     "warning": {"is_warning"},
     "no_data": {"is_no_data"},
     "recovery": {"is_recovery", "is_alert_recovery"},
-    "alert to warning": {"is_warning", "is_alert_to_warning", "is_alert_recovery"},
+    "alert to warning": {"is_warning", "is_alert_to_warning"},
 }
 """The blocks that Datadog shows on each transition."""
 

@@ -9,7 +9,8 @@ from functools import reduce
 
 import polars as pl
 
-from sandbox.datadog.evaluation.language import Anomalies, Count, Formula, UnknownFormError
+from sandbox.datadog.evaluation import language
+from sandbox.datadog.evaluation.language import Anomalies, Count, Formula, Query, UnknownFormError
 from sandbox.datadog.evaluation.series import EVERYTHING
 
 WINDOW = 30
@@ -22,12 +23,17 @@ ONE_DEVIATION = (0.1587, 0.8413)
 """The quantiles that are two standard deviations of a normal distribution apart."""
 
 
-def compute(formula: Formula, series: Mapping[str, pl.DataFrame], counts: Collection[str] = ()) -> pl.DataFrame:
+def compute(
+    formula: Formula,
+    series: Mapping[str, pl.DataFrame],
+    counts: Collection[str] = (),
+    grouped: Collection[str] = (),
+) -> pl.DataFrame:
     """Return a formula's series, with its operands' columns; for ``anomalies`` also ``lower`` and ``upper``.
 
     Values of two queries belong together where group and interval are the same; what isn't grouped goes with each
     group. Where a value is missing, or is divided by zero, there is none; of those that are ``counts``, a missing value
-    is 0.
+    is 0, also where there is none at all. ``grouped`` are the queries by groups, whose series may be none.
 
     Source: https://docs.datadoghq.com/dashboards/functions/interpolation/#default-zero
     """
@@ -35,18 +41,37 @@ def compute(formula: Formula, series: Mapping[str, pl.DataFrame], counts: Collec
         return band(series[formula.name], formula.bounds)
     if isinstance(formula, Count):
         raise UnknownFormError("count_nonzero() outside of a monitor")
-    names = sorted({node.id for node in ast.walk(formula) if isinstance(node, ast.Name)})
-    joined = reduce(_joined, (series[name].rename({"value": f"value {name}"}) for name in names))
+    names = sorted(language.names(formula))
+    columns = {name: series[name].select("group", "at", pl.col("value").alias(f"value {name}")) for name in names}
+    by_group = [name for name in names if name in grouped or set(columns[name]["group"]) - {EVERYTHING}]
+    parts = [columns[name] for name in by_group]
+    whole = [columns[name] for name in names if name not in by_group]
+    joined = reduce(_joined, parts or whole)
+    if parts and whole:
+        same = reduce(_joined, whole).drop("group")
+        moments = pl.concat([joined.select("at"), same.select("at")]).unique()
+        every = joined.select("group").unique().join(moments, how="cross")
+        joined = every.join(joined, on=["group", "at"], how="left").join(same, on="at", how="left")
     filled = [f"value {name}" for name in names if name in counts]
     joined = joined.with_columns(pl.col(name).fill_null(0.0) for name in filled).drop_nulls()
     value = _expression(formula)
     return joined.select("group", "at", value.alias("value")).filter(pl.col("value").is_finite()).sort("group", "at")
 
 
+def over(formula: Formula, queries: Mapping[str, Query], series: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Return a formula's series; missing values of counts and rates are 0.
+
+    Raises:
+        UnknownFormError: the formula is over queries of several intervals.
+    """
+    used = {name: queries[name] for name in language.names(formula)}
+    if len({query.interval for query in used.values()}) > 1:
+        raise UnknownFormError("arithmetic over several intervals")
+    counts = [name for name, query in used.items() if query.modifier]
+    return compute(formula, series, counts, [name for name, query in used.items() if query.by])
+
+
 def _joined(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
-    for one, other in ((left, right), (right, left)):
-        if set(one["group"]) == {EVERYTHING} != set(other["group"]):
-            return other.join(one.drop("group"), on="at")
     return left.join(right, on=["group", "at"], how="full", coalesce=True)
 
 

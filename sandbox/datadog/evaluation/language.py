@@ -7,7 +7,7 @@ https://docs.datadoghq.com/monitors/types/metric/
 import ast
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,6 +19,15 @@ METHODS = ("avg", "sum", "min", "max", "count")
 
 TERM = re.compile(r"!?[A-Za-z][\w./-]*:[^\s,(){}!*$]+")
 """A tag in a query's scope; ``!`` excludes it."""
+
+KEY = re.compile(r"[A-Za-z_][\w./-]*")
+"""A tag's key in a query's grouping."""
+
+LONGEST_WINDOW = 31 * 86400
+"""The longest window of a monitor, in seconds.
+
+Source: https://docs.datadoghq.com/monitors/configuration/#evaluation-window
+"""
 
 ROLLUP = re.compile(r"(?P<method>\w+)(?:\s*,\s*(?P<seconds>\d+))?")
 COMPARISON = re.compile(
@@ -88,6 +97,9 @@ class Count:
 
 Formula = ast.expr | Anomalies | Count
 
+MOST_PARTS = 200
+"""Maximum numbers, names and operations of a formula."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -152,17 +164,22 @@ def parse(text: str, variables: Mapping[str, str] | None = None) -> Query:
     if not match["how"] or match["how"] == "count":
         raise UnknownFormError(f"{text!r} without avg, sum, min, max or a percentile in front")
     modifier, rollup, interval = _functions(match["functions"])
+    by = tuple(dict.fromkeys(key.strip() for key in (match["by"] or "").split(",") if key.strip()))
+    if strange := [key for key in by if not KEY.fullmatch(key)]:
+        raise UnknownFormError(f"{text!r}, grouped by {', '.join(strange)}: keys of tags are")
     query = Query(
         how=match["how"],
         metric=match["metric"],
         scope=tuple(_scope(match["scope"], variables or {})),
-        by=tuple(key.strip() for key in (match["by"] or "").split(",") if key.strip()),
+        by=by,
         modifier=modifier,
         rollup=rollup,
         interval=interval,
     )
     if query.percentile is not None and (modifier or rollup):
         raise UnknownFormError(f"{match['how']} with {'rollup' if rollup else modifier}")
+    if modifier and rollup not in ("", "sum"):
+        raise UnknownFormError(f".{modifier}() with .rollup({rollup}): what is counted is summed")
     return query
 
 
@@ -174,7 +191,9 @@ def _scope(text: str, variables: Mapping[str, str]) -> list[str]:
         term = variables[entry[1:]] if entry.startswith("$") else entry
         if term in ("", "*"):
             continue
-        # A variable's value is a tag as it is, whatever characters are in it.
+        if entry.startswith("$") and re.search(r"[,*]", term):
+            raise UnknownFormError(f"the template variable {entry} with several values")
+        # What a variable was set to is a tag as it is, whatever else its value consists of.
         if not entry.startswith("$") and not TERM.fullmatch(term):
             raise UnknownFormError(f"{{{text}}}: tags that are joined by commas, each alone or with ! in front")
         found.append(term)
@@ -233,7 +252,26 @@ def expression(text: str) -> tuple[Formula, dict[str, Query]]:
         found[name] = parse(selector[0])
         return name
 
-    return formula(queries.SELECTOR.sub(named, text)), found
+    tree = formula(queries.SELECTOR.sub(named, text))
+    if unknown := names(tree) - found.keys():
+        raise UnknownFormError(f"{', '.join(sorted(unknown))} in {text!r}")
+    return tree, found
+
+
+def names(tree: Formula) -> set[str]:
+    """Return the names of a formula's queries."""
+    if isinstance(tree, Anomalies | Count):
+        return {tree.name}
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def tags(group: str, by: Sequence[str]) -> dict[str, str]:
+    """Return a group's tags, given its name; the last key's value may contain commas.
+
+    >>> tags("a,b", ("host",)), tags("*", ())
+    ({'host': 'a,b'}, {})
+    """
+    return dict(zip(by, group.split(",", len(by) - 1), strict=False)) if by else {}
 
 
 def _check(compared: Comparison, text: str) -> None:
@@ -241,15 +279,18 @@ def _check(compared: Comparison, text: str) -> None:
     percentiles = [query for query in compared.queries.values() if query.percentile is not None]
     if not compared.queries:
         raise UnknownFormError(f"the monitor's query {text!r}, without a metric")
+    if compared.window > LONGEST_WINDOW:
+        raise UnknownFormError(f"a window of more than a month: {text!r}")
     if compared.how == "percentile" and not (isinstance(compared.formula, ast.Name) and percentiles):
         raise UnknownFormError(f"percentile(...) of anything but one percentile: {text!r}")
     if percentiles and compared.how != "percentile" and not isinstance(compared.formula, Anomalies):
         raise UnknownFormError(f"{compared.how}(...) of a percentile: {text!r}")
     if isinstance(compared.formula, Count) and not compared.query.interval:
         raise UnknownFormError(f"count_nonzero() without rollup(METHOD, SECONDS): {text!r}")
-    groups = {query.by for query in compared.queries.values() if query.by}
-    if len(groups) > 1:
+    if len({query.by for query in compared.queries.values() if query.by}) > 1:
         raise UnknownFormError(f"arithmetic over several groupings: {text!r}")
+    if len({query.interval for query in compared.queries.values()}) > 1:
+        raise UnknownFormError(f"arithmetic over several intervals: {text!r}")
 
 
 def burn_rate(text: str) -> BurnRate:
@@ -284,7 +325,7 @@ def composite(text: str) -> ast.expr:
     words = text.replace("&&", " and ").replace("||", " or ").replace("!", " not ")
     try:
         tree = ast.parse(words.strip(), mode="eval").body
-    except SyntaxError as error:
+    except (SyntaxError, RecursionError, MemoryError) as error:
         raise UnknownFormError(f"the composite {text!r}") from error
     for node in ast.walk(tree):
         if not isinstance(node, ast.BoolOp | ast.And | ast.Or | ast.Not | ast.Constant | ast.UnaryOp):
@@ -300,8 +341,10 @@ def formula(text: str) -> Formula:
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UnknownFormError(f"the formula {text!r}") from error
+    if sum(1 for _ in ast.walk(tree)) > MOST_PARTS:
+        raise UnknownFormError(f"a formula of more than {MOST_PARTS} parts")
     match tree:
         case ast.Call(
             func=ast.Name(id="anomalies"),
@@ -318,6 +361,8 @@ def formula(text: str) -> Formula:
                 pass
             case _:
                 raise UnknownFormError(f"the formula {text!r}")
+    if not names(tree):
+        raise UnknownFormError(f"the formula {text!r}, which is over no query")
     return tree
 
 

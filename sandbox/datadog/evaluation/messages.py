@@ -16,18 +16,31 @@ BLOCKS: Mapping[str, Callable[[State, State], bool]] = {
     "is_warning": lambda _, new: new == "Warn",
     "is_no_data": lambda _, new: new == "No Data",
     "is_recovery": lambda old, new: new == "OK" and old != "OK",
-    "is_alert_recovery": lambda old, new: old == "Alert" and new in ("OK", "Warn"),
+    "is_alert_recovery": lambda old, new: old == "Alert" and new == "OK",
     "is_warning_recovery": lambda old, new: old == "Warn" and new == "OK",
     "is_no_data_recovery": lambda old, new: old == "No Data" and new == "OK",
     "is_alert_to_warning": lambda old, new: old == "Alert" and new == "Warn",
 }
 """When a block is sent, by the previous and the new state."""
 
+WITHOUT_TEXT = "is_alert_recovery"
+"""The block whose recipients are notified of ALERT to WARNING, without its text."""
+
 RENOTIFY = "is_renotify"
 """The block for renotifications only."""
 
-BLOCK = re.compile(r"\{\{([#^])(is_\w+)([^{}]*)\}\}(.*?)\{\{/\2\}\}\n?", re.DOTALL)
-VARIABLE = re.compile(r"\{\{\{?\s*([^{}#^/]+?)\s*\}?\}\}")
+MATCHES: Mapping[str, Callable[[str, str], bool]] = {
+    "is_match": lambda value, text: bool(value) and text in value,
+    "is_exact_match": lambda value, text: _same(value, text),
+}
+"""Blocks that are sent if a variable's value matches one of the given texts."""
+
+_TAG = r"\{\{\s*(?:[#^/]\s*[A-Za-z]\w*(?:[^{}\w][^{}]*)?|else\s*)\}\}"
+# As in Handlebars, whose syntax it is, a tag that is alone on its line takes the line with it.
+TAG = re.compile(rf"^[ \t]*(?P<alone>{_TAG})[ \t]*(?:\n|\Z)|{_TAG}", re.MULTILINE)
+PARTS = re.compile(r"\{\{\s*(?:(?P<sign>[#^/])\s*(?P<name>\w+)\s*(?P<arguments>.*?)|else)\s*\}\}", re.DOTALL)
+ARGUMENT = re.compile(r"\"([^\"]*)\"|'([^']*)'|(\S+)")
+VARIABLE = re.compile(r"\{\{\{?\s*([^{}\s#^/][^{}]*?)\s*\}?\}\}")
 EVAL = re.compile(r"""eval\s+(["'])(?P<sum>.+)\1""")
 
 MENTION = re.compile(r"(?<![\w.@/])@([\w.+-]+@[\w-]+(?:\.[\w-]+)+|[A-Za-z](?:[\w.-]*\w)?)")
@@ -57,19 +70,95 @@ def mentioned(text: str) -> tuple[str, ...]:
 def render(text: str, old: State, new: State, values: Mapping[str, str], *, again: bool = False) -> Message:
     """Render the message for a group that went from ``old`` to ``new``, or is renotified (``again``).
 
-    A variable without a value is named in its place.
+    A variable without a value, and a block that isn't evaluated here, are named in their place.
     """
 
-    def block(match: re.Match[str]) -> str:
-        sign, name, arguments, inside = match.groups()
-        if name not in (*BLOCKS, RENOTIFY) or arguments.strip():
-            return f"[the sandbox does not evaluate {{{{{sign}{name}{arguments}}}}}]"
-        fits = again if name == RENOTIFY else BLOCKS[name](old, new)
-        return inside.strip("\n") + "\n" if fits == (sign == "#") else ""
+    def fits(name: str, arguments: str) -> bool | None:
+        if name in MATCHES:
+            variable, *texts = ("".join(found) for found in ARGUMENT.findall(arguments)) if arguments else ("",)
+            value = _matched(variable, values)
+            return None if value is None or not texts else any(MATCHES[name](value, each) for each in texts)
+        if arguments or name not in (*BLOCKS, RENOTIFY):
+            return None
+        return again if name == RENOTIFY else BLOCKS[name](old, new)
 
-    kept = BLOCK.sub(block, text)
-    whole = VARIABLE.sub(lambda match: _value(match[1], values), kept).strip()
-    return Message(text=whole, recipients=mentioned(whole))
+    def filled(chosen: str) -> str:
+        return VARIABLE.sub(lambda match: _value(match[1], values), chosen).strip()
+
+    shown = filled(_chosen(text, fits))
+    silent = ""
+    if (old, new) == ("Alert", "Warn") and WITHOUT_TEXT in text:
+        apart = text.replace(f"{{{{/{WITHOUT_TEXT}}}}}", f"\n{{{{/{WITHOUT_TEXT}}}}}")
+        silent = filled(_chosen(apart, lambda name, arguments: name == WITHOUT_TEXT or fits(name, arguments)))
+    return Message(text=shown, recipients=tuple(dict.fromkeys((*mentioned(shown), *mentioned(silent)))))
+
+
+@dataclass(kw_only=True)
+class _Block:
+    """An open block; ``fits`` is ``None`` if it isn't evaluated here, and inverted by ``{{else}}``."""
+
+    tag: str = ""
+    name: str = ""
+    fits: bool | None = True
+    text: str = ""
+
+    def add(self, text: str) -> None:
+        if self.fits:
+            self.text += text
+
+    def turn(self) -> None:
+        self.fits = None if self.fits is None else not self.fits
+
+
+def _chosen(text: str, fits: Callable[[str, str], bool | None]) -> str:
+    """Return the text without the blocks that don't fit; blocks may be nested.
+
+    Source: https://docs.datadoghq.com/monitors/notify/variables/?tab=is_renotify#examples, which nests them
+    """
+    stack, place = [_Block()], 0
+    for match in TAG.finditer(text):
+        stack[-1].add(text[place : match.start()])
+        place, tag = match.end(), match["alone"] or match[0]
+        found = PARTS.fullmatch(tag)
+        assert found is not None
+        if found["sign"] in ("#", "^"):
+            whether = fits(found["name"], found["arguments"])
+            stack.append(
+                _Block(tag=tag, name=found["name"], fits=None if whether is None else whether == (found["sign"] == "#"))
+            )
+        elif found["sign"] is None and len(stack) > 1:
+            stack[-1].turn()
+        elif found["sign"] is None:
+            stack[-1].add(tag)
+        elif found["name"] == stack[-1].name:
+            block = stack.pop()
+            stack[-1].add(block.text if block.fits is not None else _unknown(block.tag))
+        else:
+            stack[-1].add(_unknown(f"{tag} without its beginning"))
+    stack[-1].add(text[place:])
+    for block in reversed(stack[1:]):
+        stack[0].add(_unknown(f"{block.tag} without its end"))
+    return stack[0].text
+
+
+def _unknown(tag: str) -> str:
+    return f"[the sandbox does not evaluate {tag}]"
+
+
+def _matched(name: str, values: Mapping[str, str]) -> str | None:
+    """Return the value to match, of a variable or of a tag's key; ``None`` if unknown here."""
+    for known in (name, f"{name}.name"):
+        if known in values:
+            return values[known]
+    # Of a host all tags are known; one that it doesn't carry has no value.
+    return "" if "host.name" in values and "." not in name.removesuffix(".name") else None
+
+
+def _same(value: str, text: str) -> bool:
+    try:
+        return float(value) == float(text)
+    except ValueError:
+        return value == text
 
 
 def without_group(name: str) -> str:

@@ -128,7 +128,10 @@ def evaluate(store: Store, now: datetime.datetime) -> None:
             ended=ended,
         )
         for monitor in sorted(monitors, key=lambda monitor: monitor["type"] == COMPOSITE):
-            _evaluate_monitor(turn, monitor)
+            try:
+                _evaluate_monitor(turn, monitor)
+            except Exception:  # one bad monitor must not end the others
+                log.exception("Monitor %s could not be evaluated", monitor["id"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,8 +224,9 @@ def _evaluate_monitor(turn: _Turn, monitor: Thing) -> None:
             name, Group(monitor=monitor["id"], name=name, tags=found.tags, first_seen=at, since=at)
         )
         muting = [downtime for downtime in active if covers(downtime, group)]
-        # A composite's constituents have waited for their new groups; a monitor without groups has no new one.
-        delay = 0 if monitor["type"] == COMPOSITE or not asked.by else options.get("new_group_delay", NEW_GROUP)
+        # A composite is of monitors that have waited for their new groups, and a monitor without groups has no new one.
+        asked_for = options.get("new_group_delay")
+        delay = 0 if monitor["type"] == COMPOSITE or not asked.by else NEW_GROUP if asked_for is None else asked_for
         young = at - group.first_seen < delay
         if found.value is not None:
             group.value = found.value
@@ -238,6 +242,7 @@ def _evaluate_monitor(turn: _Turn, monitor: Thing) -> None:
             )
             for end in ended
         ):
+            group.silenced = False  # whoever was told of it now is told of its end
             _tell(turn.store, monitor, asked, group, "OK", at)
         elif not muting and states.renotified(
             group.status,
@@ -260,7 +265,7 @@ def _looks(turn: _Turn, monitor: Thing, at: float, known: Mapping[str, Group]) -
     def look(name: str, by: Sequence[str], comparator: str, found: states.Evaluation) -> _Look:
         status = known[name].status if name in known else "OK"
         return _Look(
-            tags=dict(zip(by, name.split(","), strict=False)),
+            tags=language.tags(name, by),
             value=found.value,
             state=states.evaluated(found, status, comparator, options, thresholds),
         )
@@ -449,9 +454,23 @@ def _values(store: Store, monitor: Thing, asked: Form, group: Group, at: float) 
             for name, when in triggered.items()
         },
     }
+    values |= {f"[{key}].name": value for key, value in group.tags.items() if "." in key}
     if "host" in group.tags:
-        values["host.ip"] = _address(store.get("host", group.tags["host"]) or {})
+        host = store.get("host", group.tags["host"]) or {}
+        values = {**_host_tags(host), **values, "host.ip": _address(host)}
     return values
+
+
+def _host_tags(host: Mapping[str, Any]) -> dict[str, str]:
+    """Return a host's tags as variables; several values of a key are sorted and joined by commas.
+
+    Source: https://docs.datadoghq.com/monitors/notify/variables/#query-group-by-host
+    """
+    found: dict[str, set[str]] = {}
+    for tag in ((host.get("metadata") or {}).get("host-tags") or {}).get("system") or []:
+        key, _, value = str(tag).partition(":")
+        found.setdefault(key, set()).add(value)
+    return {f"{key}.name": ",".join(sorted(values)) for key, values in found.items()}
 
 
 def _address(host: Mapping[str, Any]) -> str:

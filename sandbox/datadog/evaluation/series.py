@@ -121,15 +121,17 @@ def interval(span: float, *, bars: bool = False, asked: int = 0) -> int:
     return max(asked, least) if asked else default[bars]
 
 
-def evaluate(source: Source, query: Query, start: float, end: float, every: int) -> pl.DataFrame:
+def evaluate(source: Source, query: Query, start: float, end: float, every: int, *, whole: bool = True) -> pl.DataFrame:
     """Return the query's series from ``start`` to before ``end``, in Unix seconds, one point every ``every`` seconds.
 
-    Intervals begin at whole multiples of their length; the first is complete even if it begins before ``start``.
+    Intervals begin at whole multiples of their length. The first is complete even if it begins before ``start``, unless
+    ``whole`` is false.
 
     Raises:
         UnknownFormError: the query asks for what isn't evaluated of a metric of its kind.
     """
-    return _evaluate(source, query, begin(start, every), end, every)
+    first = begin(start, every)
+    return _evaluate(source, query, first, end, every, since=first if whole else start)
 
 
 def whole(source: Source, query: Query, start: float, end: float) -> dict[str, float]:
@@ -158,7 +160,10 @@ def _counted(source: Source, query: Query, start: int, end: float) -> dict[str, 
     return found
 
 
-def _evaluate(source: Source, query: Query, first: int, end: float, every: int) -> pl.DataFrame:
+def _evaluate(
+    source: Source, query: Query, first: int, end: float, every: int, *, since: float | None = None
+) -> pl.DataFrame:
+    """Evaluate in intervals from ``first`` on, taking points from ``since`` on."""
     known = [series for series in source.series(query.metric) if matches(series, query.scope)]
     members = [(series.number, group) for series in known for group in groups(series, query.by)]
     if not members:
@@ -167,7 +172,7 @@ def _evaluate(source: Source, query: Query, first: int, end: float, every: int) 
     # Numbers compare faster than texts: groups are numbers until the end, in the order of their names.
     names = pl.Enum(sorted({group for _, group in members}))
     grouped = pl.DataFrame(members, schema={"series": pl.Int64, "group": names}, orient="row")
-    stretch = (tuple(series.number for series in known), first, end, every)
+    stretch = (tuple(series.number for series in known), first, end, every, first if since is None else since)
     if "distribution" in kinds:
         if query.percentile is None:
             return _average(query, _of_groups(_points(source, *stretch), grouped))
@@ -186,11 +191,12 @@ def _evaluate(source: Source, query: Query, first: int, end: float, every: int) 
     return _in_space(query, sources.join(grouped, on="series"), every, kinds)
 
 
-def _points(source: Source, series: tuple[int, ...], first: int, end: float, every: int) -> pl.DataFrame:
+def _points(source: Source, series: tuple[int, ...], first: int, end: float, every: int, since: float) -> pl.DataFrame:
     """Return the points of some series, each with the start of its interval."""
-    since = (pl.col("when") - first).cast(pl.Int64)
-    return source.points(series, first, end).select(
-        "series", (since // every * every + first).alias("at"), "value", "weight"
+    passed = (pl.col("when") - first).cast(pl.Int64)
+    found = source.points(series, first, end)
+    return (found if since <= first else found.filter(pl.col("when") >= since)).select(
+        "series", (passed // every * every + first).alias("at"), "value", "weight"
     )
 
 
@@ -297,7 +303,11 @@ def reduced(frame: pl.DataFrame, how: str) -> dict[str, float]:
     return dict(frame.group_by("group", maintain_order=True).agg(REDUCERS[how]).iter_rows())
 
 
-def filled(frame: pl.DataFrame, begin: float, every: int) -> dict[str, int]:
-    """Count, for each group, the intervals of ``every`` seconds since ``begin`` that have a point."""
-    stretch = ((pl.col("at") - begin) // every).n_unique()
-    return dict(frame.group_by("group").agg(stretch).iter_rows())
+def filled(source: Source, query: Query, start: float, end: float, every: int) -> dict[str, int]:
+    """Count, for each group, the intervals of ``every`` seconds between ``start`` and ``end`` that have a point.
+
+    Raises:
+        UnknownFormError: as `evaluate` does.
+    """
+    found = _evaluate(source, query, int(start), end, every)
+    return dict(found.group_by("group").agg(pl.col("at").n_unique()).iter_rows())

@@ -23,23 +23,30 @@ COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 class Evaluation:
     """The evaluation of a group; ``value`` is ``None`` if its window is empty, ``full`` if no minute of it is empty.
 
-    ``silent_for`` is the seconds since its last point, ``None`` if it never had any. An empty window of what is
-    ``counted`` is 0 for a monitor with `default` for missing data.
+    ``silent_for`` is the seconds since its last point, ``None`` if it never had any; ``window`` is in seconds. An empty
+    window of what is ``counted`` is 0 for a monitor with `default` for missing data. ``recovering`` is the value of the
+    recovery window, for monitors that have one.
     """
 
     value: float | None
     full: bool
     silent_for: float | None = None
+    window: int = 0
     counted: bool = False
+    recovering: float | None = None
 
 
 def evaluated(
     found: Evaluation, status: State, comparator: str, options: Mapping[str, object], thresholds: Mapping[str, float]
 ) -> State | None:
-    """Return the new state of a group in ``status``; ``None`` if the evaluation is skipped."""
+    """Return the new state of a group in ``status``; ``None`` if the evaluation is skipped.
+
+    Source of the default for ``no_data_timeframe``: https://docs.datadoghq.com/monitors/guide/monitor_api_options/
+    """
     minutes = options.get("no_data_timeframe")
+    patience = 60 * minutes if isinstance(minutes, int) and minutes else 2 * found.window
     silent = found.silent_for
-    if options.get("notify_no_data") and isinstance(minutes, int) and silent is not None and silent >= 60 * minutes:
+    if options.get("notify_no_data") and patience and silent is not None and silent >= patience:
         return "No Data"
     if found.value is None:
         # Source: https://docs.datadoghq.com/monitors/guide/on_missing_data/
@@ -52,17 +59,31 @@ def evaluated(
                 return judged(0.0, status, comparator, thresholds)
     if found.value is None or (options.get("require_full_window", False) and not found.full):
         return None
-    return judged(found.value, status, comparator, thresholds)
+    return judged(found.value, status, comparator, thresholds, found.recovering)
 
 
-def judged(value: float, status: State, comparator: str, thresholds: Mapping[str, float]) -> State:
-    """Return a value's state; with a recovery threshold, a triggered group stays until it passes that too."""
+def tells_of_no_data(options: Mapping[str, object]) -> bool:
+    """Whether a monitor notifies of missing data."""
+    return bool(options.get("notify_no_data")) or options.get("on_missing_data") == "show_and_notify_no_data"
+
+
+def judged(
+    value: float, status: State, comparator: str, thresholds: Mapping[str, float], recovering: float | None = None
+) -> State:
+    """Return a value's state; with a recovery threshold, a triggered group stays until it passes that too.
+
+    A share of anomalies (``recovering``) can't pass 0, so it recovers when it reaches the threshold.
+    """
     crosses = COMPARE[comparator]
+
+    def stays_in(recovery: float) -> bool:
+        return crosses(value, recovery) if recovering is None else COMPARE[comparator[0]](recovering, recovery)
+
     for state, name, stays in (("Alert", "critical", ("Alert",)), ("Warn", "warning", ("Alert", "Warn"))):
         level, recovery = thresholds.get(name), thresholds.get(f"{name}_recovery")
         if level is None:
             continue
-        if crosses(value, level) or (recovery is not None and status in stays and crosses(value, recovery)):
+        if crosses(value, level) or (recovery is not None and status in stays and stays_in(recovery)):
             return "Alert" if state == "Alert" else "Warn"
     return "OK"
 

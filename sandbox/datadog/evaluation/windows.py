@@ -8,7 +8,7 @@ https://docs.datadoghq.com/dashboards/functions/interpolation/
 import ast
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -26,11 +26,12 @@ def look(
     Raises:
         UnknownFormError: the query asks for what isn't evaluated of a metric of its kind.
     """
-    found = values(source, compared, options, at)
+    found, recovering = values(source, compared, options, at), dict[str, float]()
+    if isinstance(compared.formula, Anomalies):
+        recovering = _anomalous(source, compared, compared.formula, options, at, "recovery_window")
     filled, minute = {}, max(series.interval(compared.window), 60)
     if options.get("require_full_window"):
-        frame = series.evaluate(source, compared.query, at - compared.window, at, series.interval(compared.window))
-        filled = series.filled(frame, at - compared.window, minute)
+        filled = series.filled(source, compared.query, at - compared.window, at, minute)
     last = source.last(compared.query, at) if options.get("notify_no_data") else {}
     # An ungrouped monitor is evaluated even without any data.
     always = {series.EVERYTHING} if not compared.by else set()
@@ -39,7 +40,9 @@ def look(
             value=found.get(name),
             full=filled.get(name, 0) >= compared.window // minute,
             silent_for=at - last[name] if name in last else None,
+            window=compared.window,
             counted=compared.counted,
+            recovering=recovering.get(name),
         )
         for name in sorted({*found, *known, *always})
         if series.WITHOUT not in name.split(",")
@@ -54,17 +57,21 @@ def values(source: series.Source, compared: Comparison, options: Mapping[str, An
     """
     begin, formula = at - compared.window, compared.formula
     if isinstance(formula, Anomalies):
-        return _anomalous(source, compared, formula, options, at)
+        return _anomalous(source, compared, formula, options, at, "trigger_window")
     if isinstance(formula, Count):
         return _groups_counted(source, compared, begin, at)
     if compared.counted or compared.how == "percentile":
         summed = {name: series.whole(source, query, begin, at) for name, query in compared.queries.items()}
         return combined(formula, compared.queries, summed)
-    every = series.interval(compared.window)
-    frames = {name: series.evaluate(source, query, begin, at, every) for name, query in compared.queries.items()}
+    frames = {
+        name: series.evaluate(
+            source, query, begin, at, series.interval(compared.window, asked=query.interval), whole=False
+        )
+        for name, query in compared.queries.items()
+    }
     if isinstance(formula, ast.Name):
         return series.reduced(frames[formula.id], compared.how)
-    return series.reduced(formulas.compute(formula, frames), compared.how)
+    return series.reduced(formulas.over(formula, compared.queries, frames), compared.how)
 
 
 def _groups_counted(source: series.Source, compared: Comparison, begin: float, end: float) -> dict[str, float]:
@@ -88,7 +95,7 @@ def combined(
         given: dict[str, float] = {}
         for name, query in queries.items():
             own = summed[name].get(group if query.by else series.EVERYTHING)
-            if own is not None or query.modifier == "as_count":
+            if own is not None or query.modifier:
                 given[name] = own or 0.0
         try:
             found[group] = messages.arithmetic(formula, given)
@@ -98,17 +105,25 @@ def combined(
 
 
 def _anomalous(
-    source: series.Source, compared: Comparison, anomalies: Anomalies, options: Mapping[str, Any], at: float
+    source: series.Source,
+    compared: Comparison,
+    anomalies: Anomalies,
+    options: Mapping[str, Any],
+    at: float,
+    which: Literal["trigger_window", "recovery_window"],
 ) -> dict[str, float]:
-    """Return the share of each group's points in the trigger window outside the band, on the side that counts."""
-    window = (options.get("threshold_windows") or {}).get("trigger_window")
-    trigger = seconds(window) if window else anomalies.alert_window or compared.window
+    """Return the share of each group's points in one of the windows outside the band, on the side that counts.
+
+    Source: https://docs.datadoghq.com/monitors/types/anomaly/#options
+    """
+    window = (options.get("threshold_windows") or {}).get(which)
+    looked_at = seconds(window) if window else anomalies.alert_window or compared.window
     every = anomalies.interval or series.interval(compared.window)
     query = compared.queries[anomalies.name]
     frame = formulas.band(series.evaluate(source, query, at - compared.window, at, every), anomalies.bounds)
     above, below = pl.col("value") > pl.col("upper"), pl.col("value") < pl.col("lower")
     outside = {"above": above, "below": below, "both": above | below}[anomalies.direction]
-    inside = frame.filter(pl.col("at") >= at - trigger).with_columns(
+    inside = frame.filter(pl.col("at") >= at - looked_at).with_columns(
         outside.fill_null(value=False).cast(pl.Float64).alias("value")
     )
     return series.reduced(inside, "avg")
