@@ -36,7 +36,7 @@ KEYS = ("apiKey", "appKey")
 IDENTITY = ("api_url", "dashboard_id")
 """The inputs whose change replaces the link."""
 
-SETTINGS = ("title", "live_span", "share_type", "status")
+SETTINGS = ("title", "live_span", "share_type", "status", "expiration")
 """The inputs that can be updated in place, and may drift."""
 
 
@@ -79,7 +79,7 @@ class PublicDashboards(ResourceProvider):
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Read the link; return no id if it is gone."""
-        with self._dashboards(props, "can't be read", gone_is_fine=True) as dashboards:
+        with self._dashboards(props, "can't be looked at", gone_is_fine=True, needs="dashboards_read") as dashboards:
             found = _outputs(props, dashboards.get_public_dashboard(props["token"]))
             return ReadResult(id_, found, {name: found[name] for name in (*IDENTITY, *SETTINGS)})
         return ReadResult(None, {})
@@ -97,7 +97,12 @@ class PublicDashboards(ResourceProvider):
 
     @contextlib.contextmanager
     def _dashboards(
-        self, props: Mapping[str, Any], fails: str, *, gone_is_fine: bool = False
+        self,
+        props: Mapping[str, Any],
+        fails: str,
+        *,
+        gone_is_fine: bool = False,
+        needs: str = "dashboards_public_share",
     ) -> "Iterator[DashboardsApi]":
         """Provide Datadog's API for dashboards, and report what it refuses in one sentence.
 
@@ -121,12 +126,12 @@ class PublicDashboards(ResourceProvider):
         except ApiException as error:
             if gone_is_fine and error.status == 404:
                 return
-            remedy = (
-                "; the application key needs dashboards_public_share, and the organization has to allow public links"
-                " (Organization Settings > Public Sharing)"
-                if error.status == 403
-                else ""
-            )
+            allowed = "the organization has to allow public links (Organization Settings > Public Sharing)"
+            remedies = {
+                401: "; the keys have to be valid ones of this account",
+                403: f"; the keys have to be valid ones, the application key needs {needs}, and {allowed}",
+            }
+            remedy = remedies.get(error.status or 0, "")
             raise pulumi.RunError(
                 f"{failed}: Datadog at {url} refused: {error.status} {error.reason}: {error.body}{remedy}"
             ) from None
@@ -141,19 +146,21 @@ def _sentence(*_: object) -> str:
 
 
 def _settings(props: Mapping[str, Any]) -> dict[str, Any]:
-    """Build what a create and an update send alike."""
-    live_span = {"global_time": {"live_span": props["live_span"]}}
-    return {**{name: props[name] for name in ("title", "share_type", "status")}, **live_span}
+    """Build what a create and an update send alike; the link never expires."""
+    constant = {"global_time": {"live_span": props["live_span"]}, "expiration": None}
+    return {**{name: props[name] for name in ("title", "share_type", "status")}, **constant}
 
 
 def _outputs(props: Mapping[str, Any], answer: Any) -> dict[str, Any]:
     """Build the resource's outputs from Datadog's answer."""
     found = answer.to_dict()
+    expiration = found.get("expiration")
     return {
         "api_url": props["api_url"],
         "dashboard_id": found["dashboard_id"],
         "live_span": (found.get("global_time") or {}).get("live_span"),
         **{name: found.get(name) for name in ("title", "share_type", "status", "token")},
+        "expiration": None if expiration is None else str(expiration),
         "url": found["public_url"],
     }
 
@@ -184,6 +191,7 @@ class PublicDashboard(Resource, module="datadog", name="PublicDashboard"):
             "live_span": live_span,
             "share_type": "open",
             "status": "active",
+            "expiration": None,
             "token": None,
             "url": None,
         }

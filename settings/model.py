@@ -107,6 +107,14 @@ def _web_address(value: str) -> str:
     return value
 
 
+def _pages_address(value: str) -> str:
+    """Validate the address of Datadog's pages, to which the links' paths are appended."""
+    address = _web_address(value)
+    if urlsplit(address)._replace(scheme="", netloc="").geturl().strip("/"):
+        raise ValueError("must be an address without a path, such as https://acme.datadoghq.com")
+    return address.rstrip("/")
+
+
 def _network_address(value: str) -> str:
     """Validate an address for SSH: a name, an IPv4 address, or an IPv6 address, optionally with brackets and a zone.
 
@@ -413,7 +421,7 @@ class Settings(_Model):
     env: TagValue
     tags: tuple[Tag, ...]
     site: Site
-    app_url: AddressOrNone
+    app_url: Annotated[str, AfterValidator(lambda value: _pages_address(value) if value else value)]
     timezone: str
     office_start: Clock
     office_end: Clock

@@ -8,7 +8,7 @@ https://docs.datadoghq.com/api/latest/events/#post-an-event
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -52,6 +52,15 @@ def send(datadog: "ApiClient", metric: "Metric", env: str, minutes: int, recipie
     return str(snapshot.snapshot_url), int(event.event.id)
 
 
+def links(config: Mapping[str, str]) -> Links:
+    """Build links to the pages that a stack's configuration names."""
+    from settings.project import key
+    from settings.sites import app_url
+
+    pages = config.get(key("appUrl"), "").rstrip("/")
+    return Links(app_url=pages or app_url(config.get(key("site"), "datadoghq.com")))
+
+
 def _recipient(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[str]:
     from settings.model import mentionable
 
@@ -85,13 +94,11 @@ def command(stack: Stack, recipients: Sequence[str], minutes: int, as_json: bool
 
     from components.custom_check import MY_METRIC
     from settings.project import key
-    from settings.sites import app_url
 
     config = stack.config
     recipients = recipients or _recipients(config.get(key("recipients"), "[]"))
     if not recipients:
         raise WatchpostError(f"the stack has no recipients: give --to ADDRESS, or set {key('recipients')}")
-    links = Links(app_url=config.get(key("appUrl")) or app_url(config.get(key("site"), "datadoghq.com")))
     try:
         with stack.datadog({}) as datadog:
             image, event = send(datadog, MY_METRIC, config.get(key("env"), "dev"), minutes, recipients)
@@ -99,10 +106,8 @@ def command(stack: Stack, recipients: Sequence[str], minutes: int, as_json: bool
         raise WatchpostError(f"Datadog refused the snapshot: {error.status} {error.reason}: {error.body}") from None
     except HTTPError as error:
         raise WatchpostError(f"the snapshot can't be taken: Datadog does not answer: {error}") from None
-    if as_json:
-        click.echo(json.dumps({"snapshot": image, "event": links.event(event)}))
-    else:
-        click.echo(f"snapshot  {image}\nevent     {links.event(event)}")
+    link = links(config).event(event)
+    click.echo(json.dumps({"snapshot": image, "event": link}) if as_json else f"snapshot  {image}\nevent     {link}")
 
 
 def _recipients(configured: str) -> list[str]:

@@ -26,6 +26,7 @@ INPUTS: dict[str, Any] = {
     "live_span": "1h",
     "share_type": "open",
     "status": "active",
+    "expiration": None,
 }
 
 
@@ -85,6 +86,7 @@ def test_the_serialized_provider_is_its_name_alone() -> None:
         ({"live_span": "4h"}, [], True),
         ({"status": "paused"}, [], True),
         ({"share_type": "invite"}, [], True),
+        ({"expiration": "2027-01-01 00:00:00+00:00"}, [], True),
         ({"dashboard_id": "jkl-mno-pqr"}, ["dashboard_id"], True),
         ({"api_url": "https://api.datadoghq.eu"}, ["api_url"], True),
     ],

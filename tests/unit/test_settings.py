@@ -285,6 +285,31 @@ def test_an_address_of_the_agent_ends_without_a_slash_since_the_agent_s_paths_be
     assert (settings.agent_url, settings.trace_url) == ("https://a.example/b", "https://c.example")
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", "https://app.datadoghq.com"),
+        ("https://acme.datadoghq.com", "https://acme.datadoghq.com"),
+        ("https://acme.datadoghq.com/", "https://acme.datadoghq.com"),
+        ("http://127.0.0.1:8080//", "http://127.0.0.1:8080"),
+    ],
+)
+def test_the_address_of_the_pages_is_the_site_s_unless_set(given: str, expected: str) -> None:
+    settings = accepted(appUrl=given)
+    assert isinstance(settings, Settings)
+    assert settings.app_url == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://acme.datadoghq.com/dashboard/abc", "https://acme.datadoghq.com/?x=1", "https://acme.datadoghq.com#x"],
+)
+def test_the_address_of_the_pages_is_no_page(url: str) -> None:
+    (fault,) = faults(appUrl=url)
+    assert fault.startswith("watchpost:appUrl ")
+    assert "without a path" in fault
+
+
 # Text that tends to mean something to a shell, YAML, systemd, a URL, Datadog's templates, or a terminal.
 HOSTILE = st.text(st.sampled_from("aZ0 _-./:,@#{}$%`'\"\\;|&<>()[]*?!~=+^\n\r\t\0é٣\uff41🐶\u202e\u2028"), max_size=12)
 NEAR = {
