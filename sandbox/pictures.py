@@ -125,7 +125,7 @@ def _of_now(outputs: Mapping[str, Any], account: Account) -> Iterator[Picture]:
         part = f"section.card:has(h2:has-text('{words}'))"
         yield Picture(name=name, path=timeboard, query={"span": "15m"}, part=part, close=True)
     yield Picture(name="apm", path=_path(outputs["apmDashboard"], account), query=_load(account))
-    yield Picture(name="shared", path=_path(outputs["sharedDashboard"], account), query=_load(account))
+    yield Picture(name="shared", path=_path(outputs["sharedDashboard"], account))  # viewers can't choose a time frame
     yield Picture(name="service", path=_path(outputs["service"], account), query=_load(account))
     yield Picture(name="downtimes", path="/monitors/downtimes")
     ticket = _ticket(account)

@@ -1,6 +1,5 @@
 """Handles monitors, dashboards and their sharing, and downtimes."""
 
-import datetime
 import secrets
 import uuid
 from typing import Any
@@ -310,8 +309,7 @@ def _put_downtime(request: web.Request, name: str, given: dict[str, Any], old: d
 
 
 def _forgotten(request: web.Request, downtime: dict[str, Any]) -> bool:
-    canceled = downtime["attributes"]["canceled"]
-    return bool(canceled and request.app[STORE].now() - datetime.datetime.fromisoformat(canceled) > downtimes.KEPT)
+    return downtimes.forgotten(downtime["attributes"], request.app[STORE].now())
 
 
 async def list_downtimes(request: web.Request) -> web.Response:

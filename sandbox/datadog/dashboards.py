@@ -45,7 +45,8 @@ def answer(body: Mapping[str, Any], *, name: str, now: datetime.datetime, create
     Nulls are left out, and so is ``pause_auto_refresh`` when false; ``is_read_only`` is no longer functional.
     """
     kept = {key: value for key, value in _without_nulls(body).items() if (key, value) != ("pause_auto_refresh", False)}
-    slug = re.sub(r"[^a-z0-9]+", "-", kept["title"].lower()).strip("-") or "untitled"
+    # Of a long title the beginning: no server takes an address of any length.
+    slug = re.sub(r"[^a-z0-9]+", "-", kept["title"].lower())[:100].strip("-") or "untitled"
     return {
         **kept,
         "id": name,

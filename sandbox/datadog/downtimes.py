@@ -128,6 +128,12 @@ def occurrences(schedule: Mapping[str, Any], since: datetime.datetime, until: da
     return sorted((begin, end) for begin, end in found if begin < until and end > since)
 
 
+def forgotten(attributes: Mapping[str, Any], now: datetime.datetime) -> bool:
+    """Whether a downtime was cancelled too long ago to be readable."""
+    canceled = attributes["canceled"]
+    return bool(canceled and now - datetime.datetime.fromisoformat(canceled) > KEPT)
+
+
 def status(schedule: Mapping[str, Any], now: datetime.datetime) -> str:
     """Return the schedule's status: active, scheduled or ended."""
     current = span(schedule, now)

@@ -1,5 +1,8 @@
 """Shared by the handlers: the store, parsed bodies, and looking things up."""
 
+import functools
+import json
+import math
 from typing import Any
 
 from aiohttp import web
@@ -11,11 +14,22 @@ from sandbox.datadog.store import Store
 STORE = web.AppKey("store", Store)
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number of JSON")
+    return number
+
+
+# Python's own would also read NaN, Infinity and 1e999, with which nobody could calculate or draw.
+_loads = functools.partial(json.loads, parse_float=_finite, parse_constant=_finite)
+
+
 async def parsed(request: web.Request, model: type[OpenApiModel] | None = None) -> Any:
     """Parse the body, and check it against ``model``."""
     try:
-        body = await request.json()
-    except ValueError as error:
+        body = await request.json(loads=_loads)
+    except (ValueError, RecursionError) as error:
         raise RefusedError(400, f"The body is not valid JSON: {error}") from error
     if model is not None:
         check(body, model)

@@ -147,6 +147,8 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = web.json_response({"errors": refusal.errors}, status=status)
     except web.HTTPException as error:
         status = 404 if error.status == 405 else error.status
+        if status == 404 and pages.wants_page(request):
+            return pages.missing(request)
         response = web.json_response({"errors": [f"{request.method} {request.path}: {error.reason}"]}, status=status)
     finally:
         store.log(request.method, request.path, request.query_string, signals.logged(request.path, text), status)
@@ -179,15 +181,19 @@ def _broken(request: web.Request) -> web.StreamResponse:
 
 
 def _check_host(request: web.Request) -> None:
-    """Refuse requests whose ``Host`` header names another server."""
+    """Refuse requests whose ``Host`` header names another server, or that another server's page sends."""
     port = request.transport.get_extra_info("sockname")[1] if request.transport else None
-    if request.headers.get("Host") not in [f"{name}:{port}" for name in NAMES]:
+    here = [f"{name}:{port}" for name in NAMES]
+    if request.headers.get("Host") not in here:
         raise RefusedError(421, "this server is called otherwise")
+    if request.headers.get("Origin", f"http://{here[0]}").removeprefix("http://") not in here:
+        raise RefusedError(403, "this server takes nothing from other servers' pages")
 
 
 def _check_keys(request: web.Request) -> None:
     store, headers = request.app[STORE], request.headers
-    if request.path.startswith(PUBLIC) or pages.is_page(request):
+    nowhere = request.match_info.http_exception is not None and pages.wants_page(request)
+    if request.path.startswith(PUBLIC) or pages.is_page(request) or nowhere:
         return
     api_key = headers.get("DD-API-KEY") or request.query.get("api_key")
     app_key = headers.get("DD-APPLICATION-KEY") or request.query.get("application_key")

@@ -1,6 +1,7 @@
 """Handles Agents' submissions, events, queries, snapshots, and the Agent's installation."""
 
 import asyncio
+import datetime
 import json
 import secrets
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,9 @@ async def list_events(request: web.Request) -> web.Response:
     return web.json_response({"events": request.app[STORE].all("event")})
 
 
+LATEST = 4_102_444_800
+"""The year 2100, in Unix seconds."""
+
 LONGEST_TEXT = 4000
 OLDEST_EVENT = 18 * 3600
 """Seconds. Source: https://docs.datadoghq.com/api/latest/events/#post-an-event"""
@@ -38,6 +42,8 @@ def _keep_event(request: web.Request, event: dict[str, Any]) -> dict[str, Any]:
     if len(event.get("text", "")) > LONGEST_TEXT:
         raise RefusedError(400, f"The text of an event has {LONGEST_TEXT} characters at most")
     happened = event.get("date_happened")
+    if isinstance(happened, int) and happened > LATEST:
+        raise RefusedError(400, "date_happened is in Unix seconds")
     if isinstance(happened, int) and happened < store.now().timestamp() - OLDEST_EVENT:
         raise RefusedError(400, "date_happened can't be older than 18 hours")
     kept = {"date_happened": int(store.now().timestamp()), **event, "id": store.next("event", 7_000_000_001)}
@@ -52,7 +58,14 @@ async def create_event_v1(request: web.Request) -> web.Response:
 
 async def create_event_v2(request: web.Request) -> web.Response:
     body = await parsed(request, EventV2)
-    event = _keep_event(request, body["data"]["attributes"])
+    given = body["data"]["attributes"]
+    happened = {}
+    if given.get("timestamp"):
+        try:
+            happened["date_happened"] = int(datetime.datetime.fromisoformat(given["timestamp"]).timestamp())
+        except (ValueError, OverflowError) as error:
+            raise RefusedError(400, f"timestamp is no time: {error}") from error
+    event = _keep_event(request, {**given, **happened, "text": given.get("message") or ""})
     answer = {"id": str(event["id"]), "type": "event", "attributes": {"attributes": {"evt": {"id": str(event["id"])}}}}
     return web.json_response({"data": answer}, status=202)
 
@@ -197,9 +210,12 @@ async def list_hosts(request: web.Request) -> web.Response:
 
 def _times(request: web.Request, first: str, last: str) -> tuple[float, float]:
     try:
-        return float(request.query[first]), float(request.query[last])
+        start, end = float(request.query[first]), float(request.query[last])
     except (KeyError, ValueError) as error:
         raise RefusedError(400, f"{first} and {last} are required, in Unix seconds") from error
+    if not (0 <= start <= LATEST and 0 <= end <= LATEST):
+        raise RefusedError(400, f"{first} and {last} are in Unix seconds, from 1970 to 2100")
+    return start, end
 
 
 MOST_SECONDS = 30
@@ -236,7 +252,7 @@ async def query(request: web.Request) -> web.Response:
     parsed, every, found = _evaluated(request, text, start, end)
     answer = []
     for group, points in _lines(found).items():
-        tags = [f"{key}:{value}" for key, value in zip(parsed.by, group.split(","), strict=False)]
+        tags = [f"{key}:{value}" for key, value in language.tags(group, parsed.by).items()]
         answer.append(
             {
                 "metric": parsed.metric,

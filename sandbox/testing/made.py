@@ -284,7 +284,7 @@ def make_hostile(store: Store) -> None:
         for thing in store.all(kind):
             if kind == "dashboard":
                 thing |= {"title": name, "description": HOSTILE}
-                thing["widgets"][0]["definition"]["title"] = HOSTILE
+                thing["widgets"][0]["definition"] |= {"title": HOSTILE, "yaxis": {"label": HOSTILE}}
                 for request in thing["widgets"][0]["definition"].get("requests") or []:
                     if isinstance(request, dict) and request.get("formulas"):
                         request["formulas"][0]["alias"] = HOSTILE

@@ -106,6 +106,44 @@ def test_a_hostile_host_and_trace_have_pages(watched: Watched) -> None:
     assert watched.faults == []
 
 
+@pytest.mark.parametrize("watched", ["hostile"], indirect=True)
+def test_what_others_wrote_is_text_in_a_graph_too(watched: Watched) -> None:
+    page = watched.open(ALL["timeboard"])
+    label = page.locator("figure.graph .drawing .ytitle").first
+    assert label.text_content() == f"{made.HOSTILE[:60]}…"
+    assert page.evaluate("document.querySelector('.drawing').getBoundingClientRect().width") > 200
+
+
+def test_an_address_of_no_page_is_for_everybody_too(watched: Watched) -> None:
+    page = watched.open("/nowhere")
+    assert page.get_by_role("heading", level=1).inner_text() == "Not found"
+    assert found_by_axe(page, OPTIONS) == []
+    page.get_by_role("link", name="To all that is watched").click()
+    assert page.get_by_role("heading", level=1).inner_text() == "What is watched"
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("timeboard", {"frame-now"}),
+        ("anomalies", {"frame-now", "outside-now"}),
+        ("monitor", {"state-now", "groups-now", "history-now"}),
+        ("service", {"resources-now"}),
+    ],
+)
+def test_what_is_live_follows(watched: Watched, name: str, parts: set[str]) -> None:
+    page = watched.open(ALL[name])
+    live = "[...document.querySelectorAll('[data-live]:not(figure)')]"
+    assert parts <= set(page.evaluate(f"{live}.map((part) => part.id)"))
+    texts = page.evaluate(f"{live}.map((part) => part.innerText)")
+    page.evaluate(f"{live}.forEach((part) => {{ part.textContent = 'stale'; }})")
+    page.evaluate("refresh()")
+    fresh = page.evaluate(f"{live}.map((part) => part.innerText)")
+    assert len(fresh) == len(texts)
+    assert "stale" not in fresh
+    assert watched.faults == []
+
+
 @pytest.mark.parametrize("name", ["timeboard", "APM", "monitor", "host", "service"])
 def test_a_graph_draws_what_it_was_given(watched: Watched, name: str) -> None:
     page = watched.open(ALL[name])

@@ -229,6 +229,8 @@ MUTED = [
     # A scope mutes only its groups.
     ("900 900", (0, 9), {"scope": "host:b"}, "AA", ["1 A"], DOWNTIMES),
     ("900 900", (0, 9), {"scope": "host:a"}, "AA", [], DOWNTIMES),
+    ("900 900", (0, 9), {"scope": "-host:b"}, "AA", [], DOWNTIMES),
+    ("900 900", (0, 9), {"scope": "-host:a"}, "AA", ["1 A"], DOWNTIMES),
     ("900 900", (0, 9), {"monitor_identifier": {"monitor_tags": ["team:a"]}}, "AA", [], DOWNTIMES),
     ("900 900", (0, 9), {"monitor_identifier": {"monitor_tags": ["team:b"]}}, "AA", ["1 A"], DOWNTIMES),
 ]

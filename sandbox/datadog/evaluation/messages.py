@@ -210,7 +210,16 @@ def arithmetic(node: ast.expr, values: Mapping[str, str] | Mapping[str, float]) 
 def shown(number: float) -> str:
     """Format a number as messages show it.
 
-    >>> shown(812.0), shown(812.34567)
-    ('812', '812.346')
+    >>> shown(812.0), shown(812.34567), shown(0.000412)
+    ('812', '812.346', '0.000412')
     """
-    return f"{number:.3f}".rstrip("0").rstrip(".")
+    return f"{number:.3g}" if abs(number) < 1 else f"{number:.3f}".rstrip("0").rstrip(".")
+
+
+def exact(number: float) -> str:
+    """Format a threshold: without rounding.
+
+    >>> exact(800.0), exact(0.0005)
+    ('800', '0.0005')
+    """
+    return f"{number:.15g}"

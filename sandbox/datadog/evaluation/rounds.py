@@ -443,8 +443,8 @@ def _values(store: Store, monitor: Thing, asked: Form, group: Group, at: float) 
     triggered = {"first_triggered_at": group.first_triggered, "last_triggered_at": group.last_triggered}
     values = {
         "value": "" if group.status == "No Data" or group.value is None else messages.shown(group.value),
-        "threshold": "" if asked.number is None else messages.shown(asked.number),
-        "warn_threshold": messages.shown(thresholds["warning"]) if "warning" in thresholds else "",
+        "threshold": "" if asked.number is None else messages.exact(asked.number),
+        "warn_threshold": messages.exact(thresholds["warning"]) if "warning" in thresholds else "",
         "comparator": asked.comparator,
         "triggered_duration_sec": f"{at - (group.first_triggered or at):.0f}",
         **{f"{key}.name": value for key, value in group.tags.items()},
@@ -497,7 +497,9 @@ def covers(downtime: Mapping[str, Any], group: Group) -> bool:
     """Return whether a downtime's scope covers a group; a scope with OR isn't evaluated, and covers none."""
     scope = downtime["attributes"]["scope"]
     wanted = set() if scope == "*" else {word for word in scope.split() if word != "AND"}
-    return wanted <= {f"{key}:{value}" for key, value in group.tags.items()}
+    excluded = {word for word in wanted if word.startswith("-")}
+    tags = {f"{key}:{value}" for key, value in group.tags.items()}
+    return wanted - excluded <= tags and not {word[1:] for word in excluded} & tags
 
 
 def _active(store: Store, now: datetime.datetime) -> Iterator[Thing]:

@@ -3,6 +3,6 @@
 They are read-only, need no key and show none.
 """
 
-from sandbox.datadog.pages.serving import OPEN, is_page, routes
+from sandbox.datadog.pages.serving import OPEN, is_page, missing, routes, wants_page
 
-__all__ = ["OPEN", "is_page", "routes"]
+__all__ = ["OPEN", "is_page", "missing", "routes", "wants_page"]

@@ -19,6 +19,7 @@ AHEAD = datetime.timedelta(days=366)
 """How far ahead to look for clock changes."""
 
 DAY = datetime.timedelta(days=1)
+MONTH = 31 * DAY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,8 @@ def show(store: Store, asked: Asked) -> Page:
     now = store.now()
     first = asked.query.get("id", "")
     kept = sorted(
-        store.all("downtime"), key=lambda downtime: (downtime["id"] != first, downtime["attributes"]["created"])
+        (downtime for downtime in store.all("downtime") if not downtimes.forgotten(downtime["attributes"], now)),
+        key=lambda downtime: (downtime["id"] != first, downtime["attributes"]["created"]),
     )
     rows = []
     for downtime in kept:
@@ -79,18 +81,44 @@ def show(store: Store, asked: Asked) -> Page:
                 "attributes": attributes,
                 "monitor": store.get("monitor", str(number)) if number is not None else None,
                 "chosen": downtime["id"] == first,
-                "next": [tuple(at.astimezone(zone) for at in stretch) for stretch in coming[:NEXT]],
+                "next": [(begin.astimezone(zone), end_of(end, zone)) for begin, end in coming[:NEXT]],
             }
         )
-    return "downtimes.html", {"rows": rows, "calendars": [_calendar(store, group, now) for group in _by_monitor(kept)]}
+    missing = first if first and all(downtime["id"] != first for downtime in kept) else ""
+    return "downtimes.html", {
+        "missing": missing,
+        "rows": rows,
+        "calendars": [_calendar(store, group, now) for group in _by_monitor(kept)],
+    }
+
+
+def end_of(moment: datetime.datetime, zone: ZoneInfo) -> datetime.datetime | None:
+    """Return a stretch's end in a zone; ``None`` if it has none."""
+    return None if moment.year == datetime.MAXYEAR else moment.astimezone(zone)
+
+
+def muted_until(muting: Iterable[Mapping[str, Any]], now: datetime.datetime) -> datetime.datetime | None:
+    """Return when the last of the downtimes that mute without a gap from now on ends; ``None`` if none mutes now.
+
+    Looks one month ahead.
+    """
+    stretches = merged(
+        stretch
+        for downtime in muting
+        if downtime["attributes"]["canceled"] is None
+        for stretch in downtimes.occurrences(downtime["attributes"]["schedule"], now, now + MONTH)
+    )
+    return next((end for begin, end in stretches if begin <= now < end), None)
 
 
 def _by_monitor(kept: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Group the downtimes that aren't cancelled by monitor."""
+    """Group the downtimes that aren't cancelled by monitor and scope."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for downtime in kept:
-        if downtime["attributes"]["canceled"] is None:
-            found.setdefault(str(downtime["attributes"]["monitor_identifier"]), []).append(downtime)
+        attributes = downtime["attributes"]
+        if attributes["canceled"] is None:
+            of = str((attributes["monitor_identifier"], attributes["scope"], attributes["display_timezone"]))
+            found.setdefault(of, []).append(downtime)
     return list(found.values())
 
 
@@ -104,6 +132,7 @@ def _calendar(store: Store, kept: list[Mapping[str, Any]], now: datetime.datetim
     return {
         "monitor": monitor,
         "identifier": identifier,
+        "scope": kept[0]["attributes"]["scope"],
         "zone": name,
         "weeks": [{"title": title, "days": week(schedules, first, zone)} for title, first in weeks],
     }

@@ -12,7 +12,7 @@ LISTED = 100
 
 def list_all(store: Store, _: Asked) -> Page:
     """List the latest events, newest first."""
-    return "events.html", {"events": [shown(event) for event in store.all("event")[-LISTED:][::-1]]}
+    return "events.html", {"events": [shown(event) for event in store.all("event")[-LISTED:][::-1]], "LISTED": LISTED}
 
 
 def show(store: Store, asked: Asked) -> Page:

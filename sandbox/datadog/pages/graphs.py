@@ -1,11 +1,13 @@
 """Graphs for the browser's script, with the legends of their lines."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
+from sandbox.datadog.evaluation import language
 from sandbox.datadog.pages.rendering import number
 from sandbox.datadog.pages.times import Frame
 
@@ -19,7 +21,7 @@ Source: https://docs.datadoghq.com/metrics/guide/interpolation-the-fill-modifier
 """
 
 MOST_LINES = 50
-"""Maximum lines of a graph."""
+"""Maximum lines of a formula; a graph says how many it leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +35,18 @@ class Line:
     palette: str = ""
     every: int = 20
     band: Sequence[tuple[int, float | None, float | None]] = ()
+    direction: str = "both"
+    """The side of the band that counts: both, above or below."""
 
     @property
-    def outside(self) -> list[tuple[int, float]]:
-        """The points outside of the band."""
+    def outside(self) -> list[tuple[int, float, float, float]]:
+        """The points outside of the band, with its ends."""
         return [
-            point
-            for point, (_, lower, upper) in zip(self.points, self.band, strict=False)
-            if lower is not None and upper is not None and not lower <= point[1] <= upper
+            (at, value, lower, upper)
+            for (at, value), (_, lower, upper) in zip(self.points, self.band, strict=False)
+            if lower is not None
+            and upper is not None
+            and ((value < lower and self.direction != "above") or (value > upper and self.direction != "below"))
         ]
 
     @property
@@ -62,14 +68,14 @@ class Line:
         return {
             "name": self.name,
             "x": [1000 * at for at, *_ in rows],
-            "y": [value for _, value, *_ in rows],
+            "y": [value if value is not None and math.isfinite(value) else None for _, value, *_ in rows],
             "bars": self.bars,
             "right": self.right,
             "palette": self.palette,
             "every": 1000 * self.every,
             "lower": [lower for _, _, lower, _ in rows] if self.band else [],
             "upper": [upper for _, _, _, upper in rows] if self.band else [],
-            "outside": [[1000 * at, value] for at, value in self.outside],
+            "outside": [[1000 * at, value] for at, value, *_ in self.outside],
         }
 
     def said(self, column: str) -> str:
@@ -110,6 +116,8 @@ class Graph:
     columns: Sequence[str] = ("avg", "max", "value")
     stacked: bool = False
     """Whether to stack the bars, as those of one formula's groups."""
+    more: int = 0
+    """Lines left out."""
 
     def drawn(self) -> dict[str, Any]:
         """Return the graph for the script, with times in Unix milliseconds."""
@@ -127,12 +135,17 @@ class Graph:
         }
 
 
+def undrawn(frame: pl.DataFrame) -> int:
+    """Count the groups of a frame that get no line."""
+    return max(0, frame["group"].n_unique() - MOST_LINES)
+
+
 def lines(frame: pl.DataFrame, name: str, by: Sequence[str], **how: Any) -> Iterable[Line]:
     """Make a line for each group in a frame of series; ``how`` as in `Line`."""
     ends = [column for column in ("lower", "upper") if column in frame.columns]
     grouped = frame.group_by("group", maintain_order=True).agg("at", "value", *ends).head(MOST_LINES)
     for group, at, values, *band in grouped.iter_rows():
-        tags = ", ".join(f"{key}:{value}" for key, value in zip(by, str(group).split(","), strict=False))
+        tags = ", ".join(f"{key}:{value}" for key, value in language.tags(str(group), by).items())
         yield Line(
             name=f"{name} {{{tags}}}" if tags else name,
             points=list(zip(at, values, strict=True)),

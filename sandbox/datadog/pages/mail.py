@@ -9,7 +9,7 @@ LISTED = 200
 
 def list_all(store: Store, _: Asked) -> Page:
     """List the latest messages, newest first."""
-    return "mails.html", {"mails": memory.mails(store)[-LISTED:][::-1]}
+    return "mails.html", {"mails": memory.mails(store)[-LISTED:][::-1], "LISTED": LISTED}
 
 
 def show(store: Store, asked: Asked) -> Page:
@@ -17,4 +17,5 @@ def show(store: Store, asked: Asked) -> Page:
     mail = store.get("mail", asked.match["id"])
     if mail is None:
         raise NotFoundError(f"There is no message {asked.match['id']}.")
-    return "mail.html", {"mail": mail}
+    gone = mail["about"] in ("monitor", "change") and store.get("monitor", mail["of"]) is None
+    return "mail.html", {"mail": mail, "gone": gone}

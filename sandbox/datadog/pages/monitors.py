@@ -1,14 +1,16 @@
 """Pages of monitors: the query, the groups' states, past transitions, and each state's message."""
 
+import datetime
 import re
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
-from sandbox.datadog import downtimes
+import polars as pl
+
 from sandbox.datadog.evaluation import composites, formulas, language, memory, rounds, series, states
 from sandbox.datadog.evaluation.memory import Group
-from sandbox.datadog.evaluation.messages import State
-from sandbox.datadog.pages import graphs, times
+from sandbox.datadog.evaluation.messages import Message, State, exact
+from sandbox.datadog.pages import downtimes, graphs, times
 from sandbox.datadog.pages.graphs import Graph, Mark
 from sandbox.datadog.pages.rendering import Asked, NotFoundError, Page
 from sandbox.datadog.store import Store
@@ -29,7 +31,12 @@ Source: https://docs.datadoghq.com/monitors/manage/search/
 
 def list_all(store: Store, asked: Asked) -> Page:
     """List all monitors, or those with all tags of a search such as ``tag:"env:dev"``."""
-    return "monitors.html", listed(store, set(TAG.findall(asked.query.get("q", ""))))
+    text = asked.query.get("q", "")
+    return "monitors.html", {
+        **listed(store, set(TAG.findall(text))),
+        "asked": text,
+        "unknown": " ".join(TAG.sub(" ", text).split()),
+    }
 
 
 def listed(store: Store, wanted: Set[str] = frozenset()) -> dict[str, Any]:
@@ -54,14 +61,13 @@ def show(store: Store, asked: Asked) -> Page:
     frame = times.frame(asked.query, now.timestamp())
     groups, fault = memory.groups(store, monitor["id"]), rounds.fault(monitor)
     muting = [downtime for downtime in store.all("downtime") if rounds.mutes(downtime, monitor)]
-    rows = []
+    rows, ends = [], dict[tuple[str, ...], datetime.datetime | None]()
     for group in sorted(groups, key=memory.badness):
-        until = [
-            stretch[1]
-            for downtime in muting
-            if rounds.covers(downtime, group) and (stretch := _under_way(downtime, now)) is not None
-        ]
-        rows.append({"group": group, "until": max(until, default=None)})
+        covering = [downtime for downtime in muting if rounds.covers(downtime, group)]
+        names = tuple(downtime["id"] for downtime in covering)
+        if names not in ends:
+            ends[names] = downtimes.muted_until(covering, now)
+        rows.append({"group": group, "until": ends[names]})
     graphs_of, undrawn = [], ""
     try:
         graphs_of = [] if fault else list(_graphs(store, monitor, frame))
@@ -86,6 +92,7 @@ def show(store: Store, asked: Asked) -> Page:
         "graphs": graphs_of,
         "undrawn": undrawn,
         "transitions": sorted(memory.transitions(store, monitor["id"]), key=lambda each: each.at)[-HISTORY:][::-1],
+        "HISTORY": HISTORY,
         "messages": [] if fault else list(_messages(store, monitor, groups, now.timestamp())),
     }
 
@@ -99,12 +106,6 @@ def _parts(store: Store, monitor: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"monitor": part, "state": memory.state(store, part["id"])} for part in found if part]
 
 
-def _under_way(downtime: Mapping[str, Any], now: Any) -> Any:
-    attributes = downtime["attributes"]
-    stretch = None if attributes["canceled"] else downtimes.span(attributes["schedule"], now)
-    return stretch if stretch and stretch[0] <= now else None
-
-
 def _graphs(store: Store, monitor: Mapping[str, Any], frame: times.Frame) -> Iterator[Graph]:
     """Return a graph with thresholds for each group, or one for all of many groups.
 
@@ -114,23 +115,31 @@ def _graphs(store: Store, monitor: Mapping[str, Any], frame: times.Frame) -> Ite
     if monitor["type"] != "query alert":
         return
     compared = language.comparison(monitor["query"])
-    every = series.interval(frame.span)
+    banded = isinstance(compared.formula, language.Anomalies)
+    own = compared.formula.interval if isinstance(compared.formula, language.Anomalies) else compared.query.interval
+    every = series.interval(frame.span, asked=own)
     source = series.Source(store)
+    # What is expected of the first points needs those before them.
+    before = frame.start - (formulas.WINDOW * every if banded else 0)
     frames = {
-        name: series.evaluate(source, query, frame.start, frame.end, every) for name, query in compared.queries.items()
+        name: series.evaluate(source, query, before, frame.end, every) for name, query in compared.queries.items()
     }
-    found = formulas.compute(compared.formula, frames)
+    found = formulas.over(compared.formula, compared.queries, frames)
+    found = found.filter(pl.col("at") >= series.begin(frame.start, every))
     thresholds = monitor["options"]["thresholds"]
     marks = [
-        Mark(value=thresholds[name], label=f"{label} {compared.comparator} {thresholds[name]:g}", kind=kind)
+        Mark(value=thresholds[name], label=f"{label} {compared.comparator} {exact(thresholds[name])}", kind=kind)
         for name, label, kind in (("critical", "alert", "error"), ("warning", "warning", "warning"))
-        if name in thresholds
+        if name in thresholds and not banded  # of anomalies they are shares of points
     ]
-    lines = list(graphs.lines(found, compared.query.metric, compared.by, every=every))
+    direction = compared.formula.direction if isinstance(compared.formula, language.Anomalies) else "both"
+    lines = list(graphs.lines(found, compared.query.metric, compared.by, every=every, direction=direction))
     for name, drawn in (
         [(line.name, [line]) for line in lines] if len(lines) <= MOST else [(compared.query.metric, lines)]
     ):
-        yield Graph(name=name, frame=frame, lines=drawn, marks=marks, columns=("avg", "min", "max", "value"))
+        columns = ("avg", "min", "max", "value")
+        more = graphs.undrawn(found)
+        yield Graph(name=name, frame=frame, lines=drawn, marks=marks, columns=columns, more=more)
 
 
 def _messages(store: Store, monitor: dict[str, Any], groups: list[Group], now: float) -> Iterator[dict[str, Any]]:
@@ -138,18 +147,27 @@ def _messages(store: Store, monitor: dict[str, Any], groups: list[Group], now: f
     asked = rounds.form(monitor, {each["id"]: each for each in store.all("monitor")})
     thresholds, number = monitor["options"]["thresholds"], asked.number or 0.0
     tags = min(groups, key=memory.badness).tags if groups else dict.fromkeys(asked.by, NOBODY)
-    beyond = 0.9 if asked.comparator.startswith("<") else 1.1
-    levels: tuple[tuple[State, State, float | None], ...] = (
-        ("OK", "Alert", number * beyond),
-        ("OK", "Warn", (thresholds["warning"] + number) / 2 if "warning" in thresholds else None),
-        ("OK", "No Data", 0.0 if monitor["options"].get("notify_no_data") else None),
-        ("Alert", "OK", thresholds.get("warning", number) * (2 - beyond)),
+    away = (abs(number) / 10 or 1.0) * (-1 if asked.comparator.startswith("<") else 1)
+    warns, well = "warning" in thresholds, thresholds.get("warning", number) - away
+    silence = states.tells_of_no_data(monitor["options"])
+    levels: tuple[tuple[State, State, float, bool], ...] = (
+        ("OK", "Alert", number + away, True),
+        ("OK", "Warn", (thresholds["warning"] + number) / 2 if warns else 0.0, warns),
+        ("Alert", "Warn", (thresholds["warning"] + number) / 2 if warns else 0.0, warns),
+        ("OK", "No Data", 0.0, silence),
+        ("Alert", "OK", well, True),
+        ("Warn", "OK", well, warns),
+        ("No Data", "OK", well, silence),
     )
-    for old, new, value in levels:
-        if value is None:
+    shown = set[tuple[State, bool, Message]]()
+    for old, new, value, happens in levels:
+        if not happens:
             continue
         group = Group(monitor=monitor["id"], name=",".join(tags.values()), tags=tags, status=new, value=value)
         title = rounds.title(store, monitor, asked, group, old, now)
         for again in (False, True) if states.is_renotified(new, monitor["options"]) else (False,):
             message = rounds.rendered(store, monitor, asked, group, old, now, again=again)
-            yield {"state": new, "title": title, "message": message, "again": again}
+            if (new, again, message) not in shown:  # where it came from often makes no difference
+                before = old if any(state == new for state, *_ in shown) else ""
+                shown.add((new, again, message))
+                yield {"state": new, "before": before, "title": title, "message": message, "again": again}

@@ -1,16 +1,20 @@
 """Renders HTML from templates, which escape every value; and parses what a page was asked for."""
 
 import datetime
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from aiohttp import web
 from markdown_it import MarkdownIt
 from markupsafe import Markup
+
+from sandbox.datadog.evaluation.messages import exact
 
 Page = tuple[str, dict[str, Any]]
 """A template's name and its values."""
@@ -56,14 +60,35 @@ def number(value: float | None) -> str:
     """
     if value is None:
         return "-"
-    if abs(value) >= 1000:
+    if abs(value) >= 999.5:
         return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) < 100 or value != round(value) else f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+def percentage(value: float | None) -> str:
+    """Format a percentage with two places, rounded down: 99.999 is not all.
+
+    >>> percentage(99.95), percentage(99.9999), percentage(100.0), percentage(None)
+    ('99.95', '99.99', '100', '-')
+    """
+    return "-" if value is None else f"{math.floor(round(value * 100, 6)) / 100:g}"
+
+
+def segment(text: str) -> str:
+    """Quote a text as one segment of a path.
+
+    >>> segment("a/b c")
+    'a%2Fb%20c'
+    """
+    return quote(text, safe="")
 
 
 def clock(at: float | datetime.datetime, pattern: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
-    """Format a time, given in Unix seconds or UTC."""
-    moment = at if isinstance(at, datetime.datetime) else datetime.datetime.fromtimestamp(at, datetime.UTC)
+    """Format a time, given in Unix seconds or UTC; one outside the calendar as its number."""
+    try:
+        moment = at if isinstance(at, datetime.datetime) else datetime.datetime.fromtimestamp(at, datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{at} s"
     return moment.strftime(pattern)
 
 
@@ -77,7 +102,14 @@ ENVIRONMENT = jinja2.Environment(
 ENVIRONMENT.globals["bare"] = False  # without the frame that leads from page to page
 ENVIRONMENT.globals["SHORT"] = 200  # characters of a text in a list or a heading; its own place has all of it
 ENVIRONMENT.globals["TIME"] = "%Y-%m-%d %H:%M:%S"  # where the column says that it is UTC
-ENVIRONMENT.filters |= {"markdown": markdown, "number": number, "clock": clock}
+ENVIRONMENT.filters |= {
+    "markdown": markdown,
+    "number": number,
+    "exact": exact,
+    "percentage": percentage,
+    "clock": clock,
+    "segment": segment,
+}
 
 
 def html(name: str, values: Mapping[str, Any]) -> str:

@@ -88,11 +88,27 @@ async def _page(request: web.Request) -> web.Response:
     module, function = PATHS[resource.canonical]
     show = getattr(importlib.import_module(f"sandbox.datadog.pages.{module}"), function)
     try:
-        name, values = show(request.app[STORE], rendering.Asked.of(request))
-        status = 200
+        return _html(*show(request.app[STORE], rendering.Asked.of(request)))
     except rendering.NotFoundError as error:
-        name, values, status = "missing.html", {"sentence": str(error)}, 404
-    return web.Response(text=rendering.html(name, values), content_type="text/html", headers=HEADERS, status=status)
+        return _html("missing.html", {"sentence": str(error)}, 404)
+
+
+def wants_page(request: web.Request) -> bool:
+    """Whether a browser asks for a page, and not a program for the API."""
+    return "text/html" in request.headers.get("Accept", "") and not request.path.startswith("/api/")
+
+
+def missing(request: web.Request) -> web.Response:
+    """Answer a path that no page has."""
+    return _html("missing.html", {"sentence": f"The sandbox has no page {request.path}."}, 404)
+
+
+def _html(name: str, values: Mapping[str, Any], status: int = 200) -> web.Response:
+    from sandbox.datadog.pages import rendering
+
+    # Half of a character, which JSON can hold, is none in UTF-8.
+    html = rendering.html(name, values).encode(errors="replace")
+    return web.Response(body=html, content_type="text/html", charset="utf-8", headers=HEADERS, status=status)
 
 
 async def _file(request: web.Request) -> web.StreamResponse:

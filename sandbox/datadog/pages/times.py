@@ -23,6 +23,9 @@ NAMES = {
 }
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 UNIT_NAMES = {"minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 31 * 86400}
+LATEST = 4_102_444_800
+"""The year 2100, in Unix seconds: pages ignore later times, and times before 1970."""
+
 RELATIVE = re.compile(r"now(?:-(\d{1,6})([smhdw]))?")
 
 
@@ -63,7 +66,9 @@ def frame(query: Mapping[str, str], now: float, default: Mapping[str, Any] | Non
             return past(end - start, now)
         return Frame(start=start, end=end, live=False)
     if default and default.get("type") == "live" and default.get("unit") in UNIT_NAMES:
-        return past(UNIT_NAMES[default["unit"]] * int(default.get("value", 1)), now)
+        return past(min(UNIT_NAMES[default["unit"]] * int(default.get("value", 1)), now), now)
+    if default and default.get("type") == "fixed" and 0 <= default["from"] < default["to"] <= 1000 * LATEST:
+        return Frame(start=default["from"] / 1000, end=default["to"] / 1000, live=False)
     return past(3600, now)
 
 
@@ -76,8 +81,12 @@ def default_timeframe(live_span: str) -> dict[str, Any]:
 
 def _moment(text: str, now: float) -> float | None:
     if match := RELATIVE.fullmatch(text):
-        return now - (int(match[1]) * UNITS[match[2]] if match[1] else 0)
-    return int(text) / 1000 if re.fullmatch(r"\d{1,16}", text) else None
+        moment = now - (int(match[1]) * UNITS[match[2]] if match[1] else 0)
+    elif re.fullmatch(r"\d{1,16}", text):
+        moment = int(text) / 1000
+    else:
+        return None
+    return moment if 0 <= moment <= LATEST else None
 
 
 def live_span(text: str) -> float | None:

@@ -4,7 +4,7 @@ Source: https://docs.datadoghq.com/dashboards/graphing_json/widget_json/
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,12 @@ from sandbox.datadog.pages.times import Frame
 from sandbox.datadog.store import Store
 
 DISPLAYS = ("line", "bars")
+NOT_SHARED = "list_stream"
+"""The widget that shared dashboards don't show.
+
+Source: https://docs.datadoghq.com/dashboards/sharing/shared_dashboards/#not-all-widget-types-are-available
+"""
+
 LISTED = 25
 STATUS_TERM = re.compile(r"(tag|group_status):(\"[^\"]*\"|[\w-]+)")
 STATES = {"alert": "Alert", "warn": "Warn", "no data": "No Data", "ok": "OK"}
@@ -46,8 +52,7 @@ class Widget:
         found = [
             (at, line.name, value, lower, upper)
             for line in (self.graph.lines if self.graph else [])
-            for (at, value), (_, lower, upper) in zip(line.points, line.band, strict=False)
-            if lower is not None and upper is not None and not lower <= value <= upper
+            for at, value, lower, upper in line.outside
         ]
         return sorted(found, reverse=True)
 
@@ -60,6 +65,7 @@ class Board:
     source: series.Source
     frame: Frame
     variables: Mapping[str, str]
+    shared: bool = False
 
     def widget(self, definition: Mapping[str, Any]) -> Widget:
         """Draw a widget of this board."""
@@ -72,6 +78,8 @@ class Board:
         ]
         try:
             frame, span = self._frame(definition)
+            if self.shared and kind == NOT_SHARED:
+                raise UnknownFormError("lists on a shared dashboard: Datadog shows none there")
             if kind == "timeseries":
                 graph = self._timeseries(definition, frame)
                 return Widget(title=title, kind=kind, graph=graph, span=span, queries=queries)
@@ -99,8 +107,12 @@ class Board:
         return times.past(seconds, self.frame.end), times.NAMES.get(own["live_span"], own["live_span"])
 
     def _timeseries(self, definition: Mapping[str, Any], frame: Frame) -> Graph:
-        lines = [line for request in definition["requests"] for line in self._lines(request, frame)]
+        requests = definition["requests"]
+        found = [(each, made) for each in requests for made in self._series(each, frame, bars=_bars(each))]
+        lines = [line for each, made in found for line in _lines(each, *made)]
         unit = {"left": definition.get("yaxis") or {}, "right": definition.get("right_yaxis") or {}}
+        if scales := {str(axis.get("scale")) for axis in unit.values()} - {"None", "linear"}:
+            raise UnknownFormError(f"an axis with the scale {', '.join(sorted(scales))}")
         asked = [column for column in definition.get("legend_columns") or [] if column in graphs.COLUMNS]
         return Graph(
             name=str(definition.get("title") or ""),
@@ -110,23 +122,9 @@ class Board:
             events=[event for each in definition.get("events") or [] for event in self._events(str(each["q"]), frame)],
             axes=unit,
             columns=asked or ("avg", "max", "value"),
-            stacked=sum(len(request["formulas"]) for request in definition["requests"]) == 1,
+            stacked=sum(len(request["formulas"]) for request in requests) == 1,
+            more=sum(graphs.undrawn(made) for _, (*_, made) in found),
         )
-
-    def _lines(self, request: Mapping[str, Any], frame: Frame) -> Iterator[Line]:
-        display = request.get("display_type", "line")
-        if display not in DISPLAYS:
-            raise UnknownFormError(f"display_type {display!r}")
-        for name, by, every, found in self._series(request, frame, bars=display == "bars"):
-            yield from graphs.lines(
-                found,
-                name,
-                by,
-                bars=display == "bars",
-                right=bool(request.get("on_right_yaxis")),
-                palette=str((request.get("style") or {}).get("palette", "")),
-                every=every,
-            )
 
     def _series(
         self, request: Mapping[str, Any], frame: Frame, *, bars: bool
@@ -139,7 +137,6 @@ class Board:
             if query.get("data_source") != "metrics":
                 raise UnknownFormError(f"the data source {query.get('data_source')!r}")
             parsed[query["name"]] = language.parse(query["query"], self.variables)
-        counts = {name for name, query in parsed.items() if query.modifier == "as_count"}
         read = [(language.formula(formula["formula"]), formula) for formula in request["formulas"]]
         banded = any(isinstance(tree, language.Anomalies) for tree, _ in read)
         found, intervals = {}, {}
@@ -150,11 +147,17 @@ class Board:
             found[name] = series.evaluate(self.source, query, before, frame.end, every)
             intervals[name] = every
         for tree, formula in read:
-            made = formulas.compute(tree, found, counts).filter(
-                pl.col("at") >= series.begin(frame.start, min(intervals.values()))
-            )
-            by = max((query.by for query in parsed.values()), key=len)
-            yield str(formula.get("alias") or formula["formula"]), by, max(intervals.values()), made
+            if missing := language.names(tree) - parsed.keys():
+                raise UnknownFormError(f"the formula {formula['formula']!r}: there is no query {', '.join(missing)}")
+            if isinstance(tree, language.Anomalies) and (tree.direction != "both" or tree.interval):
+                raise UnknownFormError(f"the formula {formula['formula']!r} in a graph: direction and interval")
+            if formula.get("limit"):
+                raise UnknownFormError("a formula with a limit in a graph")
+            made = formulas.over(tree, parsed, found)
+            every = max(intervals[name] for name in language.names(tree))
+            by = max((parsed[name].by for name in language.names(tree)), key=len)
+            made = made.filter(pl.col("at") >= series.begin(frame.start, every))
+            yield str(formula.get("alias") or formula["formula"]), by, every, made
 
     def _toplist(self, definition: Mapping[str, Any], frame: Frame) -> list[tuple[str, float]]:
         if len(definition["requests"]) != 1:
@@ -181,7 +184,7 @@ class Board:
             parsed[name] = asked
             values[name] = series.reduced(series.evaluate(self.source, asked, frame.start, frame.end, every), how)
         tree = language.formula(text)
-        if isinstance(tree, language.Anomalies | language.Count):
+        if isinstance(tree, language.Anomalies | language.Count) or language.names(tree) - parsed.keys():
             raise UnknownFormError(f"the formula {text!r} in a top list")
         return windows.combined(tree, parsed, values)
 
@@ -210,8 +213,9 @@ class Board:
 
         Source: https://docs.datadoghq.com/dashboards/widgets/list/
         """
-        (request,) = definition["requests"]
-        query = request.get("query") or {}
+        if len(definition["requests"]) != 1:
+            raise UnknownFormError("a list of several requests")
+        query = definition["requests"][0].get("query") or {}
         text = str(query.get("query_string", ""))
         source, *tags = text.split() or [""]
         if (
@@ -235,8 +239,29 @@ class Board:
             raise UnknownFormError(f"the events {query!r}: tags that they all have are")
         for event in self.store.all("event"):
             at = float(event.get("date_happened") or 0)
-            if frame.start <= at < frame.end and set(terms) <= set(event.get("tags") or []):
+            if frame.start <= at < frame.end and set(terms) <= set(event.get("tags") or ()):
                 yield at, str(event["title"])
+
+
+def _bars(request: Mapping[str, Any]) -> bool:
+    display = request.get("display_type", "line")
+    if display not in DISPLAYS:
+        raise UnknownFormError(f"display_type {display!r}")
+    return bool(display == "bars")
+
+
+def _lines(
+    request: Mapping[str, Any], name: str, by: tuple[str, ...], every: int, found: pl.DataFrame
+) -> Iterable[Line]:
+    return graphs.lines(
+        found,
+        name,
+        by,
+        bars=_bars(request),
+        right=bool(request.get("on_right_yaxis")),
+        palette=str((request.get("style") or {}).get("palette", "")),
+        every=every,
+    )
 
 
 def _mark(marker: Mapping[str, Any]) -> Mark:
@@ -266,6 +291,6 @@ def tags(variables: list[Mapping[str, Any]], query: Mapping[str, str]) -> dict[s
 
 
 def chosen(variable: Mapping[str, Any], query: Mapping[str, str]) -> str:
-    """Return the value of a template variable."""
-    defaults = variable.get("defaults") or ["*"]
-    return str(query.get(f"tpl_var_{variable['name']}", defaults[0]))
+    """Return the value of a template variable; several defaults are joined by commas."""
+    defaults = variable.get("defaults") or [variable.get("default") or "*"]
+    return str(query.get(f"tpl_var_{variable['name']}", ",".join(defaults)))
