@@ -12,11 +12,14 @@ from unittest import mock
 
 import pulumi
 import pytest
+from datadog_api_client.exceptions import ApiException
 from pulumi.dynamic import Config, ConfigureRequest
 from pulumi.dynamic.dynamic import serialize_provider
 
 from components.public_dashboard import PublicDashboards
 from tests.unit.mocks import API_KEY, APP_KEY, ROOT
+
+V1 = "datadog_api_client.v1"
 
 INPUTS: dict[str, Any] = {
     "__provider": "one",
@@ -58,6 +61,44 @@ def test_a_missing_key_is_one_sentence() -> None:
         pytest.raises(pulumi.RunError, match=r"^the public link of dashboard abc-def-ghi can't be created: export DD_"),
     ):
         provider.create(INPUTS)
+
+
+@pytest.fixture
+def api() -> Iterator[mock.Mock]:
+    """Return Datadog's API for dashboards, without a Datadog."""
+    with mock.patch("components.public_dashboard.client"), mock.patch(f"{V1}.api.dashboards_api.DashboardsApi") as api:
+        yield api.return_value
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "the keys have to be valid"),
+        (403, "the keys have to be valid ones, the application key needs dashboards_read"),
+    ],
+)
+def test_a_refusal_says_what_the_keys_need(api: mock.Mock, status: int, words: str) -> None:
+    api.get_public_dashboard.side_effect = ApiException(status=status, reason="refused")
+    with (
+        configured({"datadog:apiKey": API_KEY, "datadog:appKey": APP_KEY}, {}) as provider,
+        pytest.raises(pulumi.RunError, match=words) as refused,
+    ):
+        provider.read("abc-def-ghi", INPUTS | {"token": "fake-token"})
+    assert not any(secret in str(refused.value) for secret in (API_KEY, APP_KEY, "fake-token"))
+
+
+def test_a_link_is_made_and_kept_without_an_end(api: mock.Mock) -> None:
+    answer = {**INPUTS, "token": "fake-token", "public_url": "https://p.example.com/x", "expiration": "2027-01-01"}
+    for call in (api.create_public_dashboard, api.get_public_dashboard, api.update_public_dashboard):
+        call.return_value.to_dict.return_value = answer
+    with configured({"datadog:apiKey": API_KEY, "datadog:appKey": APP_KEY}, {}) as provider:
+        made = provider.create(INPUTS).outs or {}
+        found = provider.read("abc-def-ghi", {**INPUTS, "token": "fake-token"}).outs or {}
+        assert provider.diff("abc-def-ghi", found, INPUTS).changes
+        provider.update("abc-def-ghi", {**INPUTS, "token": "fake-token"}, INPUTS)
+    assert made["expiration"] == "2027-01-01"
+    assert api.create_public_dashboard.call_args.args[0]["expiration"] is None
+    assert api.update_public_dashboard.call_args.args[1]["expiration"] is None
 
 
 def test_a_run_that_changes_nothing_imports_neither_settings_nor_client() -> None:
