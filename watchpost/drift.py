@@ -1,8 +1,9 @@
 """Finds drift that the providers miss: on the hosts, and in the downtimes.
 
 On hosts, each step's command from the state is run with ``check``: its script reports drift and changes nothing.
-Downtimes are read from Datadog, since the provider treats a cancelled one as existing and ignores schedules. All other
-drift in Datadog is shown by ``pulumi preview --refresh``.
+Downtimes are read from Datadog: a refresh takes a cancelled one for existing (``Read`` in
+datadog/fwprovider/resource_datadog_downtime_schedule.go of DataDog/terraform-provider-datadog checks no status), and
+skips schedules, which the program ignores once set. ``pulumi preview --refresh`` shows all other drift in Datadog.
 
 Source: https://docs.datadoghq.com/api/latest/downtimes/#get-a-downtime
 """
