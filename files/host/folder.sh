@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Part of other scripts, after cause.sh: how root reads, writes and removes a file where others may change the folders
-# on the way, such as the Agent's, which are its user's. It goes from folder to folder and holds each one open, so that
-# nobody can put another one in its place; follows no link in a folder that isn't root's; has a new file whole, with its
-# owner and mode, in a folder that is root's alone before it moves it to its name; and reads as much as that folder's
-# owner could, and never what is no file. After a power cut, all is as it is now or as it was before.
+# Part of other scripts, after cause.sh: how root reads, writes and removes files in folders that others may change, such
+# as the Agent's, which its user owns. It walks from folder to folder and keeps each one open, so that nobody can swap
+# it; follows no link in a folder that isn't root's; completes a new file, with owner and mode, in a folder of root's
+# before moving it to its name; and reads only regular files that the folder's owner could read. After a power cut, each
+# file is either the new one or the old one.
 set -eu
 
-# One of the functions at the end of the program, called with the other words.
+# Calls one of the functions at the end of the program with the other arguments.
 folder() {
   python3 -I -c "$folder_program" "$@"
 }
@@ -19,19 +19,19 @@ LARGE = 16 << 20
 
 
 class Refused(Exception):
-    """A sentence."""
+    """The file can't be handled; the message is a sentence."""
 
 
 NOBODY = 65534
 
 
 def is_shared(found):
-    """Whether others than a folder's owner may change it: root's group is root."""
+    """Return whether others than a folder's owner may change it; the group root counts as root."""
     return found.st_mode & 0o002 or (found.st_mode & 0o020 and found.st_gid)
 
 
 def walk(path, make=False):
-    """The folder of a path, opened, and who may change it or one on the way to it, if that isn't root alone."""
+    """Open a path's folder; return it, and who besides root may change it or a folder on the way."""
     left, so_far, whose, links = path.split("/")[1:-1], "", None, 0
     at = os.open("/", os.O_RDONLY)
     while left:
@@ -54,7 +54,7 @@ def walk(path, make=False):
                 at, so_far = os.open("/", os.O_RDONLY), ""
             continue
         found = os.fstat(inner)
-        # In a folder like /tmp, nobody takes away what is root's.
+        # In a folder like /tmp, nobody can remove what is root's.
         if whose is None and (found.st_uid or (is_shared(found) and not found.st_mode & stat.S_ISVTX)):
             whose = found.st_uid or NOBODY
         os.close(at)
@@ -85,7 +85,7 @@ def called(user):
 
 @contextlib.contextmanager
 def acting_as(user):
-    """With what this user may do; root's own rights where there is none."""
+    """Act with this user's rights; without a user, with root's."""
     if user is None:
         yield
         return
@@ -114,7 +114,7 @@ def seen(at, name):
 
 
 def opened(at, name, path, user=None):
-    """A file, opened as the user would; what is no file, such as a pipe that nobody writes to, isn't opened at all."""
+    """Open a file with the user's rights; anything but a regular file, such as a pipe, isn't opened at all."""
     with acting_as(user):
         held = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=at)
         try:
@@ -132,7 +132,7 @@ def opened(at, name, path, user=None):
 
 
 def taken(file, found, path, whose):
-    """The bytes of an opened file."""
+    """Read an opened file."""
     if whose is not None and found.st_size > LARGE:
         raise Refused(f"{path} has more than {LARGE >> 20} MB")
     with open(file, "rb", closefd=False) as text:
@@ -142,7 +142,7 @@ def taken(file, found, path, whose):
 
 @contextlib.contextmanager
 def staged(at, name, whose):
-    """A folder, and a name in it, for a new file that only root can reach; nothing of it is left."""
+    """Provide a folder and a name for a new file that only root can reach; leave nothing of it."""
     new = f"{name}.watchpost"
     clear(at, new)
     if whose is None:
@@ -177,7 +177,7 @@ def staged(at, name, whose):
 
 
 def clear(at, new):
-    """Takes away what a run that was killed has left under the name of a new file."""
+    """Remove what a killed run has left under a new file's name."""
     found = seen(at, new)
     if not found:
         return
@@ -196,7 +196,7 @@ def clear(at, new):
 
 
 def placed(path, fill, make=False):
-    """Puts a new file, which is filled once it is there for root alone, at a path."""
+    """Put a new file at a path, filling it while only root can reach it."""
     name = os.path.basename(path)
     at, whose = walk(path, make)
     with staged(at, name, whose) as (inner, new):
@@ -220,7 +220,7 @@ def ids(owner):
 
 
 def durable(path, content):
-    """A file of root's own, whole."""
+    """Write a file of root's, completely or not at all."""
     with open(path + ".new", "wb") as file:
         file.write(content)
         file.flush()
@@ -243,7 +243,7 @@ def missing_folders(path):
 
 
 def was(kept):
-    """What the note says of the time before, if it is whole."""
+    """Return what the note says of the earlier state, if it is complete."""
     try:
         with open(f"{kept}/was", encoding="utf-8") as file:
             note = json.load(file)
@@ -260,11 +260,11 @@ def digest(path):
         return None
 
 
-# What scripts call.
+# The functions that scripts call.
 
 
 def keep(path, kept):
-    """Keeps what is at a path in a folder of root's own: the file or link, and a note of what that is."""
+    """Save what is at a path to a folder of root's: the file or link, and a note of what it is."""
     try:
         at, whose = walk(path)
         found = seen(at, os.path.basename(path))
@@ -297,12 +297,12 @@ def keep(path, kept):
     if missing:
         durable(made, "".join(f"{folder}\n" for folder in missing).encode())
     os.rename(new, kept)
-    # File systems with a journal keep the order of what happens to folders, also of those further up.
+    # Journaling file systems keep the order of changes to folders, even across folders.
     flushed(os.path.dirname(kept))
 
 
 def adopt(path, kept):
-    """Notes what an older version of this program has kept: a file, or nothing where it made the folder itself."""
+    """Write the note for what an older version saved: a file, or nothing if it created the folder itself."""
     original, note = f"{kept}/original", None
     try:
         _, whose = walk(path)
@@ -322,11 +322,11 @@ def adopt(path, kept):
 
 
 def like(file, found, other, content, whose):
-    """Fills an opened file with what another one holds, with its owner, mode, attributes and times."""
+    """Copy content, owner, mode, attributes and times to an opened file."""
     with open(other, "wb", closefd=False) as out:
         out.write(content)
     os.fchown(other, found.st_uid, found.st_gid)
-    # No program that runs as its owner, whoever that is, comes out of a folder that others may change.
+    # Never restore a setuid program from a folder that others may change.
     os.fchmod(other, stat.S_IMODE(found.st_mode) & (0o777 if whose is not None else 0o7777))
     with contextlib.suppress(OSError):
         for name in os.listxattr(file):
@@ -336,7 +336,7 @@ def like(file, found, other, content, whose):
 
 
 def put(path, owner, mode):
-    """Puts standard input at a path, in a file that has its owner and mode before its content."""
+    """Write standard input to a path, in a file that gets owner and mode before its content."""
     user, group = ids(owner)
 
     def fill(inner, new):
@@ -352,7 +352,7 @@ def put(path, owner, mode):
 
 
 def copied_back(path, original):
-    """Puts a file or link that root keeps back to its path."""
+    """Restore a saved file or link to its path."""
     if os.path.islink(original):
         found = os.lstat(original)
 
@@ -373,7 +373,7 @@ def copied_back(path, original):
 
 
 def drop(path):
-    """Removes a file."""
+    """Remove a file."""
     try:
         at, _ = walk(path)
         os.unlink(os.path.basename(path), dir_fd=at)
@@ -385,7 +385,7 @@ def drop(path):
 
 
 def back(path, kept):
-    """Brings back what was at a path before, where that is known; else says that it is left."""
+    """Restore what was at a path before, if that is known; else say that it is left."""
     tidy(path)
     if not os.path.isdir(kept) and (os.path.islink(kept) or (os.path.isfile(kept) and os.path.getsize(kept))):
         copied_back(path, kept)  # as an older version of this program kept it
@@ -411,13 +411,13 @@ def back(path, kept):
 
 
 def tidy(path):
-    """Takes away what a run that was killed has left of a new file."""
+    """Remove what a killed run has left of a new file."""
     with contextlib.suppress(FileNotFoundError, Refused):
         clear(walk(path)[0], os.path.basename(path) + ".watchpost")
 
 
 def empty(list_of_folders):
-    """Removes the folders that a list names, the innermost first, as far as they are empty."""
+    """Remove the folders named in a list, innermost first, if they are empty."""
     with open(list_of_folders, encoding="utf-8") as lines:
         for folder in lines.read().splitlines():
             try:
@@ -428,7 +428,7 @@ def empty(list_of_folders):
 
 
 def same(path, owner, mode):
-    """Whether the file at a path has its owner and mode, and holds what stands on standard input."""
+    """Check that the file at a path has its owner and mode, and the content of standard input."""
     content = sys.stdin.buffer.read()
     try:
         at, whose = walk(path)
@@ -442,13 +442,13 @@ def same(path, owner, mode):
     except KeyError:
         group = str(found.st_gid)
     wanted = f"{owner} {mode.lstrip('0')}"
-    # A number is as good as a name.
+    # A number works like a name.
     if (found.st_uid, found.st_gid) != ids(owner) or stat.S_IMODE(found.st_mode) != int(mode, 8):
         raise Refused(f"{path} is {called(found.st_uid)}:{group} {stat.S_IMODE(found.st_mode):o} instead of {wanted}")
 
 
 def show(path):
-    """Prints a file as the owner of its folder may read it; nothing where that isn't possible."""
+    """Print a file, if the owner of its folder may read it; else nothing."""
     with contextlib.suppress(OSError, Refused):
         at, whose = walk(path)
         file, found = opened(at, os.path.basename(path), path, whose)
@@ -456,7 +456,7 @@ def show(path):
 
 
 def is_ours(program):
-    """Whether nobody but root can change a program, or what it is a link to."""
+    """Check that only root can change a program, or what it links to."""
     for _ in range(40):
         at, whose = walk(program)
         found = os.lstat(os.path.basename(program), dir_fd=at)

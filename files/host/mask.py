@@ -1,10 +1,9 @@
-"""Runs a step on a host and shows what it says, with ``[secret]`` in the place of each secret.
+"""Runs a step on a host and shows its output, with ``[secret]`` in place of each secret.
 
-Arguments: the step's text, its name, and what it is called for. Secrets are what comes by standard input, but for keys
-of YAML, paths that are there, and what stands in the step itself or in what steps share; and what the Agent's files
-keep from others. Eight characters in a row give one away, in any quotes, escapes, hexadecimal or base64. No program is
-called before the step: each could show what it likes. Where nobody listens any more, the step's next word ends it, as
-it would without this.
+Arguments: the step's text, its name, and its verb. Secrets are what comes on standard input, except YAML keys, existing
+paths, and whatever the step itself or the shared files contain; and what the Agent's files hide from others. Eight
+characters in a row give one away, in any quotes, escapes, hexadecimal or base64. No program runs before the step, since
+each could show anything. If nobody listens any more, the step's next output ends it, as it would without this.
 """
 
 import base64
@@ -19,10 +18,10 @@ import urllib.parse
 from pathlib import Path
 
 ENOUGH, SHORTEST = 8, 4
-"""How many characters in a row give a secret away, and how short a secret may be."""
+"""How many characters in a row give a secret away, and the length of the shortest secret."""
 
 DROPPED = " \t\r\n\\\"'`"
-"""What programs put between the characters of a text that they show."""
+"""What programs insert between the characters of a text that they show."""
 
 KEY = re.compile(r"""\s*(?:- +)*["']?[a-z][a-z_.-]*[0-9]{0,2}["']?\s*:(?=\s|$)""")
 PRIVATE = re.compile(
@@ -38,7 +37,7 @@ def squeezed(text):
 
 
 def of_the_agent():
-    """The secrets in the Agent's files that others can't read."""
+    """Return the secrets in those of the Agent's files that others can't read."""
     for folder, _, names in os.walk("/etc/datadog-agent"):
         for name in names:
             try:
@@ -52,7 +51,7 @@ def of_the_agent():
 
 
 def of_input(given):
-    """The secrets in what comes by standard input, whole lines and the words of them."""
+    """Return the secrets on standard input: whole lines, and their words."""
     claimant, _, rest = given.partition("\n")
     for line in [] if claimant.endswith(" public") else rest.splitlines():
         said = re.sub(f"^{KEY.pattern}", "", line)
@@ -63,7 +62,7 @@ def of_input(given):
 
 
 def forms(value):
-    """How a program may show a text: as it is, in JSON, in an address, in hexadecimal, in base64 from any byte on."""
+    """Return a text as programs may show it: plain, in JSON, in a URL, hexadecimal, in base64 from any byte on."""
     raw = value.encode("utf-8", "surrogateescape")
     yield raw.decode("latin-1")
     yield json.dumps(value)[1:-1]
@@ -77,7 +76,7 @@ def forms(value):
 
 
 class Mask:
-    """Hides the secrets that it has learned, but for what is ``public``."""
+    """Hides the secrets that it has learned, except what is ``public``."""
 
     def __init__(self, public):
         self.public, self.given, self.pieces = squeezed(public), b"", None
@@ -86,7 +85,7 @@ class Mask:
         self.given, self.pieces = self.given + data, None
 
     def known(self):
-        """By length, the rows of characters that give a secret away."""
+        """Return the sequences of characters that give a secret away, by length."""
         if self.pieces is None:
             found = {}
             for value in {*of_the_agent(), *of_input(self.given.decode("utf-8", "surrogateescape"))}:
@@ -111,7 +110,7 @@ class Mask:
 
 
 class Relay:
-    """Hands standard input on to a step, and what the step says, by whole lines, to who listens.
+    """Passes standard input on to a step, and the step's output, in whole lines, to whoever listens.
 
     Raises:
         BrokenPipeError: nobody listens any more.
@@ -127,14 +126,14 @@ class Relay:
         for file in (0, *self.heard):
             self.poll.register(file, select.POLLIN)
         for file in (1, 2):
-            self.poll.register(file, 0)  # it tells only that nobody listens any more
+            self.poll.register(file, 0)  # it only reports that nobody listens any more
 
     def run(self):
         while self.open or (self.to_step is not None and self.step.poll() is None):
             ended = self.step.poll() is not None
             ready = [file for file, _ in self.poll.poll(500 if ended else 1000)]
             if ended and not self.open.intersection(ready):
-                break  # what still holds on to it is no part of the step
+                break  # whatever still holds it isn't part of the step
             for file in ready:
                 if file in (1, 2):
                     raise BrokenPipeError
@@ -203,7 +202,7 @@ def main(script, name, verb):
     except BrokenPipeError:
         os._exit(141)
     code = step.wait()
-    if code < 0:  # it ends as the step did
+    if code < 0:  # end as the step did
         if -code != signal.SIGKILL:
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Part of other scripts, before step.sh: runs the step below mask.py, which shows what it says without the secrets that
-# it was given. The program replaces the file's path with the one that it has on a host.
+# The prologue before step.sh of steps that handle secrets: runs the step under mask.py, which masks them in its output.
+# The program replaces mask.py's path by the one on a host.
 set -eu
 mask=files/host/mask.py
 if [ "${2:-}" != masked ]; then

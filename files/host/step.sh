@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Begins every step on a host: nothing of the login's own surroundings counts, and nothing is done on a machine that
-# isn't this stack's. What the step reports is printed once it is through.
-# Standard input: who claims the machine (stack/host) in the first line, with ` public` behind it where nothing in the
-# rest is a secret; then the step's own.
+# The prologue of every step on a host: makes it independent of the login's environment, refuses a machine that isn't
+# this stack's, and prints the step's report once it is complete.
+# Standard input: a first line with the claimant (stack/host), followed by ` public` if the rest holds no secret; then the
+# step's own.
 set -eu
 umask 022
-# What programs say is read, so they have to say it in English; LANGUAGE would count before LC_ALL here.
+# Steps parse programs' output, so it has to be English; LANGUAGE would override LC_ALL here.
 export LC_ALL=C.UTF-8
 unset LANGUAGE CDPATH POSIXLY_CORRECT
 # sudo's secure_path may lack what dpkg needs.
@@ -20,7 +20,7 @@ claim=/var/lib/watchpost/owner
 case $claimant in
 *' public') claimant=${claimant% public} ;;
 *)
-  # Nobody guards a secret that is handed in where Python is gone, unlike before the packages are there.
+  # Without Python nothing masks a secret on standard input; before the packages are installed, steps get none.
   if [ -n "${unmasked:-}" ] && [ -n "$(cat)" ]; then
     [ "$1" = remove ] || { echo "watchpost: $unmasked" >&2 && exit 1; }
     exec 3>&2 >/dev/null 2>&1
@@ -29,7 +29,7 @@ case $claimant in
   ;;
 esac
 
-# Reads a file that steps share, of those that host/library.sh keeps.
+# Sources a shared file, one of those that host/library.sh keeps.
 use() {
   # shellcheck source=/dev/null
   [ ! -r "$1" ] || { . "$1" && return; }
@@ -37,12 +37,12 @@ use() {
   exit 1
 }
 
-# The step's result, in JSON.
+# Sets the step's result, in JSON.
 report() {
   result=$1
 }
 
-# The last thing that a step does; what it is called for comes with it.
+# Ends every step; the argument is the step's verb.
 finish() {
   [ "$1" != apply ] || printf '\n=watchpost= %s\n' "$result"
 }
