@@ -8,7 +8,7 @@ from pulumi.runtime.config import CONFIG, get_config_env
 
 from settings import agent_options
 from settings.credentials import Credentials
-from settings.faults import LISTS, SettingsError, validate
+from settings.faults import LISTS, STRUCTURED, SettingsError, validate
 from settings.model import CustomerExperience, HostSettings, JourneyStep, Rehearsal, Settings
 from settings.project import PROJECT, key
 from settings.sites import SITES
@@ -58,7 +58,7 @@ def configured() -> dict[str, Any]:
 
 def parsed(name: str, value: str) -> Any:
     """Parse a structured setting's JSON; lists may also be comma-separated, as `pulumi new` prompts for them."""
-    if name not in ("hosts", "repairs", "agentConfig", "customerExperience", *LISTS):
+    if name not in STRUCTURED:
         return value
     try:
         return json.loads(value)

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from types import UnionType
+from typing import Any, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -33,8 +34,13 @@ def validate(raw: Mapping[str, Any]) -> Settings:
 
 _SECRET = ("privateKey", "privateKeyPassword", "ticketToken")
 
-LISTS = ("recipients", "tags", "officeDays")
+_ORIGINS = {str(field.alias): get_origin(field.annotation) for field in Settings.model_fields.values()}
+
+LISTS = tuple(name for name, origin in _ORIGINS.items() if origin is tuple)
 """The settings that are lists."""
+
+STRUCTURED = tuple(name for name, origin in _ORIGINS.items() if origin in (tuple, dict, UnionType))
+"""The settings that are lists, maps or models of their own, which Pulumi passes as JSON."""
 
 _INNER_LISTS = ("tiers", "careTiers", "customers")
 

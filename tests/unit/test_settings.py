@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from settings import agent_options
-from settings.faults import SettingsError, validate
+from settings.faults import LISTS, STRUCTURED, SettingsError, validate
 from settings.model import CustomerExperience, Settings
 from tests.unit import mocks
 from tests.unit.mocks import HOST, PRIVATE_KEY, ROOT
@@ -46,6 +46,15 @@ def test_every_setting_is_declared_with_a_description_and_a_default() -> None:
     for entry in declared.values():
         assert entry["description"]
         assert "default" in entry
+
+
+def test_what_is_declared_as_a_list_or_a_map_is_parsed_as_one() -> None:
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    of_type = {
+        kind: {key for key, entry in declared.items() if entry.get("type") == kind} for kind in ("array", "object")
+    }
+    assert set(LISTS) == of_type["array"] | {"recipients"}  # which `pulumi new` asks for as a text
+    assert set(STRUCTURED) == {*LISTS, *of_type["object"]}
 
 
 def documented(name: str) -> set[str]:
