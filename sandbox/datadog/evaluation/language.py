@@ -193,7 +193,7 @@ def _scope(text: str, variables: Mapping[str, str]) -> list[str]:
             continue
         if entry.startswith("$") and re.search(r"[,*]", term):
             raise UnknownFormError(f"the template variable {entry} with several values")
-        # What a variable was set to is a tag as it is, whatever else its value consists of.
+        # A variable's value is a tag as it is, whatever characters are in it.
         if not entry.startswith("$") and not TERM.fullmatch(term):
             raise UnknownFormError(f"{{{text}}}: tags that are joined by commas, each alone or with ! in front")
         found.append(term)

@@ -36,7 +36,7 @@ MATCHES: Mapping[str, Callable[[str, str], bool]] = {
 """Blocks that are sent if a variable's value matches one of the given texts."""
 
 _TAG = r"\{\{\s*(?:[#^/]\s*[A-Za-z]\w*(?:[^{}\w][^{}]*)?|else\s*)\}\}"
-# As in Handlebars, whose syntax it is, a tag that is alone on its line takes the line with it.
+# As in Handlebars, whose syntax this is, a tag alone on its line removes the line.
 TAG = re.compile(rf"^[ \t]*(?P<alone>{_TAG})[ \t]*(?:\n|\Z)|{_TAG}", re.MULTILINE)
 PARTS = re.compile(r"\{\{\s*(?:(?P<sign>[#^/])\s*(?P<name>\w+)\s*(?P<arguments>.*?)|else)\s*\}\}", re.DOTALL)
 ARGUMENT = re.compile(r"\"([^\"]*)\"|'([^']*)'|(\S+)")
@@ -150,7 +150,7 @@ def _matched(name: str, values: Mapping[str, str]) -> str | None:
     for known in (name, f"{name}.name"):
         if known in values:
             return values[known]
-    # Of a host all tags are known; one that it doesn't carry has no value.
+    # All tags of a host are known; one that it lacks has no value.
     return "" if "host.name" in values and "." not in name.removesuffix(".name") else None
 
 

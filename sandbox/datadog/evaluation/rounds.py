@@ -130,7 +130,7 @@ def evaluate(store: Store, now: datetime.datetime) -> None:
         for monitor in sorted(monitors, key=lambda monitor: monitor["type"] == COMPOSITE):
             try:
                 _evaluate_monitor(turn, monitor)
-            except Exception:  # one bad monitor must not end the others
+            except Exception:  # a faulty monitor must not prevent the others
                 log.exception("Monitor %s could not be evaluated", monitor["id"])
 
 
@@ -224,7 +224,7 @@ def _evaluate_monitor(turn: _Turn, monitor: Thing) -> None:
             name, Group(monitor=monitor["id"], name=name, tags=found.tags, first_seen=at, since=at)
         )
         muting = [downtime for downtime in active if covers(downtime, group)]
-        # A composite is of monitors that have waited for their new groups, and a monitor without groups has no new one.
+        # A composite's constituents have waited for their new groups; a monitor without groups has no new one.
         asked_for = options.get("new_group_delay")
         delay = 0 if monitor["type"] == COMPOSITE or not asked.by else NEW_GROUP if asked_for is None else asked_for
         young = at - group.first_seen < delay
@@ -242,7 +242,7 @@ def _evaluate_monitor(turn: _Turn, monitor: Thing) -> None:
             )
             for end in ended
         ):
-            group.silenced = False  # whoever was told of it now is told of its end
+            group.silenced = False  # whoever is notified of it now is notified of its end
             _tell(turn.store, monitor, asked, group, "OK", at)
         elif not muting and states.renotified(
             group.status,
