@@ -499,6 +499,8 @@ def test_a_monitor_that_is_not_evaluated_says_so_by_name(store: Store) -> None:
     assert ".fill(zero)" in rounds.fault(monitor)
     rounds.evaluate(store, BEGIN)
     assert "composite" in rounds.fault(monitor | {"type": "composite"})
+    odd = put_monitor(store, threshold_windows={"trigger_window": "last_1w", "recovery_window": None})
+    assert "the window 'last_1w'" in rounds.fault(odd)
 
 
 def test_an_option_that_is_not_evaluated_is_named(store: Store) -> None:

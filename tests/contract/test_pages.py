@@ -1,7 +1,6 @@
 """The pages show the account's current content to clients of its own address, and to nobody else."""
 
 import datetime
-import doctest
 import html
 import http.client
 import itertools
@@ -24,7 +23,7 @@ from components import links
 from components.recurrences import duration_text, recurrences
 from sandbox.datadog import API_KEY, APP_KEY, Account
 from sandbox.datadog import downtimes as rules
-from sandbox.datadog.evaluation import language, messages, series, windows
+from sandbox.datadog.evaluation import series
 from sandbox.datadog.pages import dashboards, downtimes, rendering, services, times, widgets
 from sandbox.datadog.pages.graphs import Graph, Line
 from sandbox.datadog.pages.serving import PATHS
@@ -449,12 +448,6 @@ def test_hits_of_resources_are_those_that_were_counted(store: Store) -> None:
             if f"resource_name:{row['name']}" in point["tags"]
         ]
         assert row["hits"] == sum(points)
-
-
-def test_the_examples_of_the_modules_hold() -> None:
-    for module in (language, messages, rendering, series, windows):
-        found = doctest.testmod(module)
-        assert found.attempted > found.failed == 0, module
 
 
 def test_a_service_and_a_trace_may_have_slashes_in_their_names(account: Account, store: Store) -> None:

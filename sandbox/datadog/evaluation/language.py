@@ -274,6 +274,18 @@ def tags(group: str, by: Sequence[str]) -> dict[str, str]:
     return dict(zip(by, group.split(",", len(by) - 1), strict=False)) if by else {}
 
 
+def seconds(window: str) -> int:
+    """Return the length of a window in seconds.
+
+    >>> seconds("last_15m")
+    900
+    """
+    match = re.fullmatch(r"last_(\d+)([mhd])", window)
+    if match is None:
+        raise UnknownFormError(f"the window {window!r}")
+    return int(match[1]) * SECONDS[match[2]]
+
+
 def _check(compared: Comparison, text: str) -> None:
     """Refuse what Datadog may evaluate in an unknown way."""
     percentiles = [query for query in compared.queries.values() if query.percentile is not None]

@@ -186,6 +186,8 @@ def fault(monitor: Mapping[str, Any]) -> str:
     """Explain why a monitor can't be evaluated here; empty if it can."""
     try:
         form(monitor, {})
+        for window in (monitor["options"].get("threshold_windows") or {}).values():
+            language.seconds(window or "last_0m")
     except language.UnknownFormError as error:
         return f"the sandbox does not evaluate {error}"
     return ""

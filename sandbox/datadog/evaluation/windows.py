@@ -6,7 +6,6 @@ https://docs.datadoghq.com/dashboards/functions/interpolation/
 """
 
 import ast
-import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
@@ -117,7 +116,7 @@ def _anomalous(
     Source: https://docs.datadoghq.com/monitors/types/anomaly/#options
     """
     window = (options.get("threshold_windows") or {}).get(which)
-    looked_at = seconds(window) if window else anomalies.alert_window or compared.window
+    looked_at = language.seconds(window) if window else anomalies.alert_window or compared.window
     every = anomalies.interval or series.interval(compared.window)
     query = compared.queries[anomalies.name]
     frame = formulas.band(series.evaluate(source, query, at - compared.window, at, every), anomalies.bounds)
@@ -127,15 +126,3 @@ def _anomalous(
         outside.fill_null(value=False).cast(pl.Float64).alias("value")
     )
     return series.reduced(inside, "avg")
-
-
-def seconds(window: str) -> int:
-    """Return the length of a window in seconds.
-
-    >>> seconds("last_15m")
-    900
-    """
-    match = re.fullmatch(r"last_(\d+)([mhd])", window)
-    if match is None:
-        raise language.UnknownFormError(f"the window {window!r}")
-    return int(match[1]) * language.SECONDS[match[2]]
