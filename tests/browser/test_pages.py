@@ -144,6 +144,15 @@ def test_what_is_live_follows(watched: Watched, name: str, parts: set[str]) -> N
     assert watched.faults == []
 
 
+@pytest.mark.parametrize("place", ["#groups-now a", "figure .legend"])
+def test_who_is_in_a_live_part_by_keyboard_stays_there(watched: Watched, place: str) -> None:
+    page = watched.open(ALL["monitor"])
+    page.locator(place).first.focus()
+    page.evaluate("refresh()")
+    assert page.evaluate(f"document.activeElement === document.querySelector('{place}')")
+    assert watched.faults == []
+
+
 @pytest.mark.parametrize("name", ["timeboard", "APM", "monitor", "host", "service"])
 def test_a_graph_draws_what_it_was_given(watched: Watched, name: str) -> None:
     page = watched.open(ALL[name])

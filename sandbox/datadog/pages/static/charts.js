@@ -81,10 +81,11 @@ async function refresh() {
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-live]")) {
     const next = fresh.getElementById(part.id);
-    if (!next) continue;
+    // Whoever is in a part by keyboard would lose their place.
+    if (!next || (part !== document.activeElement && part.contains(document.activeElement) && !part.matches("figure"))) continue;
     if (part.matches("figure")) {
       part.querySelector("script").textContent = next.querySelector("script").textContent;
-      part.querySelector(".legend").replaceWith(next.querySelector(".legend"));
+      part.querySelector(".legend").innerHTML = next.querySelector(".legend").innerHTML; // it may have the focus
       draw(part);
     } else {
       part.innerHTML = next.innerHTML;
