@@ -156,6 +156,7 @@ async def create_public(request: web.Request) -> web.Response:
         "share_type": "open",
         "status": "active",
         "global_time": {"live_span": "1h"},
+        "expiration": None,
         **given,
         "token": token,
         "public_url": f"{request.url.origin()}/p/{token}",

@@ -63,7 +63,8 @@ def test_the_state_holds_no_key_and_the_link_only_encrypted(stack: Stack) -> Non
 
 def test_a_link_that_somebody_paused_is_drift_and_what_datadog_refuses_is_one_sentence(stack: Stack) -> None:
     link = share(stack)
-    call(stack, "PUT", f"{SHARE}/{link['token']}", {"status": "paused", "title": "another"})
+    changed = {"status": "paused", "title": "another", "expiration": "2020-01-01T00:00:00+00:00"}
+    call(stack, "PUT", f"{SHARE}/{link['token']}", changed)
     assert urllib3.request("GET", link["public_url"], retries=False).status == 404
     shown = stack.pulumi("preview", "--refresh", "--expect-no-changes", "--stack", stack.name, check=False)
     assert shown.returncode != 0
