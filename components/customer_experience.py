@@ -16,17 +16,18 @@ import pulumi_random as random
 
 from components import templates
 from components.customer_signals import (
-    FAST,
+    BURN_WINDOWS,
     FEWEST_FAILURES,
+    FEWEST_UNUSUAL,
     MILLISECOND,
     PATHS,
     SLICES,
-    SLOW,
     Signals,
     SpanMetric,
     burn_rate,
     cost,
     customer_composite,
+    escaped,
     number,
 )
 from components.customer_tickets import FOLDER, Action, Desk, authorization, runbook, stands, variable, webhook
@@ -35,9 +36,9 @@ from components.links import Links
 from components.monitors import blocks
 from components.timeboards import owned
 from settings import CustomerExperience, JourneyStep
+from settings.model import BURN_RATES
 from settings.office_hours import OfficeHours
 
-SPEEDS = {"fast": FAST, "slow": SLOW}
 FIRST_STEPS = {"fast": "stop deploying, and roll back the last change", "slow": "plan the repair for this week"}
 """What to do about a promise that is being broken, by the speed."""
 
@@ -87,6 +88,8 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
         )
         if pulumi.runtime.is_dry_run():
             pulumi.log.info(told_cost(args.experience), self)
+        if args.experience.ticket_url and not args.experience.close_url:
+            pulumi.log.warn(told_open(args.experience), self)
         metrics = [self._metric(key) for key in metric_keys(args.experience)]
         # Monitors of a metric that isn't there yet would find nothing; the objectives' queries are refused.
         self._after_metrics = pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(depends_on=metrics))
@@ -262,6 +265,13 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
             delay=delay,
             windows=datadog.MonitorMonitorThresholdWindowsArgs(trigger_window=window, recovery_window=window),
         )
+        history = self._monitor(
+            "history",
+            "customers with enough orders to tell what is unusual",
+            self._query(lambda signals: signals.history),
+            critical=max(FEWEST_UNUSUAL, experience.minimum_orders),
+            delay=delay,
+        )
         headers = self._authorization()
         for step in experience.steps:
             latency, errors = self._latency(step, delay), self._errors(step, delay)
@@ -269,11 +279,11 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
             webhooks = self._webhooks(step.name, headers)
             # Two composites: a customer without a failure is no group of the errors' monitor, and so of no composite
             # with it, since only groups that all constituents have in common count.
-            for key, what, detectors, minimums in (
-                ("slow", "too slow", [latency, anomaly], [traffic]),
-                ("failing", "failing", [errors], [traffic, failures]),
+            for key, what, signs in (
+                ("slow", "too slow", [[latency, traffic], [anomaly, history]]),
+                ("failing", "failing", [[errors, traffic, failures]]),
             ):
-                self._care(step.name, key, what, detectors, minimums, platform, webhooks)
+                self._care(step.name, key, what, signs, platform, webhooks)
 
     def _latency(self, step: JourneyStep, delay: int) -> datadog.Monitor:
         return self._monitor(
@@ -298,15 +308,12 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
         step: str,
         key: str,
         what: str,
-        detectors: Sequence[datadog.Monitor],
-        minimums: Sequence[datadog.Monitor],
+        signs: Sequence[Sequence[datadog.Monitor]],
         platform: Sequence[datadog.Monitor],
         webhooks: Mapping[Action, pulumi.Output[str]],
     ) -> None:
-        ids = [pulumi.Output.all(*(monitor.id for monitor in group)) for group in (detectors, minimums, platform)]
-        query = pulumi.Output.all(*ids).apply(
-            lambda found: customer_composite(found[0], found[1], found[2][0], found[2][1:])
-        )
+        ids = [pulumi.Output.all(*(monitor.id for monitor in group)) for group in (platform, *signs)]
+        query = pulumi.Output.all(*ids).apply(lambda found: customer_composite(found[1:], found[0][0], found[0][1:]))
         self._monitor(
             f"{key}-{step}",
             f"customer {{{{customer.name}}}}: orders are {what} at {step}",
@@ -337,13 +344,8 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
     def _webhooks(self, step: str, headers: pulumi.Output[str] | None) -> dict[Action, pulumi.Output[str]]:
         """Create the webhooks that open and close the tickets of a step; return their names."""
         experience = self._args.experience
-        if not experience.ticket_url:
-            return {}
-        close_url = experience.ticket_close_url or experience.ticket_url
-        return {
-            "open": self._webhook(step, "open", experience.ticket_url, headers),
-            "close": self._webhook(step, "close", close_url, headers),
-        }
+        addresses: dict[Action, str] = {"open": experience.ticket_url, "close": experience.close_url}
+        return {action: self._webhook(step, action, url, headers) for action, url in addresses.items() if url}
 
     def _webhook(self, step: str, action: Action, url: str, headers: pulumi.Output[str] | None) -> pulumi.Output[str]:
         payload = pulumi.Output.all(self._signals, self._board).apply(
@@ -352,12 +354,13 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
         return datadog.Webhook(
             f"{self._name}-{step}-{action}",
             name=self._signals.apply(lambda signals: webhook(signals.owner, signals.stack, step, action)),
-            url=url,
+            # Some ticket systems have the key in the address.
+            url=pulumi.Output.secret(url),
             encode_as="json",
             custom_headers=headers,
             payload=payload,
             opts=pulumi.ResourceOptions.merge(
-                self._child, pulumi.ResourceOptions(additional_secret_outputs=["customHeaders"])
+                self._child, pulumi.ResourceOptions(additional_secret_outputs=["customHeaders", "url"])
             ),
         ).name
 
@@ -400,12 +403,12 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
 
     def _burn_rates(self, objectives: Mapping[str, datadog.ServiceLevelObjective]) -> None:
         for tier, slo in objectives.items():
-            for speed in SPEEDS:
-                self._burn_rate(tier, slo, speed)
+            for speed, rate in zip(BURN_WINDOWS, BURN_RATES[self._args.experience.slo_days], strict=True):
+                self._burn_rate(tier, slo, speed, rate)
 
-    def _burn_rate(self, tier: str, slo: datadog.ServiceLevelObjective, speed: str) -> None:
+    def _burn_rate(self, tier: str, slo: datadog.ServiceLevelObjective, speed: str, rate: float) -> None:
         experience, mentions = self._args.experience, self._args.mentions
-        (long, short, rate), days = SPEEDS[speed], experience.slo_days
+        (long, short), days = BURN_WINDOWS[speed], experience.slo_days
         values = {
             "tier": tier,
             "speed": speed,
@@ -463,7 +466,7 @@ def care_message(signals: Signals, links: Links, step: str, what: str, dashboard
     """Render the message about a customer in trouble: to the webhook that opens or closes the ticket, and a handle."""
     experience = signals.experience
     # Datadog fills in the customer, so the link ends with it.
-    traces = links.traces(f"{signals.spans} {PATHS['step']}:{step} {PATHS['customer']}:")
+    traces = links.traces(f"{signals.spans} {PATHS['step']}:{escaped(step)} {PATHS['customer']}:")
     values = {
         "step": step,
         "what": what,
@@ -495,6 +498,15 @@ def told_cost(experience: CustomerExperience) -> str:
     return (
         f"customerExperience: {customers} at {len(experience.steps)} steps make up to {found.custom_metrics} custom"
         f" metrics and {found.monitors} monitors, and each slow or failing order of theirs indexed spans{unlimited}"
+    )
+
+
+def told_open(experience: CustomerExperience) -> str:
+    """Say that tickets stay open, and what closes them."""
+    return (
+        f"customerExperience: tickets are opened and not closed: {experience.ticket_system} closes none by a request to"
+        " the address that opens them; set ticketCloseUrl to one that finds a ticket by its key"
+        " (docs/customer-experience.md#tickets)"
     )
 
 

@@ -8,7 +8,7 @@ https://docs.datadoghq.com/monitors/types/composite/
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from settings import CustomerExperience
@@ -35,13 +35,19 @@ Source: https://docs.datadoghq.com/account_management/billing/custom_metrics/?ta
 SLICES = 3
 """Consecutive slices of the window in which the platform is looked at."""
 
+SLOWEST = 60
+"""Percent of a customer's orders that take longer than the objective before a monitor says so: both of two."""
+
 FEWEST_FAILURES = 2
 """Failing orders of a customer below which nothing is said."""
 
-FAST, SLOW = ("1h", "5m", 14.4), ("6h", "30m", 6)
-"""Long window, short window and burn rate of an SLO's two alerts.
+FEWEST_UNUSUAL = 4
+"""Orders of a customer below which nothing is unusual: two or three say little of what somebody is used to."""
 
-Source: https://docs.datadoghq.com/monitors/types/slo/#burn-rate-alerts
+BURN_WINDOWS = {"fast": ("1h", "5m"), "slow": ("6h", "30m")}
+"""Long and short window of an SLO's alerts, whose rates are :data:`settings.model.BURN_RATES`.
+
+Source: https://docs.datadoghq.com/service_management/service_level_objectives/burn_rate/#examples
 """
 
 
@@ -77,7 +83,7 @@ class Signals:
     @property
     def spans(self) -> str:
         """The query for the spans of the journeys."""
-        return f"service:{self.service} env:{self.env} {PATHS[STEP]}:*"
+        return f"service:{escaped(self.service)} env:{escaped(self.env)} {PATHS[STEP]}:*"
 
     @property
     def cared_for(self) -> str:
@@ -90,7 +96,7 @@ class Signals:
     def outside(self) -> str:
         """The query for spans that failed or took longer than the objective of their step."""
         slow = " OR ".join(
-            f"({PATHS[STEP]}:{step.name} @duration:>{step.objective}ms)" for step in self.experience.steps
+            f"({PATHS[STEP]}:{escaped(step.name)} @duration:>{step.objective}ms)" for step in self.experience.steps
         )
         return f"(status:error OR {slow})"
 
@@ -127,8 +133,13 @@ class Signals:
     # The customers' monitors
 
     def latency(self, step: str, objective: int) -> str:
-        """Alert on each customer of whose orders at ``step`` half take longer than ``objective`` milliseconds."""
-        metric = f"p50:{self.name('customer.latency')}{{{STEP}:{step}}} by {{{CUSTOMER},{STEP}}}"
+        """Alert on each customer most of whose orders at ``step`` take longer than ``objective`` milliseconds.
+
+        A percentile is one of the values, and not between two of them: of two orders both have to be slow.
+
+        Source: https://www.datadoghq.com/blog/engineering/computing-accurate-percentiles-with-ddsketch/
+        """
+        metric = f"p{100 - SLOWEST}:{self.name('customer.latency')}{{{STEP}:{step}}} by {{{CUSTOMER},{STEP}}}"
         return f"percentile(last_{self.minutes}m):{metric} > {objective * MILLISECOND}"
 
     def errors(self, step: str) -> str:
@@ -156,8 +167,16 @@ class Signals:
     @property
     def traffic(self) -> str:
         """Alert on each customer and step with enough orders to tell anything by."""
+        return self._orders(self.experience.minimum_orders)
+
+    @property
+    def history(self) -> str:
+        """Alert on each customer and step with enough orders to tell what is unusual."""
+        return self._orders(max(FEWEST_UNUSUAL, self.experience.minimum_orders))
+
+    def _orders(self, least: int) -> str:
         metric = f"sum:{self.name('customer.orders')}{{*}} by {{{CUSTOMER},{STEP}}}.as_count()"
-        return f"sum(last_{self.minutes}m):{metric} >= {self.experience.minimum_orders}"
+        return f"sum(last_{self.minutes}m):{metric} >= {least}"
 
     # The platform's monitors
 
@@ -199,18 +218,23 @@ class Signals:
         return self.experience.window_minutes // SLICES
 
     @property
-    def minutes(self) -> int:
-        """Minutes of a customer's orders that are looked at, which :attr:`delay` shifts."""
-        return 2 * self.slice
+    def shows(self) -> float:
+        """Minutes after which a slowdown of everybody makes up its share of a slice."""
+        return self.slice * self.experience.platform_share / 100
 
     @property
     def delay(self) -> int:
-        """Seconds by which customers are looked at later than the platform.
+        """Seconds by which customers are looked at later than the platform, whose slowdown is known by then."""
+        return round(60 * (self.shows + 1))
 
-        So a platform's slowdown is known before its customers show it, and remembered until they don't any more: the
-        slices reach back further than a customer's minutes do. All of it is within the window.
+    @property
+    def minutes(self) -> int:
+        """Minutes of a customer's orders that are looked at, which :attr:`delay` shifts.
+
+        The slices reach back further, by what it takes them to show a slowdown: it is remembered until no customer
+        shows it any more. All of it is within the window.
         """
-        return round(60 * self.slice * (1 - self.experience.platform_share / 100))
+        return int(SLICES * self.slice - self.shows - self.delay / 60)
 
     # Objectives
 
@@ -232,13 +256,24 @@ def prefix(owner: str, stack: str) -> str:
     return f"watchpost.{re.sub(r'[^a-z0-9]+', '_', stack.lower()).strip('_')}_{owner.partition(':')[2]}"
 
 
+def escaped(value: str) -> str:
+    """Return a value of a span query, in which a slash has to be escaped.
+
+    Source: https://docs.datadoghq.com/tracing/trace_explorer/query_syntax/#escaping-of-special-characters
+
+    >>> print(escaped("shop/pay"))
+    shop\\/pay
+    """
+    return value.replace("/", r"\/")
+
+
 def any_of(values: Iterable[str]) -> str:
     """Return the value of an attribute in a span query.
 
     >>> any_of(["gold"]), any_of(["gold", "silver"])
     ('gold', '(gold OR silver)')
     """
-    listed = list(values)
+    listed = [escaped(value) for value in values]
     return listed[0] if len(listed) == 1 else f"({' OR '.join(listed)})"
 
 
@@ -259,15 +294,13 @@ def burn_rate(slo: str, days: int, long: str, short: str, rate: float) -> str:
     return f'burn_rate("{slo}").over("{days}d").long_window("{long}").short_window("{short}") > {number(rate)}'
 
 
-def customer_composite(
-    detectors: Iterable[str], minimums: Iterable[str], step_traffic: str, slices: Iterable[str]
-) -> str:
-    """Alert on a customer of whose ``detectors`` one does, and all ``minimums``, unless the whole platform is slow.
+def customer_composite(signs: Iterable[Sequence[str]], step_traffic: str, slices: Iterable[str]) -> str:
+    """Alert on a customer with all monitors of one of the ``signs``, unless the whole platform is slow.
 
     The groups that all constituents have in common count: customer and step, of which the step's traffic has the step.
     """
-    platform = f"{step_traffic} && ({' || '.join(slices)})"
-    return f"({' || '.join(detectors)}) && {' && '.join(minimums)} && !({platform})"
+    shown = " || ".join(f"({' && '.join(sign)})" for sign in signs)
+    return f"({shown}) && !({step_traffic} && ({' || '.join(slices)}))"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +330,6 @@ def cost(experience: CustomerExperience) -> Cost:
         customers=customers,
         custom_metrics=steps * tiers * each_combination + customers * each_customer,
         each=each_customer,
-        # anomaly, failures, three of traffic, platform, limit; burn rates
-        monitors=steps * each_step + 7 + 2 * tiers,
+        # anomaly, failures, four of traffic, platform, limit; burn rates
+        monitors=steps * each_step + 8 + 2 * tiers,
     )

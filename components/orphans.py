@@ -74,7 +74,7 @@ def find(client: ApiClient, tag: str, kinds: Collection[str] = ALL) -> Iterator[
     Raises:
         ApiException: Datadog refused the request.
     """
-    ours = re.compile(re.escape(tag) + (r"(?![\w.+-])" if "/" in tag else "/"))
+    ours = re.compile(re.escape(tag) + (r"(?![\w.+/-])" if "/" in tag else "/"))
     if "downtime" in kinds:
         for downtime in DowntimesApi(client).list_downtimes_with_pagination():
             text, status = downtime.attributes.get("message") or "", downtime.attributes.get("status")

@@ -34,6 +34,8 @@ def validate(raw: Mapping[str, Any]) -> Settings:
 
 _SECRET = ("privateKey", "privateKeyPassword", "ticketToken")
 
+_MAY_HOLD_A_KEY = (*_SECRET, "ticketUrl", "ticketCloseUrl")
+
 _ORIGINS = {str(field.alias): get_origin(field.annotation) for field in Settings.model_fields.values()}
 
 LISTS = tuple(name for name, origin in _ORIGINS.items() if origin is tuple)
@@ -85,7 +87,7 @@ def _shown(path: list[str], value: object) -> str:
     """Format a value for a message, hiding secrets and whatever may contain a misplaced one."""
     hidden = len(path) < 3 or path[-1] in ("vagrant", "proxy")
     whole = path == ["customerExperience"] or path[1:2] == ["customers"]
-    if path[0] == "agentConfig" or whole or path[-1] in _SECRET or (path[0] == "hosts" and hidden):
+    if path[0] == "agentConfig" or whole or path[-1] in _MAY_HOLD_A_KEY or (path[0] == "hosts" and hidden):
         return "(not shown)"
     text = json.dumps(value, default=str, ensure_ascii=False)
     if "PRIVATE KEY" in text or "@" in text.partition("://")[2]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import math
 import os
 import re
 from collections.abc import Sized
@@ -31,6 +32,12 @@ from settings.sites import Site
 
 MOST_STEPS = 8
 """Most steps of a customers' journey."""
+
+BURN_RATES = {7: (16.8, 5.6), 30: (14.4, 6.0), 90: (21.6, 10.8)}
+"""Burn rates of an SLO's fast and slow alert, by its days.
+
+Source: https://docs.datadoghq.com/service_management/service_level_objectives/burn_rate/#examples
+"""
 
 LEAST_POINTS = 2
 """Fewest points in the monitor's window: with fewer, the monitor reports no data most of the time."""
@@ -339,12 +346,12 @@ class CustomerExperience(_Model):
     )
     error_rate: Percent = 30
     anomaly_bounds: Annotated[int, Field(ge=2, le=10)] = 4
-    minimum_orders: Annotated[int, Field(ge=3, le=1000)] = 4
+    minimum_orders: Annotated[int, Field(ge=2, le=1000)] = 2
     window_minutes: Annotated[int, Field(ge=6, le=60)] = 15
     platform_share: Annotated[int, Field(ge=10, le=60)] = 40
     platform_orders: Annotated[int, Field(ge=1, le=100_000)] = 20
-    slo_target: Annotated[float, Field(ge=50, lt=100)] = 99.0
     slo_days: Literal[7, 30, 90] = 30
+    slo_target: Annotated[float, Field(lt=100)] = 99.0
     ticket_system: Literal["generic", "jira", "zendesk", "servicenow"] = "generic"
     ticket_url: AddressOrNone = ""
     ticket_close_url: AddressOrNone = ""
@@ -361,6 +368,22 @@ class CustomerExperience(_Model):
     @classmethod
     def _number_of_days(cls, value: object) -> object:
         return int(value) if isinstance(value, str) and value.isdigit() else value
+
+    @field_validator("slo_target")
+    @classmethod
+    def _has_burn_rates(cls, value: float, info: ValidationInfo) -> float:
+        # Sources: https://docs.datadoghq.com/service_management/service_level_objectives/metric/ (decimals),
+        # https://docs.datadoghq.com/service_management/service_level_objectives/burn_rate/#maximum-burn-rate-values
+        days = info.data.get("slo_days")
+        if days and (100 - value) * max(BURN_RATES[days]) > 100:
+            least = math.ceil(10 * (100 - 100 / max(BURN_RATES[days]))) / 10
+            raise ValueError(
+                f"must be at least {least:g} with sloDays {days}: even if every order failed, a lower one wouldn't"
+                f" reach the burn rate that is alerted on ({max(BURN_RATES[days]):g}), which Datadog refuses"
+            )
+        if round(value, 3) != value:
+            raise ValueError("must have at most three decimals, as Datadog keeps them")
+        return value
 
     @field_validator("tiers", "care_tiers", "customers")
     @classmethod
@@ -397,7 +420,22 @@ class CustomerExperience(_Model):
         # Source: https://docs.datadoghq.com/monitors/types/composite/
         if not 1 <= len(value) <= MOST_STEPS or len({step.name for step in value}) < len(value):
             raise ValueError(f"must have 1 to {MOST_STEPS} steps with different names")
+        # The names of webhooks, of which two can't be the same in an organization, have none of these characters.
+        if len({re.sub(r"[^a-z0-9]+", "-", step.name) for step in value}) < len(value):
+            raise ValueError("must have steps whose names differ in more than . _ - / (webhooks are named after them)")
         return value
+
+    @field_validator("ticket_token")
+    @classmethod
+    def _is_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        # It is part of a header, and of the JSON that holds it: a line break or a quote would end either.
+        found = value.get_secret_value().strip() if value else None
+        if found is not None and not re.fullmatch(r"[!#-\[\]-~]+( [!#-\[\]-~]+)?", found):
+            raise ValueError(
+                "must be a token, or a scheme and a token such as `Basic dXNlcjpwYXNz`, of letters, digits and signs"
+                " without line breaks, quotes and backslashes"
+            )
+        return SecretStr(found) if found else None
 
     @model_validator(mode="after")
     def _tickets_go_somewhere(self) -> Self:
@@ -409,6 +447,11 @@ class CustomerExperience(_Model):
         if self.ticket_token and not self.ticket_url:
             raise ValueError("has a `ticketToken` and no `ticketUrl` to send it to")
         return self
+
+    @property
+    def close_url(self) -> str:
+        """Where recoveries are sent; not to the address at which a ticket system's own API opens tickets."""
+        return self.ticket_close_url or (self.ticket_url if self.ticket_system == "generic" else "")
 
 
 class Settings(_Model):

@@ -3,13 +3,15 @@
 An update can end after Datadog has created an object and before the state records it. Such an orphan carries the
 stack's ownership tag (:mod:`components.ownership`), but its id isn't in the state. ``pulumi up`` removes the orphans of
 resources that it creates again; this command lists and removes all of them. Objects without the stack's tag are never
-touched, nor are those in its state. No API lists webhooks: the names that the stack's settings give them are looked up.
+touched, nor are those in its state. No API lists webhooks: the names that the steps in the stack's settings and state
+give them are looked up.
 
 Sources: https://docs.datadoghq.com/api/latest/ and https://www.pulumi.com/docs/support/troubleshooting/interrupted-updates/
 """
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 
 OWNERSHIP_TAG = "random:index/randomString:RandomString"
 
+OF_CUSTOMERS = re.compile(r"datadog:index/(spansMetric|apmRetentionFilter|serviceLevelObjective|webhook\w*):\w+")
+"""The types of resources that ``customerExperience`` alone makes."""
+
+OF_A_STEP = re.compile(r"customers-(?:latency-(?P<watched>.+)|(?P<told>.+)-(?:open|close))")
+"""The names of resources that are named after a step of the customers' journey."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class State:
@@ -33,11 +41,13 @@ class State:
 
     ``tag`` is the ownership tag, ``known`` the ids of Datadog's objects in the state, and the tokens of shared
     dashboards. ``pending`` are the operations that an interrupted update left, such as ``creating my-metric-monitor``.
+    ``steps`` are those of the customers' journey, None if nothing of ``customerExperience`` is in the state.
     """
 
     tag: str | None
     known: frozenset[str]
     pending: tuple[str, ...]
+    steps: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +73,8 @@ def read(deployment: Mapping[str, Any]) -> State:
         for resource in found
         if resource["type"] == OWNERSHIP_TAG and name_of(resource) in (NAME, FORMER_NAME) and resource.get("id")
     ]
+    begun = [*found, *(operation["resource"] for operation in pending)]
+    named = [match for resource in begun if (match := OF_A_STEP.fullmatch(name_of(resource)))]
     return State(
         tag=f"{PREFIX}{tags[0]}" if tags else None,
         known=frozenset(
@@ -70,6 +82,9 @@ def read(deployment: Mapping[str, Any]) -> State:
             + [plain(r["outputs"]["token"]) for r in found if "token" in r.get("outputs", {})]
         ),
         pending=tuple(f"{operation['type']} {name_of(operation['resource'])}" for operation in pending),
+        steps=frozenset(match["watched"] or match["told"] for match in named)
+        if any(OF_CUSTOMERS.fullmatch(resource["type"]) for resource in begun)
+        else None,
     )
 
 
@@ -87,7 +102,7 @@ def recover(stack: Stack, datadog: "ApiClient", state: State, *, yes: bool) -> I
     if yes:
         stack.refresh()
     # Datadog is read before the state, so that objects of an update under way aren't taken for orphans.
-    tagged = list(_tagged(stack, datadog, state.tag)) if state.tag else []
+    tagged = list(_tagged(stack, datadog, state.tag, state.steps)) if state.tag else []
     known = read(stack.export()).known
     lost = [found for found in tagged if found.identifier not in known]
     for found in lost:
@@ -97,31 +112,34 @@ def recover(stack: Stack, datadog: "ApiClient", state: State, *, yes: bool) -> I
             orphans.remove(datadog, found)
 
 
-def _tagged(stack: Stack, datadog: "ApiClient", tag: str) -> "Iterator[TaggedObject]":
-    """Find what carries the stack's tag; of ``customerExperience`` only where the settings have it, on or off."""
+def _tagged(stack: Stack, datadog: "ApiClient", tag: str, steps: frozenset[str] | None) -> "Iterator[TaggedObject]":
+    """Find what carries the stack's tag; of ``customerExperience`` only where the settings or the state have it."""
     from components import orphans
     from settings.project import key
 
     configured = stack.config.get(key("customerExperience"))
+    has_customers = configured is not None or steps is not None
     yield from orphans.find(
-        datadog, tag, [kind for kind in orphans.ALL if configured is not None or kind not in orphans.CUSTOMERS]
+        datadog, tag, [kind for kind in orphans.ALL if has_customers or kind not in orphans.CUSTOMERS]
     )
-    if configured is not None:
-        yield from _unlisted(stack, datadog, tag, configured)
+    if has_customers:
+        yield from _unlisted(stack, datadog, tag, configured or "{}", steps or frozenset())
 
 
-def _unlisted(stack: Stack, datadog: "ApiClient", tag: str, configured: str) -> "Iterator[TaggedObject]":
-    """Look up the webhooks of ``customerExperience``, as it is ``configured``, by the names of its steps."""
+def _unlisted(
+    stack: Stack, datadog: "ApiClient", tag: str, configured: str, steps: frozenset[str]
+) -> "Iterator[TaggedObject]":
+    """Look up webhooks by the names of the steps: as ``configured``, the defaults, and those in the state."""
     from pydantic import ValidationError
 
     from components import customer_tickets, orphans
     from settings import CustomerExperience
 
-    steps = CustomerExperience().steps
+    names = [step.name for step in CustomerExperience().steps]
     with contextlib.suppress(ValidationError):
-        steps = (*steps, *CustomerExperience.model_validate_json(configured).steps)
-    names = dict.fromkeys(step.name for step in steps)
-    for kind, name in customer_tickets.unlisted(tag, stack.name.rpartition("/")[2], names):
+        names += [step.name for step in CustomerExperience.model_validate_json(configured).steps]
+    names += sorted(steps)
+    for kind, name in customer_tickets.unlisted(tag, stack.name.rpartition("/")[2], dict.fromkeys(names)):
         yield from orphans.named(datadog, tag, kind, name)
 
 

@@ -2,7 +2,8 @@
 
 A monitor has no memory across its alerts: whoever takes its webhooks has. This is that memory as plain functions, to be
 put before a ticket system, in a function as a service or in a small server. It remembers by the documented JSON alone
-(docs/customer-experience.md), and knows neither Datadog's API nor a customer's name.
+(docs/customer-experience.md), and knows neither Datadog's API nor a customer's name. Keep what it remembers only once
+the ticket system has done what was decided: on an error answer with 500, and Datadog sends the same again.
 """
 
 import datetime
@@ -12,6 +13,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+
+LATER = datetime.timedelta(minutes=5)
+"""From here on a customer who is told is also told when the trouble was noticed."""
+
+REPEATED = datetime.timedelta(days=1)
+"""How long after a recovery its alert can still arrive: far longer than Datadog repeats what got an error."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,16 @@ class Case:
     monitors: set[str] = field(default_factory=set)
     waiting: str = ""
     told: bool = False
+    opened: datetime.datetime | None = None
 
 
 @dataclass
 class Desk:
-    """The cases by key, and when each customer was told last."""
+    """The cases by key, when each customer was told last, and when each monitor of a case recovered last."""
 
     cases: dict[str, Case] = field(default_factory=dict)
     last_told: dict[str, datetime.datetime] = field(default_factory=dict)
+    recovered: dict[str, datetime.datetime] = field(default_factory=dict)
 
     def take(self, ticket: Mapping[str, Any], now: datetime.datetime) -> Decision:
         """Take one webhook's JSON; the same one taken again, as Datadog repeats it after an error, changes nothing.
@@ -47,9 +56,15 @@ class Desk:
         """
         if ticket.get("version") != 1 or ticket.get("action") not in ("open", "close"):
             raise ValueError("version must be 1, and action open or close")
-        key, monitor = str(ticket["key"]), str(ticket["monitor"])
+        key, monitor, at = str(ticket["key"]), str(ticket["monitor"]), happened(ticket)
+        self.recovered = {what: when for what, when in self.recovered.items() if now - when < REPEATED}
+        ended = self.recovered.get(f"{key} {monitor}")
         if ticket["action"] == "open":
-            return self._open(key, monitor, ticket, now)
+            # What got an error is sent again, and can arrive after its own recovery, which nothing would follow.
+            late = ended is not None and at is not None and at < ended
+            return Decision("leave", key) if late else self._open(key, monitor, ticket, now)
+        if at is not None:
+            self.recovered[f"{key} {monitor}"] = max(at, ended or at)
         case = self.cases.get(key)
         if case is None or monitor not in case.monitors:
             return Decision("leave", key)
@@ -63,7 +78,7 @@ class Desk:
         if key in self.cases:
             self.cases[key].monitors.add(monitor)
             return Decision("leave", key)
-        case = self.cases[key] = Case(monitors={monitor}, waiting=str(ticket["customer"]))
+        case = self.cases[key] = Case(monitors={monitor}, waiting=str(ticket["customer"]), opened=now)
         return Decision("open", key, self._told(case, ticket, now))
 
     def due(self, key: str, ticket: Mapping[str, Any], now: datetime.datetime) -> str:
@@ -72,14 +87,31 @@ class Desk:
         return self._told(case, ticket, now) if case else ""
 
     def _told(self, case: Case, ticket: Mapping[str, Any], now: datetime.datetime) -> str:
-        who, tell = customer(ticket), ticket["tell"]
-        last = self.last_told.get(who)
-        again = datetime.timedelta(minutes=tell["again_after_minutes"])
-        if not case.waiting or (last and now - last < again) or not is_open(tell["office_hours"], now):
+        who, hours = customer(ticket), ticket["tell"]["office_hours"]
+        again = datetime.timedelta(minutes=ticket["tell"]["again_after_minutes"])
+        self.last_told = {who: last for who, last in self.last_told.items() if now - last < again}
+        if not case.waiting or who in self.last_told or not is_open(hours, now):
             return ""
         text, case.waiting, case.told = case.waiting, "", True
         self.last_told[who] = now
-        return text
+        return f"{text}{since(case.opened, hours) if case.opened and now - case.opened >= LATER else ''}"
+
+
+def happened(ticket: Mapping[str, Any]) -> datetime.datetime | None:
+    """Return when the monitor alerted or recovered; None where a ticket doesn't say."""
+    at = str(ticket.get("at", ""))
+    return datetime.datetime.fromtimestamp(int(at), datetime.UTC) if at.isdecimal() else None
+
+
+def since(noticed: datetime.datetime, hours: Mapping[str, Any] | None) -> str:
+    """Return a sentence on when the trouble was noticed, in the office's time zone if there is one.
+
+    >>> since(datetime.datetime(2027, 1, 3, 11, tzinfo=datetime.UTC), {"timezone": "Europe/Paris"})
+    ' We noticed it on Sunday, 3 January 2027 at 12:00 (Europe/Paris).'
+    """
+    zone = hours["timezone"] if hours else "UTC"
+    local = noticed.astimezone(ZoneInfo(zone))
+    return f" We noticed it on {local:%A}, {local.day} {local:%B %Y} at {local:%H:%M} ({zone})."
 
 
 def customer(ticket: Mapping[str, Any]) -> str:

@@ -94,10 +94,28 @@ def read_key() -> bytes:
     return key
 
 
+def folded(customer: str) -> str:
+    """Return one spelling of a name or an address, whatever its case, accents' form, and blanks; none of nothing.
+
+    Source: https://www.unicode.org/reports/tr31/#NFKC_Modifications (both mappings, until nothing changes)
+    """
+    shown = "".join(letter for letter in customer if unicodedata.category(letter) != "Cf")
+    mapped = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", shown).casefold()).casefold()
+    return " ".join(unicodedata.normalize("NFKC", mapped).split())
+
+
 def pseudonym(key: bytes, customer: str) -> str:
     """Return a customer's pseudonym: one for all spellings of a name or an address."""
-    same = unicodedata.normalize("NFKC", customer).strip().casefold()
-    return hmac.new(key, same.encode(), hashlib.sha256).hexdigest()[:PSEUDONYM]
+    return hmac.new(key, folded(customer).encode(), hashlib.sha256).hexdigest()[:PSEUDONYM]
+
+
+def sent(name: str) -> str:
+    """Return a header's text, which is UTF-8, or Latin-1 where it isn't; as bytes, WSGI reads it as the latter."""
+    text = request.headers.get(name, "")
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def tag(order: Order, step: str) -> None:
@@ -123,11 +141,10 @@ def rehearse() -> None:
 @journey.post("/api/orders")
 def place() -> dict[str, str]:
     """Place an order."""
-    # Headers are bytes, which WSGI reads as Latin-1.
-    customer = request.headers.get("X-Customer", "").encode("latin-1", "replace").decode("utf-8", "replace").strip()
+    customer = sent("X-Customer")
     tier = request.headers.get("X-Customer-Tier", "")
     tiers = app.config["TIERS"]
-    if not customer or tier not in tiers:
+    if not folded(customer) or tier not in tiers:
         abort(400, f"X-Customer says who orders, and X-Customer-Tier is one of {', '.join(tiers)}")
     number, order = uuid.uuid4(), Order(customer=pseudonym(app.config["KEY"], customer), tier=tier)
     tag(order, "place")

@@ -15,7 +15,7 @@ from datadog_api_client.v2.model.downtime_update_request import DowntimeUpdateRe
 from datadog_api_client.v2.model.secure_embed_create_request import SecureEmbedCreateRequest
 from datadog_api_client.v2.model.secure_embed_update_request import SecureEmbedUpdateRequest
 
-from sandbox.datadog import dashboards, downtimes, monitors, queries
+from sandbox.datadog import dashboards, downtimes, monitors, queries, signals
 from sandbox.datadog.evaluation import memory
 from sandbox.datadog.handling import STORE, page, parsed, thing
 from sandbox.datadog.schema import RefusedError
@@ -35,7 +35,7 @@ def _evaluated(request: web.Request, monitor: dict[str, Any]) -> dict[str, Any]:
 def _check_monitor(request: web.Request, monitor: dict[str, Any]) -> None:
     name, store = request.match_info.get("id"), request.app[STORE]
     others = [other for other in store.all("monitor") if str(other["id"]) != name]
-    monitors.check(monitor, others, {objective["id"] for objective in store.all("slo")})
+    monitors.check(monitor, others, signals.targets(store))
 
 
 async def list_monitors(request: web.Request) -> web.Response:

@@ -104,17 +104,28 @@ def _tell(store: Store, ticket: dict[str, Any], text: str, now: datetime.datetim
 
 
 def _load(store: Store) -> Any:
-    """Load the desk's memory from the store."""
+    """Return the desk's memory, as it was kept."""
     kept, decisions = store.get(_STATE, "memory") or {"cases": {}, "last_told": {}}, _decisions()
+    when = datetime.datetime.fromisoformat
     return decisions.Desk(
         cases={
-            key: decisions.Case(**{**case, "monitors": set(case["monitors"])}) for key, case in kept["cases"].items()
+            key: decisions.Case(
+                **{**case, "monitors": set(case["monitors"]), "opened": when(case["opened"])},
+            )
+            for key, case in kept["cases"].items()
         },
-        last_told={who: datetime.datetime.fromisoformat(when) for who, when in kept["last_told"].items()},
+        last_told={who: when(at) for who, at in kept["last_told"].items()},
+        recovered={what: when(at) for what, at in kept.get("recovered", {}).items()},
     )
 
 
 def _save(store: Store, desk: Any) -> None:
-    cases = {key: {**vars(case), "monitors": sorted(case.monitors)} for key, case in desk.cases.items()}
-    told = {who: when.isoformat() for who, when in desk.last_told.items()}
-    store.put(_STATE, "memory", {"cases": cases, "last_told": told})
+    cases = {
+        key: {**vars(case), "monitors": sorted(case.monitors), "opened": case.opened.isoformat()}
+        for key, case in desk.cases.items()
+    }
+    times = {
+        name: {what: when.isoformat() for what, when in getattr(desk, name).items()}
+        for name in ("last_told", "recovered")
+    }
+    store.put(_STATE, "memory", {"cases": cases, **times})

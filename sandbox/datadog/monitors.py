@@ -6,7 +6,8 @@ Source: https://docs.datadoghq.com/api/latest/monitors/#create-a-monitor, and th
 import ast
 import datetime
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sandbox.datadog import queries
@@ -22,8 +23,13 @@ QUERY = re.compile(
 METRIC_TYPES = ("metric alert", "query alert")
 """Names of the same type."""
 
+Objectives = Mapping[str, Mapping[str, float]]
+"""The target in percent of each SLO, by its id and time frame."""
 
-def check(monitor: Mapping[str, Any], others: Iterable[Mapping[str, Any]], objectives: Collection[str] = ()) -> None:
+
+def check(
+    monitor: Mapping[str, Any], others: Iterable[Mapping[str, Any]], objectives: Objectives = MappingProxyType({})
+) -> None:
     """Refuse a monitor that Datadog would refuse; ``others`` are the existing monitors, ``objectives`` the SLOs.
 
     Raises:
@@ -111,7 +117,7 @@ BURN_RATE = re.compile(
 """Source: https://docs.datadoghq.com/monitors/types/slo/#burn-rate-alerts"""
 
 
-def _check_objective_query(query: str, thresholds: Mapping[str, float], objectives: Collection[str]) -> None:
+def _check_objective_query(query: str, thresholds: Mapping[str, float], objectives: Objectives) -> None:
     match = BURN_RATE.fullmatch(query.strip())
     if match is None:
         raise RefusedError(400, f"The sandbox doesn't know the SLO alert {query!r}")
@@ -122,6 +128,12 @@ def _check_objective_query(query: str, thresholds: Mapping[str, float], objectiv
         raise RefusedError(400, "The long window is 1 to 48 hours, and the short one is shorter, at most 120 minutes")
     if thresholds.get("critical") != float(match["number"]):
         raise RefusedError(400, "Alert threshold does not match that used in the query")
+    target = objectives[match["slo"]].get(f"{match['days']}d")
+    if target is None:
+        raise RefusedError(400, f"SLO {match['slo']} has no target over {match['days']} days")
+    # Source: https://docs.datadoghq.com/service_management/service_level_objectives/burn_rate/#maximum-burn-rate-values
+    if float(match["number"]) * (100 - target) > 100:
+        raise RefusedError(400, f"The burn rate {match['number']} is beyond the maximum for a target of {target:g} %")
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

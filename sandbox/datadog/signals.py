@@ -30,6 +30,7 @@ from sandbox.datadog import queries
 from sandbox.datadog.evaluation import webhooks
 from sandbox.datadog.handling import STORE, page, parsed, thing
 from sandbox.datadog.schema import RefusedError
+from sandbox.datadog.store import Store
 
 METRIC = "spans_metric"
 FILTER = "retention_filter"
@@ -159,6 +160,14 @@ def _objective(request: web.Request) -> dict[str, Any]:
     return thing(request, OBJECTIVE, request.match_info["id"], "SLO")
 
 
+def targets(store: Store) -> dict[str, dict[str, float]]:
+    """Return the target of each objective, by its id and time frame."""
+    return {
+        objective["id"]: {each["timeframe"]: each["target"] for each in objective["thresholds"]}
+        for objective in store.all(OBJECTIVE)
+    }
+
+
 def _kept_objective(request: web.Request, body: dict[str, Any], old: dict[str, Any] | None) -> web.Response:
     store = request.app[STORE]
     if body["type"] == "metric" and not (body.get("query") or body.get("sli_specification")):
@@ -174,6 +183,9 @@ def _kept_objective(request: web.Request, body: dict[str, Any], old: dict[str, A
     for threshold in body["thresholds"]:
         if not 0 < threshold["target"] < 100 or not threshold["target"] < threshold.get("warning", 100):
             raise RefusedError(400, "Invalid payload: target must be in (0, 100), and below the warning")
+        # Source: https://docs.datadoghq.com/service_management/service_level_objectives/metric/#set-your-slo-targets
+        if round(threshold["target"], 3) != threshold["target"]:
+            raise RefusedError(400, "Invalid payload: target has at most three decimal places")
         shown = {f"{key}_display": f"{threshold[key]:g}" for key in ("target", "warning") if key in threshold}
         thresholds.append({**threshold, **shown})
     stamp = int(store.now().timestamp())

@@ -24,6 +24,7 @@ from typing import Any, Literal
 import pulumi
 from pulumi.runtime import rpc
 
+from components.customer_signals import Signals
 from sandbox.datadog import dashboards, desk, monitors
 from sandbox.datadog.evaluation import memory, rounds, slos, spans, webhooks
 from sandbox.datadog.store import Point, Store, opened
@@ -271,13 +272,13 @@ class Outcome:
     ticketed: frozenset[tuple[str, str]]
     """The customers with a ticket, by pseudonym and step, as in all of these."""
     met: frozenset[tuple[str, str]]
-    """Customers in individual care with an order that met the trouble."""
+    """Customers in individual care with an order that was slow or failing by the trouble."""
     in_trouble: frozenset[tuple[str, str]]
     """Those of them with enough such orders in one of the monitors' windows."""
     watched: frozenset[str]
     """All customers in individual care."""
     minutes_since_first: list[float]
-    """Minutes from the very first order in trouble to the ticket, for those whose first window has enough of them."""
+    """Minutes from the very first slow or failing order to the ticket, for those whose first window has enough."""
     minutes_of_seldom: list[float]
     """The same for those who order so seldom that only a later window has enough, or none without earlier orders."""
     minutes_since_enough: list[float]
@@ -315,14 +316,19 @@ class System:
     ) -> Outcome:
         """Simulate a population for some ``minutes``; ``trouble`` chooses who of it meets what."""
         customers, placed, met = self.placed(seed, trouble, noise=noise, size=size, minutes=minutes)
-        folder = self._folder / f"run-{next(self._numbers)}"
-        shutil.copytree(self._folder / "made", folder)
+        folder = self.copied()
         try:
             with opened(folder) as store:
                 run(store, placed, minutes)
                 return self._outcome(store, customers, placed, met)
         finally:
             shutil.rmtree(folder)
+
+    def copied(self) -> Path:
+        """Copy the system's account to a folder of its own."""
+        folder = self._folder / f"run-{next(self._numbers)}"
+        shutil.copytree(self._folder / "made", folder)
+        return folder
 
     def placed(
         self, seed: int, trouble: Choice, *, noise: Noise, size: int, minutes: int
@@ -338,7 +344,11 @@ class System:
         self, store: Store, customers: Sequence[Customer], placed: Sequence[Mapping[str, Any]], met: Trouble
     ) -> Outcome:
         care = {customer.pseudonym for customer in customers if customer.tier in self.experience.care_tiers}
-        bad = [order for order in placed if met.meets(order["customer"], order["step"], order["at"])]
+        bad = [
+            order
+            for order in placed
+            if met.meets(order["customer"], order["step"], order["at"]) and self._outside(order)
+        ]
         times = {
             name: sorted(order["at"] for order in bad if order["customer"].pseudonym == name)
             for name in care & met.customers
@@ -373,9 +383,15 @@ class System:
             deliveries=Counter(each["state"] for each in webhooks.deliveries(store)),
         )
 
+    def _outside(self, order: Mapping[str, Any]) -> bool:
+        """Whether an order's step failed or took longer than its objective."""
+        objective = next(step.objective for step in self.experience.steps if step.name == order["step"])
+        return bool(order["failed"] or 1000 * order["duration"] > objective)
+
     def _enough(self, times: Sequence[float]) -> float | None:
         """Return the start of the first window with enough of a customer's orders."""
-        window, least = 120 * (self.experience.window_minutes // 3), self.experience.minimum_orders
+        signals = Signals(experience=self.experience, owner="", stack="", service=SERVICE, env=ENV)
+        window, least = 60 * signals.minutes, self.experience.minimum_orders
         return next((at for at, last in zip(times, times[least - 1 :], strict=False) if last < at + window - 60), None)
 
 

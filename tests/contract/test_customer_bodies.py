@@ -21,6 +21,8 @@ from tests.unit.mocks import Program, run_program
 
 ON = {"enabled": True, "ticketUrl": "https://tickets.example.com/hook", "ticketToken": "fake-ticket-token-0123456789"}
 
+OBJECTIVE = "serviceLevelObjective:ServiceLevelObjective"
+
 Thing = tuple[str, Kind, str, Properties, Properties]
 """A resource's name, kind, id, inputs and outputs."""
 
@@ -121,6 +123,41 @@ def test_a_composite_of_too_many_or_of_what_is_not_there_is_refused(client: Clie
         kind.create(client, {"name": "n", "message": "m", "type": "composite", **kind.defaults, **change})
     assert isinstance(refused.value.__cause__, DatadogError)
     assert refused.value.__cause__.status == 400
+
+
+@pytest.mark.parametrize(
+    ("target", "rate", "refused"),
+    [(99.0, "14.4", False), (93.05, "14.4", True), (93.06, "14.4", False), (95, "21.6", True)],
+)
+def test_a_burn_rate_beyond_the_maximum_is_refused(client: Client, target: float, rate: str, refused: bool) -> None:
+    # Source: https://docs.datadoghq.com/service_management/service_level_objectives/burn_rate/#maximum-burn-rate-values
+    objective, monitor = (KINDS[f"datadog:index/{name}"] for name in (OBJECTIVE, "monitor:Monitor"))
+    query = {"numerator": "sum:a{*}.as_count()", "denominator": "sum:b{*}.as_count()"}
+    thresholds = [{"timeframe": "30d", "target": target}]
+    promise = {"name": f"{target} {rate}", "type": "metric", "query": query, "thresholds": thresholds}
+    slo, outputs = objective.create(client, {**objective.defaults, **promise})
+    burns = f'burn_rate("{slo}").over("30d").long_window("1h").short_window("5m") > {rate}'
+    named = {"name": f"{target} {rate}", "message": "m", "type": "slo alert", "query": burns}
+    alert = {**monitor.defaults, **named, "monitorThresholds": {"critical": rate}}
+    if refused:
+        with pytest.raises(ToldError) as told:
+            monitor.create(client, alert)
+        assert isinstance(told.value.__cause__, DatadogError)
+        assert told.value.__cause__.status == 400
+    else:
+        monitor.delete(client, *monitor.create(client, alert))
+    objective.delete(client, slo, outputs)
+
+
+def test_an_objective_has_three_decimals_at_most(client: Client) -> None:
+    # Source: https://docs.datadoghq.com/service_management/service_level_objectives/metric/#set-your-slo-targets
+    objective = KINDS[f"datadog:index/{OBJECTIVE}"]
+    query = {"numerator": "sum:a{*}.as_count()", "denominator": "sum:b{*}.as_count()"}
+    thresholds = [{"timeframe": "30d", "target": 99.9995}]
+    with pytest.raises(ToldError) as told:
+        objective.create(client, {"name": "n", "type": "metric", "query": query, "thresholds": thresholds})
+    assert isinstance(told.value.__cause__, DatadogError)
+    assert told.value.__cause__.status == 400
 
 
 def test_what_others_are_made_of_is_not_deleted(client: Client, things: list[Thing]) -> None:

@@ -5,14 +5,16 @@ The monitors are those that ``components/customer_experience.py`` makes; the acc
 
 import random
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
+from components.customer_experience import CARE_TAG
+from sandbox.datadog import desk, downtimes
 from sandbox.datadog.evaluation import memory
 from sandbox.datadog.store import opened
 from sandbox.testing import customers
-from sandbox.testing.customers import HISTORY, NONE, TICKET_URL, Customer, System, Trouble
+from sandbox.testing.customers import BEGIN, HISTORY, MINUTE, NONE, TICKET_URL, Customer, System, Trouble
 from settings import CustomerExperience
 
 
@@ -34,7 +36,7 @@ def test_those_in_trouble_and_only_those_get_a_ticket_in_time(system: System, ki
 
 @pytest.mark.parametrize("kind", ["slow", "errors"])
 def test_one_slow_or_failing_order_tells_nobody_anything(tmp_path: Path, kind: Literal["slow", "errors"]) -> None:
-    least = CustomerExperience(enabled=True, ticket_url=TICKET_URL, minimum_orders=3, error_rate=1)
+    least = CustomerExperience(enabled=True, ticket_url=TICKET_URL, minimum_orders=2, error_rate=1)
 
     def one_order(_: random.Random, found: list[Customer]) -> Trouble:
         one = next(customer.pseudonym for customer in found if customer.tier == "gold")
@@ -43,6 +45,59 @@ def test_one_slow_or_failing_order_tells_nobody_anything(tmp_path: Path, kind: L
     found = System(tmp_path, least).simulate(1, one_order, noise=NONE, size=9, minutes=48)
     assert len(found.met) == 1
     assert found.tickets == 0
+
+
+@pytest.mark.parametrize("kind", ["slow", "errors"])
+def test_who_orders_seldom_has_a_ticket_once_two_orders_met_the_trouble(
+    system: System, kind: Literal["slow", "errors"]
+) -> None:
+    calm = Trouble(kind=kind, step="pay", spans=[], customers=frozenset())
+    window = system.experience.window_minutes
+    with opened(system.copied()) as store:
+        one, *others = customers.population(random.Random(2), system.experience, 6, NONE)  # noqa: S311
+        placed = [order for each in others for order in orders(each, system, calm)]
+        first = 60.0 * HISTORY
+        for at in (first, first + 9 * 60):
+            failed = kind == "errors"
+            order = {"at": at, "step": "pay", "duration": 0.1 if failed else 9.0, "failed": failed, "customer": one}
+            placed.append(order)
+        customers.run(store, placed, HISTORY + 20)
+        (ticket,) = desk.tickets(store)
+        assert ticket["customer"] == one.pseudonym
+        assert 0 < ticket["opened"] - BEGIN.timestamp() - first <= 60 * (window + 1)
+
+
+def orders(customer: Customer, system: System, trouble: Trouble) -> list[dict[str, Any]]:
+    """The orders of a customer who is always served as promised."""
+    rng = random.Random(1)  # noqa: S311 - the same for the same seed
+    return list(customers.orders(rng, customer, system.experience, HISTORY + 20, trouble, NONE))
+
+
+@pytest.mark.parametrize(
+    ("muted", "opened_at", "closed"),
+    [
+        ((HISTORY - 1, HISTORY + 20), HISTORY + 20, True),  # told when it ends, since the trouble goes on
+        ((HISTORY - 1, HISTORY + 60), None, False),  # over before it ends: nobody hears of it
+        ((HISTORY + 15, HISTORY + 60), HISTORY + 9, True),  # a ticket that is open already is closed all the same
+    ],
+)
+def test_a_downtime_mutes_tickets_and_no_trouble_is_lost_that_outlasts_it(
+    system: System, muted: tuple[int, int], opened_at: int | None, closed: bool
+) -> None:
+    # Source: https://docs.datadoghq.com/monitors/downtimes/
+    _, placed, _ = system.placed(7, customers.some("slow", minutes=25), noise=NONE, size=9, minutes=HISTORY + 50)
+    with opened(system.copied()) as store:
+        begin, end = ((BEGIN + minute * MINUTE).isoformat() for minute in muted)
+        body = {"monitor_identifier": {"monitor_tags": [CARE_TAG]}, "scope": "*"}
+        body |= {"schedule": {"start": begin, "end": end}}
+        attributes = downtimes.attributes(body, None, now=BEGIN, has_monitor=lambda _: True)
+        store.put("downtime", "d", {"id": "d", "type": "downtime", "attributes": attributes})
+        customers.run(store, placed, HISTORY + 50)
+        tickets = desk.tickets(store)
+        assert len(tickets) == (opened_at is not None)
+        for ticket in tickets:
+            assert abs((ticket["opened"] - BEGIN.timestamp()) / 60 - (opened_at or 0)) <= 2
+            assert (ticket["closed"] is not None) == closed
 
 
 @pytest.mark.parametrize(("most", "told"), [(2, True), (3, False)])
@@ -63,6 +118,12 @@ def test_more_customers_in_an_hour_than_the_limit_are_told_of(tmp_path: Path, mo
 
 def test_a_slowdown_of_the_whole_platform_is_one_incident_and_no_ticket(system: System) -> None:
     found = system.simulate(3, customers.everybody, size=18, minutes=80)
+    assert (found.incidents, found.about_it) == (1, 0)
+
+
+def test_a_slowdown_is_the_platforms_with_the_largest_share_too(tmp_path: Path) -> None:
+    most = CustomerExperience(enabled=True, ticket_url=TICKET_URL, platform_share=60)
+    found = System(tmp_path, most).simulate(3, customers.everybody, size=18, minutes=80)
     assert (found.incidents, found.about_it) == (1, 0)
 
 

@@ -110,6 +110,12 @@ def test_a_span_query_matches_what_is_documented(query: str, journey: bool, plai
     assert (matches(span(2, error=1, **JOURNEY)), matches(span())) == (journey, plain), SPAN_QUERIES
 
 
+def test_an_escaped_slash_is_one_of_the_value() -> None:
+    matches = spans.query(r"service:shop @journey.step:(buy\/now OR pay\/now)")
+    assert matches(span(**{**JOURNEY, "journey_step": "pay/now"})), SPAN_QUERIES
+    assert not matches(span(**JOURNEY)), SPAN_QUERIES
+
+
 @pytest.mark.parametrize(
     "query", ["host:a", "@a:[1 TO 2]", "(service:shop", "service:shop)", "shop", "@a:>1s", "NOT", "@a:(b c)"]
 )

@@ -23,6 +23,7 @@ from .scripts import Done, run
 from .test_traced_app import get, unit_environment
 
 FILES = Path(templates.FILES, "traced_app")
+DOCS = Path(templates.FILES.parent, "docs", "customer-experience.md")
 SECRET = "fake-pseudonym-key-of-the-tests"
 STEPS = ("place", "pay", "prepare", "deliver")
 JANE = ("Jane Doe", "jane.doe@example.com", "12 Elm Street", "Zo\u00eb \u00d6st")
@@ -155,11 +156,65 @@ def test_more_orders_than_the_tracers_own_limit_are_all_kept(shop: Shop) -> None
     assert {span["metrics"]["_sampling_priority_v1"] for span in shop.entries(400)} == {2}
 
 
+SPELLINGS = [
+    [
+        "jane@example.com",
+        " Jane@Example.COM ",
+        "\uff4aane@example.com",
+        "jane\u200b@example.com",
+        "\ufeffjane@example.com",
+    ],
+    ["zo\u00eb \u00f6st", "ZOE\u0308  O\u0308ST", "Zo\u00eb\u00a0\u00d6st", "zo\u00eb\u00ad \u00f6st"],
+    ["STRASSE", "stra\u00dfe", "Stra\u1e9ee"],
+    ["jane " + "x" * 8000],
+    ["jane " + "x" * 7999 + "y"],
+]
+"""Customers, each with spellings of theirs."""
+
+
 def test_one_customer_is_one_pseudonym_however_they_spell_it(shop: Shop) -> None:
-    for customer in ("jane@example.com", " Jane@Example.COM ", "\uff4aane@example.com", "joe@example.com"):
-        shop.place(customer)
-    found = [span["meta"]["customer.id"] for span in shop.entries(4)]
-    assert (len(set(found[:3])), len(set(found))) == (1, 2)
+    for spellings in SPELLINGS:
+        for customer in spellings:
+            shop.place(customer)
+    found = iter(span["meta"]["customer.id"] for span in shop.entries(sum(map(len, SPELLINGS))))
+    pseudonyms = [{next(found) for _ in spellings} for spellings in SPELLINGS]
+    assert [len(each) for each in pseudonyms] == [1] * len(SPELLINGS)
+    assert len(set.union(*pseudonyms)) == len(SPELLINGS)
+
+
+def test_support_computes_the_pseudonym_that_the_app_uses(shop: Shop, app_python: Path) -> None:
+    (command,) = re.findall(r"```sh\ncd /opt/watchpost-app\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    typed = command.replace("venv/bin/python", str(app_python)).replace("getpass.getpass", "input")
+    shop.place("Jane.Doe@example.com")
+    (entry,) = shop.entries(1)
+    done = subprocess.run(
+        ["bash", "-c", typed],
+        cwd=shop.log.parent,
+        input=" jane.doe@example.com\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1] == entry["meta"]["customer.id"]
+    assert "jane" not in command.lower()
+
+
+def test_a_header_in_latin_1_is_the_same_customer_as_in_utf_8_and_no_other(shop: Shop) -> None:
+    def in_latin_1(customer: str) -> None:
+        headers = {"X-Customer": customer, "X-Customer-Tier": "gold"}
+        assert get(f"http://127.0.0.1:{shop.port}/api/orders", method="POST", headers=headers)[0] == 200
+
+    shop.place("zo\u00eb")
+    in_latin_1("zo\u00eb")
+    in_latin_1("zo\u00e9")
+    found = [span["meta"]["customer.id"] for span in shop.entries(3)]
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("nobody", ["\u200b", "\u00ad\u2060", "\u3000"])
+def test_a_name_that_shows_nothing_is_nobody_s(shop: Shop, nobody: str) -> None:
+    assert shop.post("/api/orders", nobody)[0] == 400
+    assert shop.entries(1) == []
 
 
 def test_no_name_or_address_leaves_the_app(shop: Shop) -> None:

@@ -28,7 +28,7 @@ CREATED = {
     "/api/v1/slo": 3,
     f"{HOOKS}/webhooks": 8,
     f"{HOOKS}/custom-variables": 1,
-    "/api/v1/monitor": 41,
+    "/api/v1/monitor": 42,
     "/api/v1/dashboard": 1,
 }
 
@@ -42,7 +42,7 @@ OF_IT = {
     signals.OBJECTIVE: 3,
     webhooks.KIND: 8,
     webhooks.VARIABLE: 1,
-    "monitor": 41,
+    "monitor": 42,
     "dashboard": 1,
 }
 """What the system adds."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.customer_experience import CARE_TAG, told_cost
+from components.customer_experience import CARE_TAG, told_cost, told_open
 from components.customer_signals import Signals, cost
 from components.customer_tickets import Action, Desk
 from settings import CustomerExperience
@@ -101,12 +101,16 @@ def test_each_step_s_customers_alert_unless_the_platform_does() -> None:
     assert set(found) == {f"{kind}-{step}" for kind in ("slow", "failing") for step in STEPS} | {"platform"}
     for step in STEPS:
         platform = ["step-traffic", *(f"platform-{step}-{index}" for index in range(3))]
-        assert constituents(on(), found[f"slow-{step}"]) == [f"latency-{step}", "anomaly", "traffic", *platform]
+        slow = [f"latency-{step}", "traffic", "anomaly", "history"]
+        assert constituents(on(), found[f"slow-{step}"]) == [*slow, *platform]
         assert constituents(on(), found[f"failing-{step}"]) == [f"errors-{step}", "traffic", "failures", *platform]
+        assert all(len(constituents(on(), found[f"{kind}-{step}"])) <= MOST for kind in ("slow", "failing"))
     assert constituents(on(), found["platform"]) == ["platform-traffic", *(f"platform-{step}-0" for step in STEPS)]
 
 
 STEPS = ("place", "pay", "prepare", "deliver")
+MOST = 10
+"""Monitors of a composite. Source: https://docs.datadoghq.com/monitors/types/composite/"""
 
 
 def test_nothing_but_composites_burn_rates_and_the_limit_tells_anybody() -> None:
@@ -146,7 +150,19 @@ def test_the_token_is_a_secret_everywhere() -> None:
     assert variable.plain["value"] == f"Bearer {TOKEN}"
     assert variable.plain["isSecret"] is True
     for hook in on().of(WEBHOOK):
+        assert "tickets.example.com" not in " ".join(unencrypted(hook.inputs))  # a key may be in the address
         assert json.loads(hook.plain["customHeaders"]) == {"Authorization": f"${variable.plain['name']}"}
+
+
+@pytest.mark.parametrize(("days", "rates"), [(7, ["16.8", "5.6"]), (30, ["14.4", "6"]), (90, ["21.6", "10.8"])])
+def test_burn_rates_are_those_that_datadog_recommends_for_the_days(days: int, rates: list[str]) -> None:
+    # Source: https://docs.datadoghq.com/service_management/service_level_objectives/burn_rate/#examples
+    program = run_program(customerExperience={**ON, "sloDays": days, "tiers": ["gold"]})
+    found = list(monitors(program, "slo alert").values())
+    windows = ['.long_window("1h").short_window("5m")', '.long_window("6h").short_window("30m")']
+    ends = [f'.over("{days}d"){window} > {rate}' for window, rate in zip(windows, rates, strict=True)]
+    assert [monitor.plain["query"].partition(")")[2] for monitor in found] == ends
+    assert [monitor.plain["monitorThresholds"]["critical"] for monitor in found] == rates
 
 
 def test_a_mention_needs_no_webhook() -> None:
@@ -222,6 +238,38 @@ def test_a_fleet_s_stack_for_datadog_exports_the_key_as_a_secret() -> None:
     assert "pseudonymKey" not in on().outputs
 
 
+@pytest.mark.parametrize("system", ["jira", "zendesk", "servicenow"])
+def test_a_recovery_is_not_sent_to_the_address_at_which_a_ticket_system_opens_tickets(system: str) -> None:
+    opens = {**ON, "ticketSystem": system}
+    program = run_program(customerExperience=opens)
+    hooks = [hook.name for hook in program.of(WEBHOOK)]
+    assert hooks == [f"customers-{step}-open" for step in STEPS]
+    mentioned = " ".join(monitor.plain["message"] for monitor in monitors(program).values())
+    assert set(re.findall(r"@webhook-([\w-]+)", mentioned)) == {hook.plain["name"] for hook in program.of(WEBHOOK)}
+    assert "set ticketCloseUrl" in told_open(CustomerExperience.model_validate(opens))
+    both = run_program(customerExperience={**opens, "ticketCloseUrl": "https://tickets.example.com/close"})
+    assert {hook.name for hook in both.of(WEBHOOK)} == {hook.name for hook in on().of(WEBHOOK)}
+
+
+@pytest.mark.parametrize("action", ["open", "close"])
+def test_jira_s_request_and_what_closes_it_share_a_label_of_one_cycle(action: Action) -> None:
+    # A label has no blank, which $ALERT_SCOPE can have. https://docs.datadoghq.com/integrations/webhooks/#variables
+    document = payload(action, ticketSystem="jira")
+    labels = document["requestFieldValues"]["labels"] if action == "open" else [document["label"]]
+    assert "watchpost-$ALERT_CYCLE_KEY" in labels
+    assert not any(" " in label or "$ALERT_SCOPE" in label for label in labels)
+
+
+SAFE = {"$ALERT_ID", "$ALERT_CYCLE_KEY", "$ALERT_SCOPE", "$DATE_POSIX", "$LINK"}
+"""Datadog's variables whose values have no quote and no line break, in numbers, tags and addresses."""
+
+
+@pytest.mark.parametrize("system", ["generic", "jira", "zendesk", "servicenow"])
+@pytest.mark.parametrize("action", ["open", "close"])
+def test_no_variable_s_value_can_break_a_ticket_s_json(system: str, action: Action) -> None:
+    assert set(re.findall(r"\$[A-Z_]+", json.dumps(payload(action, ticketSystem=system)))) <= SAFE
+
+
 def test_the_webhooks_send_what_the_desk_takes() -> None:
     for action in ("open", "close"):
         sent = json.loads(on().named(f"customers-pay-{action}").plain["payload"])
@@ -248,13 +296,22 @@ SUNDAY = MONDAY - datetime.timedelta(days=1)
 MINUTE = datetime.timedelta(minutes=1)
 
 
-def ticket(action: Action, *, monitor: int = 1, step: str = "pay", customer: str = "c1") -> dict[str, Any]:
+def ticket(
+    action: Action,
+    *,
+    monitor: int = 1,
+    step: str = "pay",
+    customer: str = "c1",
+    at: datetime.datetime | None = None,
+) -> dict[str, Any]:
     """A ticket as Datadog sends it for the `dev` stack's default settings."""
     text = (
         json.dumps(payload(action, step))
         .replace("$ALERT_SCOPE", f"customer:{customer},step:{step}")
         .replace("$ALERT_ID", str(monitor))
     )
+    if at is not None:
+        text = text.replace("$DATE_POSIX", f"{at.timestamp():.0f}")
     found: dict[str, Any] = json.loads(text)
     return found
 
@@ -309,6 +366,38 @@ def test_on_sunday_a_ticket_is_opened_and_its_customer_told_on_monday() -> None:
     assert taken.due(decision.key, asked, MONDAY).startswith("We noticed")
     assert not taken.due(decision.key, asked, MONDAY + MINUTE)
     assert taken.take(ticket("close"), MONDAY + 60 * MINUTE).tell
+
+
+def test_who_is_told_later_is_told_since_when() -> None:
+    taken, asked = desk.Desk(), ticket("open")
+    key = taken.take(asked, SUNDAY).key
+    told = taken.due(key, asked, MONDAY)
+    assert "the last" not in told
+    assert told.endswith(" We noticed it on Sunday, 3 January 2027 at 13:00 (Europe/Paris).")
+    assert "We noticed it on" not in desk.Desk().take(asked, MONDAY).tell
+
+
+def test_what_is_sent_again_after_its_own_recovery_opens_nothing() -> None:
+    taken = desk.Desk()
+    alert, recovery = ticket("open", at=MONDAY), ticket("close", at=MONDAY + 10 * MINUTE)
+    assert taken.take(recovery, MONDAY + 10 * MINUTE).ticket == "leave"
+    assert taken.take(alert, MONDAY + 11 * MINUTE) == desk.Decision("leave", alert["key"])
+    again = ticket("open", at=MONDAY + 12 * MINUTE)
+    assert taken.take(again, MONDAY + 12 * MINUTE).ticket == "open"
+    assert taken.take(alert, MONDAY + 13 * MINUTE).ticket == "leave"
+    assert taken.take(ticket("close", at=MONDAY + 14 * MINUTE), MONDAY + 14 * MINUTE).ticket == "close"
+    # Another customer's, and another monitor's of this customer, are their own.
+    for other in (ticket("open", at=MONDAY, customer="c2"), ticket("open", at=MONDAY, monitor=2)):
+        assert taken.take(other, MONDAY + 15 * MINUTE).ticket == "open"
+
+
+def test_the_desk_forgets_whom_it_need_not_remember() -> None:
+    taken = desk.Desk()
+    for number in range(50):
+        at = MONDAY + datetime.timedelta(days=number)
+        for action in ("open", "close"):
+            taken.take(ticket(action, customer=f"c{number}", at=at), at)
+    assert (len(taken.cases), len(taken.last_told), len(taken.recovered)) == (0, 1, 1)
 
 
 def test_who_was_not_told_of_the_trouble_is_not_told_that_it_is_over() -> None:

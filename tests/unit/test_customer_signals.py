@@ -1,5 +1,6 @@
 """The customers' signals as data: settings, names and queries."""
 
+import dataclasses
 import re
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from components.customer_signals import SLICES, Cost, Signals, cost, customer_composite, prefix
 from settings import CustomerExperience
 from settings.faults import SettingsError, validate
+from settings.model import BURN_RATES
 from tests.unit import mocks
 
 ON = {"enabled": True, "ticketUrl": "https://tickets.example.com/hook"}
@@ -63,10 +65,15 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"steps": [{"name": "pay", "objective": 1}] * 2}, "steps", "must have 1 to 8 steps with different names"),
     ({"steps": [{"name": "pay", "objective": 0}]}, "steps[0].objective", "must be greater than or equal to 1"),
     ({"steps": [{"name": "pay"}]}, "steps[0].objective", "is not set"),
-    ({"minimumOrders": 1}, "minimumOrders", "must be greater than or equal to 3"),
+    ({"minimumOrders": 1}, "minimumOrders", "must be greater than or equal to 2"),
     ({"windowMinutes": 5}, "windowMinutes", "must be greater than or equal to 6"),
     ({"platformShare": 90}, "platformShare", "must be less than or equal to 60"),
+    ({"steps": [{"name": "pay.now", "objective": 1}, {"name": "pay-now", "objective": 1}]}, "steps", "differ in more"),
     ({"sloTarget": 100}, "sloTarget", "must be less than 100"),
+    ({"sloTarget": 93}, "sloTarget", "must be at least 93.1 with sloDays 30"),
+    ({"sloTarget": 94, "sloDays": 7}, "sloTarget", "must be at least 94.1 with sloDays 7"),
+    ({"sloTarget": "95", "sloDays": "90"}, "sloTarget", "must be at least 95.4 with sloDays 90"),
+    ({"sloTarget": 99.9995}, "sloTarget", "must have at most three decimals"),
     ({"sloDays": 31}, "sloDays", "must be 7, 30 or 90"),
     ({"ticketSystem": "paper"}, "ticketSystem", "must be 'generic', 'jira'"),
     ({"ticketUrl": "http://tickets.example.com"}, "ticketUrl", "must be an https:// address"),
@@ -89,9 +96,43 @@ def test_a_fault_names_the_setting_and_what_is_allowed(changes: dict[str, Any], 
     assert "jane@example.com" not in fault
 
 
-@pytest.mark.parametrize("changes", [{"ticketUrl": ""}, {"maxCustomers": 0}, {"ticketToken": [TOKEN]}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ticketUrl": ""},
+        {"maxCustomers": 0},
+        {"ticketToken": [TOKEN]},
+        {"ticketUrl": f"http://tickets.example.com/{TOKEN}"},
+        {"ticketCloseUrl": f"http://tickets.example.com/?key={TOKEN}"},
+    ],
+)
 def test_a_fault_never_shows_the_token(changes: dict[str, Any]) -> None:
     assert TOKEN not in " ".join(faults(**{"ticketToken": TOKEN, **changes}))
+
+
+@pytest.mark.parametrize(
+    "token", [f"{TOKEN}\r\nX-Other: 1", f"Bearer\n{TOKEN}", f'{TOKEN}"', f"{TOKEN}\\", f"a b {TOKEN}", f"{TOKEN}\u00e9"]
+)
+def test_a_token_that_is_no_header_is_refused_and_not_shown(token: str) -> None:
+    (fault,) = faults(ticketToken=token)
+    assert fault.startswith("watchpost:customerExperience.ticketToken is (not shown): must be a token")
+    assert fault.endswith("pulumi config set --secret --path 'watchpost:customerExperience.ticketToken' VALUE")
+    assert TOKEN not in fault
+
+
+@pytest.mark.parametrize(("given", "kept"), [(f"{TOKEN}\n", TOKEN), (f"Basic {TOKEN}=", f"Basic {TOKEN}="), ("", None)])
+def test_a_token_is_taken_without_the_line_break_that_a_file_ends_with(given: str, kept: str | None) -> None:
+    token = experience(ticketToken=given).ticket_token
+    assert (token and token.get_secret_value()) == kept
+
+
+@pytest.mark.parametrize("days", [7, 30, 90])
+@pytest.mark.parametrize("target", [95.4, 99, 99.999])
+def test_no_burn_rate_is_beyond_what_datadog_takes(days: int, target: float) -> None:
+    # Source: https://docs.datadoghq.com/service_management/service_level_objectives/burn_rate/
+    found = experience(sloDays=days, sloTarget=target)
+    fast, slow = BURN_RATES[found.slo_days]
+    assert 1 < slow < fast <= 1 / (1 - found.slo_target / 100)
 
 
 def test_values_set_with_pulumi_config_arrive_as_text() -> None:
@@ -137,23 +178,44 @@ def test_each_step_is_held_to_its_own_objective() -> None:
     assert found.latency("pay", 250).endswith("{step:pay} by {customer,step} > 250000000")
 
 
+def test_a_slash_is_escaped_in_a_span_query_and_in_no_other() -> None:
+    # Source: https://docs.datadoghq.com/tracing/trace_explorer/query_syntax/#escaping-of-special-characters
+    steps = [{"name": "pay/now", "objective": 250}]
+    found = signals(service="shop/web", steps=steps, tiers=["a/b", "c"], careTiers=["a/b"])
+    found = dataclasses.replace(found, service="shop/web")
+    assert found.cared_for == r"service:shop\/web env:prod @journey.step:* @customer.tier:a\/b"
+    assert r"(@journey.step:pay\/now @duration:>250ms)" in found.outside
+    assert "{step:pay/now}" in found.latency("pay/now", 250)
+    assert "{tier:a/b}" in found.good("a/b")
+
+
 @given(st.integers(6, 60), st.integers(10, 60))
 def test_the_window_holds_all_that_is_looked_at(window: int, share: int) -> None:
     found = signals(windowMinutes=window, platformShare=share)
     looked_back = 60 * found.minutes + found.delay
     assert looked_back <= 60 * window
+    assert found.minutes >= 2
+    # By when a customer is looked at, a slowdown of everybody has its share of a slice, and was evaluated once.
+    assert found.delay >= 60 * found.slice * share / 100 + 60 - 1
     # The platform's slices reach back further than a customer's minutes, by what it takes them to show a slowdown.
     assert 60 * SLICES * found.slice - looked_back >= 60 * found.slice * share / 100 - 1
 
 
-def test_a_composite_asks_for_every_minimum_and_not_for_the_platform() -> None:
-    assert customer_composite(["1", "2"], ["3"], "4", ["5", "6"]) == "(1 || 2) && 3 && !(4 && (5 || 6))"
-    assert customer_composite(["1"], ["2", "3"], "4", ["5"]) == "(1) && 2 && 3 && !(4 && (5))"
+def test_a_composite_asks_for_all_of_one_sign_and_not_for_the_platform() -> None:
+    both = [["1", "2"], ["3", "4"]]
+    assert customer_composite(both, "5", ["6", "7"]) == "((1 && 2) || (3 && 4)) && !(5 && (6 || 7))"
+    assert customer_composite([["1", "2", "3"]], "4", ["5"]) == "((1 && 2 && 3)) && !(4 && (5))"
+
+
+def test_what_is_unusual_needs_more_orders_than_what_is_slow() -> None:
+    assert (signals().traffic[-4:], signals().history[-4:]) == (">= 2", ">= 4")
+    assert signals(minimumOrders=9).history == signals(minimumOrders=9).traffic
+    assert "p40:" in signals().latency("pay", 250)  # both of two orders, and not one of them
 
 
 def test_what_it_costs_grows_with_customers_and_steps() -> None:
     few = cost(experience(maxCustomers=1))
-    assert few == Cost(customers=1, custom_metrics=4 * (3 * 14 + 12), each=4 * 12, monitors=4 * 7 + 7 + 6)
+    assert few == Cost(customers=1, custom_metrics=4 * (3 * 14 + 12), each=4 * 12, monitors=4 * 7 + 8 + 6)
     assert cost(experience(maxCustomers=2)).custom_metrics - few.custom_metrics == 4 * 12
     one_step = cost(experience(maxCustomers=1, steps=[{"name": "pay", "objective": 1}]))
     assert one_step.custom_metrics * 4 == few.custom_metrics

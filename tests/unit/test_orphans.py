@@ -31,6 +31,7 @@ class Api:
     asked: list[str]
     gone: list[str]
     status = 204
+    slashed = False
 
     def __init__(self, _: object) -> None: ...
 
@@ -41,6 +42,7 @@ class Api:
 
     def list_monitors_with_pagination(self) -> list[Any]:
         tags = {1: [f"{OWN}/nights"], 2: ["env:dev", f"{OTHER}/nights"], 3: [], 4: [f"{OWN}/other"], 5: [f"{OWN}ly/x"]}
+        tags |= {6: [f"{OWN}/nights/x"]} if self.slashed else {}
         return [Answer(id=i, name="m", tags=of_it) for i, of_it in tags.items()]
 
     def list_dashboards_with_pagination(self) -> list[Any]:
@@ -135,6 +137,14 @@ def test_of_a_resource_only_what_carries_its_whole_name() -> None:
     assert found(f"{OWN}/nights", kinds) == [
         *("downtime 1", "monitor 1", "objective 1", "retention-filter 1", "dashboard 1"),
     ]
+
+
+def test_a_resource_s_tag_is_not_that_of_one_whose_name_goes_on_after_a_slash(
+    api: type[Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "slashed", True)
+    assert found(f"{OWN}/nights", ["monitor"]) == ["monitor 1"]
+    assert found(f"{OWN}/nights/x", ["monitor"]) == ["monitor 6"]
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,23 @@ def test_webhooks_are_looked_up_by_the_names_that_the_settings_give_them(
     assert [step for step in steps if "webhook" in step] == [f"remove {f.kind} {f.identifier}" for f in found]
 
 
+CREATED = resource("datadog:index/webhook:Webhook", "customers-ship-open", "watchpost-dev-0000fake0000-ship-open")
+BEGUN = {"type": "creating", "resource": resource("datadog:index/webhook:Webhook", "customers-ship-close")}
+
+
+@pytest.mark.parametrize("left", [deployment(TAG, CREATED), deployment(TAG, pending=[BEGUN])])
+def test_webhooks_are_looked_up_by_the_steps_in_the_state_once_the_settings_have_none(
+    steps: list[str], left: dict[str, Any]
+) -> None:
+    found = list(recover.recover(FakeStack(left, steps), CLIENT, read(left), yes=False))
+    assert "watchpost-dev-0000fake0000-ship-close" in [finding.identifier for finding in found]
+    assert "look for what is of customers" in steps
+
+
+def test_a_state_without_customers_has_no_steps() -> None:
+    assert read(deployment(TAG, MONITOR)).steps is None
+
+
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ``pulumi`` that notes what it is called with, and prints what is in the file named after its first words."""

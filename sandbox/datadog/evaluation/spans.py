@@ -190,7 +190,8 @@ def _term(key: str, value: str) -> Matches:
     if "*" in value or "?" in value:
         pattern = re.compile(fnmatch.translate(re.sub(r"([\[\]])", r"[\1]", value)))
         return lambda span: (found := read(span)) is not None and bool(pattern.match(_text(found)))
-    return lambda span: _text(read(span)) == value
+    bare = re.sub(r"\\(.)", r"\1", value)
+    return lambda span: _text(read(span)) == bare
 
 
 def _text(value: Any) -> str:
