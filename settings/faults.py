@@ -51,6 +51,9 @@ _ALLOWED = {
     "extra_forbidden": "is not a setting of Watchpost",
     "dict_type": "must be a map, as in the README",
     "tuple_type": "must be a list",
+    "model_type": "must be a map of settings",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
 }
 
 
@@ -74,7 +77,9 @@ def _sentence(details: ErrorDetails) -> str:
     elif path[0] == "hosts" and len(path) < 3:
         example = setting_key("hosts", *(path[1:] or ["NAME"]), "address")
     elif path == ["customerExperience"]:
-        example = setting_key(*path, "ticketUrl")
+        example = setting_key(*path, "enabled" if kind == "model_type" else "ticketUrl")
+    elif kind == "model_type" and len(path) > 2 and path[-2] == "steps":
+        example = setting_key(*path, "name")
     elif path[-1] == "steps":
         example = setting_key(*path, "0", "objective")
     elif path[0] == "hosts" and path[-1] == "proxy":

@@ -121,12 +121,6 @@ def test_a_slowdown_of_the_whole_platform_is_one_incident_and_no_ticket(system: 
     assert (found.incidents, found.about_it) == (1, 0)
 
 
-def test_a_slowdown_is_the_platforms_with_the_largest_share_too(tmp_path: Path) -> None:
-    most = CustomerExperience(enabled=True, ticket_url=TICKET_URL, platform_share=60)
-    found = System(tmp_path, most).simulate(3, customers.everybody, size=18, minutes=80)
-    assert (found.incidents, found.about_it) == (1, 0)
-
-
 @pytest.mark.long
 def test_a_customer_in_and_out_of_trouble_is_told_once(system: System) -> None:
     found = system.simulate(5, customers.flapping, noise=NONE, size=18, minutes=165)

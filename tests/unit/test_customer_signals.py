@@ -65,6 +65,12 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"steps": [{"name": "pay", "objective": 1}] * 2}, "steps", "must have 1 to 8 steps with different names"),
     ({"steps": [{"name": "pay", "objective": 0}]}, "steps[0].objective", "must be greater than or equal to 1"),
     ({"steps": [{"name": "pay"}]}, "steps[0].objective", "is not set"),
+    (
+        {"steps": ["pay"]},
+        "steps[0]",
+        "must be a map of settings; set it with: pulumi config set --path 'watchpost:customer",
+    ),
+    ({"tellInOfficeHours": "never"}, "tellInOfficeHours", "must be true or false"),
     ({"minimumOrders": 1}, "minimumOrders", "must be greater than or equal to 2"),
     ({"windowMinutes": 5}, "windowMinutes", "must be greater than or equal to 6"),
     ({"platformShare": 90}, "platformShare", "must be less than or equal to 60"),
@@ -94,6 +100,14 @@ def test_a_fault_names_the_setting_and_what_is_allowed(changes: dict[str, Any], 
     assert allowed in fault
     assert "pulumi config " in fault
     assert "jane@example.com" not in fault
+
+
+def test_a_switch_in_the_place_of_the_settings_is_told_where_it_belongs() -> None:
+    with pytest.raises(SettingsError) as error:
+        validate(mocks.settings(customerExperience=True))
+    (fault,) = error.value.faults
+    assert "must be a map of settings" in fault
+    assert fault.endswith("'watchpost:customerExperience.enabled' VALUE")
 
 
 @pytest.mark.parametrize(
