@@ -1,5 +1,7 @@
 """The order journey: its steps, its spans under the real tracer, and that no customer is known by them."""
 
+import hashlib
+import hmac
 import json
 import re
 import shlex
@@ -197,6 +199,25 @@ def test_support_computes_the_pseudonym_that_the_app_uses(shop: Shop, app_python
     )
     assert done.stdout.split()[-1] == entry["meta"]["customer.id"]
     assert "jane" not in command.lower()
+
+
+def test_the_python_snippet_tags_the_entry_span_and_survives_without_one(app_python: Path) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    use = """
+KEY = b"fake-key-of-a-snippet"
+tag("pay", "Jane@example.com", "gold")
+with tracer.trace("entry") as entry, tracer.trace("inner") as inner:
+    tag("pay", "Jane@example.com", "gold")
+names = ("customer.id", "customer.tier", "journey.step")
+print([entry.get_tag(name) for name in names], [inner.get_tag(name) for name in names])
+"""
+    environment = {"DD_TRACE_ENABLED": "true", "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false"}
+    done = subprocess.run(
+        [app_python, "-c", snippet + use], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    pseudonym = hmac.new(b"fake-key-of-a-snippet", b"jane@example.com", hashlib.sha256).hexdigest()[:16]
+    assert done.stdout.strip() == f"{[pseudonym, 'gold', 'pay']} {[None] * 3}"
 
 
 def test_a_header_in_latin_1_is_the_same_customer_as_in_utf_8_and_no_other(shop: Shop) -> None:
