@@ -42,9 +42,12 @@ class Case:
 
 @dataclass
 class Desk:
-    """The cases by key, when each customer was told last, and when each monitor of a case recovered last."""
+    """The cases by key, what their customers are told once the office opens since it is over, when each customer was
+    told last, and when each monitor of a case recovered last.
+    """
 
     cases: dict[str, Case] = field(default_factory=dict)
+    over: dict[str, str] = field(default_factory=dict)
     last_told: dict[str, datetime.datetime] = field(default_factory=dict)
     recovered: dict[str, datetime.datetime] = field(default_factory=dict)
 
@@ -72,19 +75,25 @@ class Desk:
         if case.monitors:
             return Decision("leave", key)
         del self.cases[key]
-        return Decision("close", key, str(ticket["customer"]) if case.told else "")
+        if case.told:
+            self.over[key] = str(ticket["customer"])
+        return Decision("close", key, self.due(key, ticket, now))
 
     def _open(self, key: str, monitor: str, ticket: Mapping[str, Any], now: datetime.datetime) -> Decision:
         if key in self.cases:
             self.cases[key].monitors.add(monitor)
             return Decision("leave", key)
         case = self.cases[key] = Case(monitors={monitor}, waiting=str(ticket["customer"]), opened=now)
+        if self.over.pop(key, ""):  # for their customer it was never over
+            case.waiting, case.told = "", True
         return Decision("open", key, self._told(case, ticket, now))
 
     def due(self, key: str, ticket: Mapping[str, Any], now: datetime.datetime) -> str:
-        """Return what the customer of an open ticket is to be told now, since the office has opened meanwhile."""
+        """Return what a customer is to be told now, since the office has opened: of trouble, or that it is over."""
         case = self.cases.get(key)
-        return self._told(case, ticket, now) if case else ""
+        if case:
+            return self._told(case, ticket, now)
+        return self.over.pop(key, "") if is_open(ticket["tell"]["office_hours"], now) else ""
 
     def _told(self, case: Case, ticket: Mapping[str, Any], now: datetime.datetime) -> str:
         who, hours = customer(ticket), ticket["tell"]["office_hours"]

@@ -78,13 +78,14 @@ async def follow_forever(store: Store) -> None:
 
 
 def follow(store: Store, now: datetime.datetime) -> None:
-    """Tell the customers who wait for office hours, if it is open."""
-    open_tickets = [ticket for ticket in tickets(store) if ticket["closed"] is None]
-    if not open_tickets:
+    """Tell the customers who waited for office hours."""
+    found, desk = tickets(store), _load(store)
+    waiting = [ticket for ticket in found if ticket["closed"] is None]
+    waiting += [ticket for key in desk.over if (ticket := _latest(store, key))]
+    if not waiting:
         return
-    desk = _load(store)
-    for ticket in open_tickets:
-        _tell(store, ticket, desk.due(ticket["key"], ticket["asked"], now), now)
+    for ticket in waiting:
+        _tell(store, ticket, desk.due(ticket["key"], ticket.get("closing") or ticket["asked"], now), now)
     _save(store, desk)
 
 
@@ -114,6 +115,7 @@ def _load(store: Store) -> Any:
             )
             for key, case in kept["cases"].items()
         },
+        over=kept.get("over", {}),
         last_told={who: when(at) for who, at in kept["last_told"].items()},
         recovered={what: when(at) for what, at in kept.get("recovered", {}).items()},
     )
@@ -128,4 +130,4 @@ def _save(store: Store, desk: Any) -> None:
         name: {what: when.isoformat() for what, when in getattr(desk, name).items()}
         for name in ("last_told", "recovered")
     }
-    store.put(_STATE, "memory", {"cases": cases, **times})
+    store.put(_STATE, "memory", {"cases": cases, "over": desk.over, **times})

@@ -368,6 +368,31 @@ def test_on_sunday_a_ticket_is_opened_and_its_customer_told_on_monday() -> None:
     assert taken.take(ticket("close"), MONDAY + 60 * MINUTE).tell
 
 
+EVENING = datetime.datetime(2027, 1, 4, 21, tzinfo=datetime.UTC)
+"""After Monday's office hours."""
+
+
+def test_that_it_is_over_is_told_in_office_hours_too() -> None:
+    taken, closing = desk.Desk(), ticket("close")
+    assert taken.take(ticket("open"), MONDAY).tell
+    decision = taken.take(closing, EVENING)
+    assert (decision.ticket, decision.tell) == ("close", "")
+    assert not taken.due(decision.key, closing, EVENING + 60 * MINUTE)
+    morning = MONDAY + datetime.timedelta(days=1)
+    assert taken.due(decision.key, closing, morning).startswith("Your orders go as they should again")
+    assert not taken.due(decision.key, closing, morning + MINUTE)
+
+
+def test_what_begins_again_before_its_end_was_told_is_one_trouble_to_the_customer() -> None:
+    taken, closing = desk.Desk(), ticket("close")
+    for action, at in (("open", MONDAY), ("close", EVENING), ("open", EVENING + 30 * MINUTE)):
+        told = taken.take(ticket(action), at).tell  # type: ignore[arg-type]
+        assert bool(told) == (at == MONDAY)
+    morning = MONDAY + datetime.timedelta(days=1)
+    assert not taken.due(closing["key"], closing, morning)
+    assert taken.take(closing, morning).tell.startswith("Your orders go as they should again")
+
+
 def test_who_is_told_later_is_told_since_when() -> None:
     taken, asked = desk.Desk(), ticket("open")
     key = taken.take(asked, SUNDAY).key
