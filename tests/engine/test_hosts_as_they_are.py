@@ -188,7 +188,7 @@ apt-get -q -y install locales >/dev/null
 sed -i -E 's/^# *((tr_TR|de_DE).UTF-8)/\1/' /etc/locale.gen && locale-gen >/dev/null
 printf 'LANG=tr_TR.UTF-8\nLC_ALL=tr_TR.UTF-8\nLANGUAGE=de:tr\n' | tee /etc/default/locale >>/etc/environment
 echo 'SetEnv LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8 LANGUAGE=de' >/etc/ssh/sshd_config.d/language.conf
-systemctl reload ssh
+systemctl restart ssh  # which waits until it listens again, unlike a reload
 locale -a | grep -qi 'tr_TR.utf-\?8'
 """
 """Sets machine and SSH client to a locale where `I` has another lower case and a comma is the decimal mark."""
