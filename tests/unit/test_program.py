@@ -40,7 +40,6 @@ from tests.unit.mocks import (
 )
 
 DATADOG = (DASHBOARD, MONITOR, DOWNTIME, EMBED, PUBLIC)
-ENVIRONMENT_KEYS = {"DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY}
 
 
 @pytest.fixture
