@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 
 import pulumi
 
-from components.datadog_api import client
 from settings import Credentials
 from settings.project import key
 
@@ -126,18 +125,17 @@ def points(url: str, api_key: str, app_key: str, query: str, since: float) -> li
     Source: https://docs.datadoghq.com/api/latest/metrics/#query-timeseries-points
     """
     # Imported here: it takes half a second, which only a run that restarts an Agent should pay.
-    from datadog_api_client.exceptions import ApiException
     from datadog_api_client.v1.api.metrics_api import MetricsApi
-    from urllib3.exceptions import HTTPError
+
+    from components.datadog_api import AccountError, client
 
     try:
         with client(url, api_key, app_key) as datadog:
             datadog.configuration.request_timeout = TIMEOUT
             answer = MetricsApi(datadog).query_metrics(_from=int(since), to=int(time.time()) + 1, query=query)
-    except ApiException as error:
-        allowed = " (the application key needs timeseries_query)" if error.status == 403 else ""
-        kind = BusyError if error.status == 429 or error.status >= 500 else RefusedError
-        raise kind(f"Datadog at {url} refused: {error.status} {error.reason}{allowed}") from None
-    except HTTPError as error:
-        raise BusyError(f"Datadog at {url} does not answer: {error}") from None
+    except AccountError as error:
+        if error.status == 403:
+            needed = "refused: 403 Forbidden (the application key needs timeseries_query)"
+            raise RefusedError(f"Datadog at {url} {needed}") from None
+        raise (BusyError if error.passes else RefusedError)(str(error)) from None
     return [point.value[0] / 1000 for series in answer.get("series", []) for point in series.pointlist]

@@ -22,7 +22,6 @@ import pulumi
 import pulumi_datadog as datadog
 
 from components import templates
-from components.datadog_api import client
 from components.datadog_context import DatadogContext
 from components.downtime_names import digest, identity
 from components.ownership import OwnershipTag, explain_doubt, in_hook_thread
@@ -217,10 +216,8 @@ async def cancel_duplicates(ownership: OwnershipTag, arguments: pulumi.ErrorHook
 
 def _cancelled(identifiers: set[str], url: str, api_key: str, app_key: str, tag: str) -> bool:
     # Imported here: Datadog's client takes half a second, which only such a run should pay.
-    from datadog_api_client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
     from components import orphans
+    from components.datadog_api import AccountError, client
 
     cancelled = False
     try:
@@ -229,7 +226,7 @@ def _cancelled(identifiers: set[str], url: str, api_key: str, app_key: str, tag:
                 if downtime.identifier in identifiers:
                     orphans.remove(datadog, downtime)
                     cancelled = True
-    except (ApiException, HTTPError) as error:
+    except AccountError as error:
         pulumi.log.error(f"the stack's own duplicate can't be cancelled: {error}")
     return cancelled
 

@@ -14,7 +14,6 @@ import pulumi
 import pulumi_random as random
 
 from components import plugin_errors
-from components.datadog_api import client
 from settings import Credentials
 
 NAME = "ownership-tag"
@@ -99,12 +98,9 @@ async def in_hook_thread(function: Callable[..., Result], *arguments: object) ->
 
 def _removed(type_: str, name: str, url: str, api_key: str, app_key: str, tag: str) -> list[str]:
     # Imported here: Datadog's client takes half a second, which only an update that creates objects should pay.
-    from datadog_api_client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
     from components import orphans
+    from components.datadog_api import AccountError, client
 
-    search = "can't check what an interrupted update left in Datadog"
     removed = []
     try:
         with client(url, api_key, app_key) as datadog:
@@ -115,10 +111,8 @@ def _removed(type_: str, name: str, url: str, api_key: str, app_key: str, tag: s
             for orphan in found:
                 orphans.remove(datadog, orphan)
                 removed.append(f"{orphan.kind} {orphan.shown}")
-    except ApiException as error:
-        raise pulumi.RunError(f"{search}: Datadog at {url} refused: {error.status} {error.reason}") from None
-    except HTTPError as error:
-        raise pulumi.RunError(f"{search}: Datadog at {url} does not answer: {error}") from None
+    except AccountError as error:
+        raise pulumi.RunError(f"can't check what an interrupted update left in Datadog: {error}") from None
     return removed
 
 

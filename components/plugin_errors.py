@@ -97,7 +97,7 @@ REFUSED = (
         f"{DATADOG}/fwprovider/resource_datadog_secure_embed_dashboard.go, Create",
     ),
     KnownError(
-        r"can't be created: (Datadog at \S+ refused: 4(?!08)\d\d |export )",
+        r"can't be created: (Datadog at \S+ (refused: 4\d\d |is busy \(429 )|\S+ doesn't answer as |export )",
         "Datadog refused to create the public link, or wasn't asked",
         "https://docs.datadoghq.com/api/latest/dashboards/#create-a-shared-dashboard",
     ),

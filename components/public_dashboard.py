@@ -24,8 +24,6 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from components.datadog_api import client
-
 if TYPE_CHECKING:
     from datadog_api_client.v1.api.dashboards_api import DashboardsApi
 
@@ -110,10 +108,9 @@ class PublicDashboards(ResourceProvider):
             pulumi.RunError: Datadog refused the request, or doesn't answer, or a key is missing.
         """
         # Imported here: it takes half a second, which a run that changes nothing shouldn't pay.
-        from datadog_api_client.exceptions import ApiException
         from datadog_api_client.v1.api.dashboards_api import DashboardsApi
-        from urllib3.exceptions import HTTPError
 
+        from components.datadog_api import AccountError, client
         from settings.credentials import VARIABLES
 
         url, failed = props["api_url"], f"the public link of dashboard {props['dashboard_id']} {fails}"
@@ -121,22 +118,18 @@ class PublicDashboards(ResourceProvider):
         if missing := [VARIABLES[name][0] for name, key in keys.items() if not key]:
             raise pulumi.RunError(f"{failed}: export {' and '.join(missing)}")
         try:
-            with client(url, *keys.values()) as datadog:
+            with client(url, keys["apiKey"], keys["appKey"]) as datadog:
                 yield DashboardsApi(datadog)
-        except ApiException as error:
+        except AccountError as error:
             if gone_is_fine and error.status == 404:
                 return
+            if error.status != 403:
+                raise pulumi.RunError(f"{failed}: {error}") from None
             allowed = "the organization has to allow public links (Organization Settings > Public Sharing)"
-            remedies = {
-                401: "; the keys have to be valid ones of this account",
-                403: f"; the keys have to be valid ones, the application key needs {needs}, and {allowed}",
-            }
-            remedy = remedies.get(error.status or 0, "")
             raise pulumi.RunError(
-                f"{failed}: Datadog at {url} refused: {error.status} {error.reason}: {error.body}{remedy}"
+                f"{failed}: Datadog at {url} refused: 403 Forbidden; the keys have to be valid ones, the application key"
+                f" needs {needs}, and {allowed}"
             ) from None
-        except HTTPError as error:
-            raise pulumi.RunError(f"{failed}: Datadog at {url} does not answer: {error}") from None
 
 
 def _sentence(*_: object) -> str:

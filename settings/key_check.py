@@ -32,6 +32,9 @@ TRIES = 2
 
 REFUSED = (401, 403)
 
+ENDED = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
+"""Errors of a connection that closes without an answer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
@@ -135,7 +138,7 @@ def status(url: str, headers: dict[str, str]) -> int:
             return _status(url, headers)
         except (http.client.HTTPException, ConnectionResetError, BrokenPipeError) as error:
             if tries + 1 == TRIES:
-                raise UnreachableError("it closes the connection without an answer") from error
+                raise UnreachableError(why(ConnectionResetError(), url)) from error
     raise AssertionError("never reached")
 
 
@@ -151,9 +154,9 @@ def _status(url: str, headers: dict[str, str]) -> int:
     except urllib.error.HTTPError as error:
         return error.code
     except urllib.error.URLError as error:
-        if isinstance(error.reason, ConnectionResetError | BrokenPipeError | ssl.SSLEOFError):
+        if isinstance(error.reason, ENDED):
             raise ConnectionResetError from error
-        raise UnreachableError(_why(error.reason, url)) from error
+        raise UnreachableError(why(error.reason, url)) from error
     except TimeoutError as error:
         raise UnreachableError(f"it gives no answer within {SECONDS:.0f} s") from error
     except ValueError as error:
@@ -170,8 +173,8 @@ def _trusted() -> ssl.SSLContext:
     return context
 
 
-def _why(reason: object, url: str) -> str:
-    """Explain why no connection could be made."""
+def why(reason: object, url: str, seconds: float = SECONDS) -> str:
+    """Explain why there is no answer; ``seconds`` is how long one was waited for."""
     parts = urlsplit(url)
     asked, through = shown(url).partition("://")[2].partition("/")[0], ""
     proxy = urllib.request.getproxies().get(parts.scheme)
@@ -181,21 +184,23 @@ def _why(reason: object, url: str) -> str:
     text = str(reason)
     match reason:
         case socket.gaierror():
-            why = f"the name {asked} doesn't resolve, check this machine's DNS"
+            told = f"the name {asked} doesn't resolve, check this machine's DNS"
         case ConnectionRefusedError():
-            why = f"{asked} refuses the connection"
+            told = f"{asked} refuses the connection"
         case TimeoutError():
-            why = f"{asked} gives no answer within {SECONDS:.0f} s"
+            told = f"{asked} gives no answer within {seconds:.0f} s"
+        case ConnectionResetError() | BrokenPipeError() | ssl.SSLEOFError():
+            told = "it closes the connection without an answer"
         case ssl.SSLCertVerificationError():
-            why = (
+            told = (
                 f"its certificate isn't trusted ({reason.verify_message}), where a proxy of the company answers with a"
                 " CA of its own, name the file of that CA in SSL_CERT_FILE"
             )
         case ssl.SSLError():
-            why = f"what answers there doesn't speak TLS ({text})"
+            told = f"what answers there doesn't speak TLS ({text})"
         case _:
-            why = text
-    return f"{through}{why}"
+            told = text
+    return f"{through}{told}"
 
 
 def shown(url: str) -> str:

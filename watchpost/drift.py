@@ -164,11 +164,10 @@ def check_downtimes(datadog: "ApiClient", found: Sequence[Downtime]) -> list[Fin
     """Compare downtimes with Datadog; return those that don't mute as the stack has them.
 
     Raises:
-        WatchpostError: Datadog refused the request, or can't be reached.
+        ApiException: Datadog refused the request.
     """
     from datadog_api_client.exceptions import ApiException
     from datadog_api_client.v2.api.downtimes_api import DowntimesApi
-    from urllib3.exceptions import HTTPError
 
     from components.downtime_names import repair_key
 
@@ -178,13 +177,8 @@ def check_downtimes(datadog: "ApiClient", found: Sequence[Downtime]) -> list[Fin
             attributes = api.get_downtime(downtime.identifier).data.attributes.to_dict()
         except ApiException as error:
             if error.status != 404:
-                raise WatchpostError(
-                    f"can't check the downtimes: Datadog refused ({error.status} {error.reason}), see DD_API_KEY"
-                    " and DD_APP_KEY or datadog:apiKey and datadog:appKey"
-                ) from None
+                raise
             attributes = {"status": "gone"}
-        except HTTPError as error:
-            raise WatchpostError(f"can't check the downtimes: Datadog does not answer: {error}") from None
         if reason := unmuted(downtime, attributes):
             findings.append(Finding(name=downtime.name, reason=reason, repair=repair_key(downtime.name)))
     return findings
@@ -232,7 +226,7 @@ def command(stack: Stack, only: str | None, repair: bool, as_json: bool) -> None
     muting = downtimes(deployment) if only != "hosts" else []
     findings = asyncio.run(check_hosts(found))
     if muting:
-        with stack.datadog(deployment) as datadog:
+        with stack.datadog(deployment, "the downtimes can't be checked") as datadog:
             findings += check_downtimes(datadog, muting)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings]))

@@ -64,6 +64,7 @@ class Finding:
 
 def read(deployment: Mapping[str, Any]) -> State:
     """Read the state that recovery needs from a stack's deployment."""
+    from components.orphans import NAMED
     from components.ownership import FORMER_NAME, NAME, PREFIX
 
     found = deployment.get("resources") or []
@@ -80,6 +81,8 @@ def read(deployment: Mapping[str, Any]) -> State:
         known=frozenset(
             [r["id"] for r in found if r["type"].startswith("datadog:") and r.get("id")]
             + [plain(r["outputs"]["token"]) for r in found if "token" in r.get("outputs", {})]
+            # What goes by its name keeps its first one as its id, also when it has got another.
+            + [plain(r["outputs"]["name"]) for r in found if r["type"] in NAMED and "name" in r.get("outputs", {})]
         ),
         pending=tuple(f"{operation['type']} {name_of(operation['resource'])}" for operation in pending),
         steps=frozenset(match["watched"] or match["told"] for match in named)
@@ -153,22 +156,13 @@ def command(stack: Stack, yes: bool, as_json: bool) -> None:
     Lists pending operations and orphans: objects that the update left in Datadog but not in the state. Exits with 1 if
     there are any, unless --yes clears and removes them. Only objects with the stack's ownership tag are touched.
     """
-    from datadog_api_client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
     deployment = stack.export()
-    url = stack.api_url(deployment)
     findings = []
-    try:
-        with stack.datadog(deployment) as datadog:
-            for finding in recover(stack, datadog, read(deployment), yes=yes):
-                findings.append(finding)
-                if not as_json:
-                    click.echo(finding)
-    except ApiException as error:
-        raise WatchpostError(f"Datadog at {url} refused: {error.status} {error.reason}: {error.body}") from None
-    except HTTPError as error:
-        raise WatchpostError(f"Datadog at {url} does not answer: {error}") from None
+    with stack.datadog(deployment, "what an interrupted update left can't be looked for") as datadog:
+        for finding in recover(stack, datadog, read(deployment), yes=yes):
+            findings.append(finding)
+            if not as_json:
+                click.echo(finding)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
     elif not findings:

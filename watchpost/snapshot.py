@@ -89,9 +89,6 @@ def command(stack: Stack, recipients: Sequence[str], minutes: int, as_json: bool
 
     Posts an event with the picture, which Datadog e-mails to everybody mentioned.
     """
-    from datadog_api_client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
     from components.custom_check import MY_METRIC
     from settings.project import key
 
@@ -99,13 +96,8 @@ def command(stack: Stack, recipients: Sequence[str], minutes: int, as_json: bool
     recipients = recipients or _recipients(config.get(key("recipients"), "[]"))
     if not recipients:
         raise WatchpostError(f"the stack has no recipients: give --to ADDRESS, or set {key('recipients')}")
-    try:
-        with stack.datadog({}) as datadog:
-            image, event = send(datadog, MY_METRIC, config.get(key("env"), "dev"), minutes, recipients)
-    except ApiException as error:
-        raise WatchpostError(f"Datadog refused the snapshot: {error.status} {error.reason}: {error.body}") from None
-    except HTTPError as error:
-        raise WatchpostError(f"the snapshot can't be taken: Datadog does not answer: {error}") from None
+    with stack.datadog({}, "the snapshot can't be sent") as datadog:
+        image, event = send(datadog, MY_METRIC, config.get(key("env"), "dev"), minutes, recipients)
     link = links(config).event(event)
     click.echo(json.dumps({"snapshot": image, "event": link}) if as_json else f"snapshot  {image}\nevent     {link}")
 

@@ -90,15 +90,16 @@ class Stack:
         with explained("the stack can't be refreshed"):
             self._workspace.pulumi_command.run(words, self._folder, {})
 
-    def datadog(self, deployment: Mapping[str, Any]) -> "ApiClient":
-        """Create a client for the stack's account; ``deployment`` is the stack's state.
+    @contextlib.contextmanager
+    def datadog(self, deployment: Mapping[str, Any], fails: str) -> "Iterator[ApiClient]":
+        """Give a client for the stack's account; ``deployment`` is the stack's state, ``fails`` begins an error.
 
         Its keys come from the stack's configuration, else from the environment, as with the Datadog provider.
 
         Raises:
-            WatchpostError: a key is missing.
+            WatchpostError: a key is missing, or a request in the block failed.
         """
-        from components.datadog_api import client
+        from components.datadog_api import AccountError, client
         from settings.credentials import VARIABLES, of_environment
 
         def setting(name: str) -> str:
@@ -110,7 +111,11 @@ class Stack:
                 f"the account can't be queried without {' and '.join(f'datadog:{name}' for name in missing)}:"
                 f" export {' and '.join(VARIABLES[name][0] for name in missing)}"
             )
-        return client(self.api_url(deployment), keys["apiKey"], keys["appKey"])
+        try:
+            with client(self.api_url(deployment), keys["apiKey"], keys["appKey"]) as datadog:
+                yield datadog
+        except AccountError as error:
+            raise WatchpostError(f"{fails}: {error}") from None
 
     def api_url(self, deployment: Mapping[str, Any]) -> str:
         """Return the API's address: that of the stack's provider, else of the configuration."""

@@ -68,6 +68,8 @@ NOT_MADE = {
     'Error creating secure embed: API error (status 403): 403 Forbidden — {"errors":["Forbidden"]}': 6,
     "the public link of dashboard abc can't be created: Datadog at https://example.com refused: 403 Forbidden: {}": 7,
     "the public link of dashboard abc can't be created: export DD_APP_KEY": 7,
+    "the public link of dashboard abc can't be created: Datadog at https://example.com is busy (429 Too Many": 7,
+    "the public link of dashboard abc can't be created: https://x doesn't answer as Datadog's API does (HTTP 404)": 7,
 }
 """Errors of a create that Datadog refused, each with its row."""
 
@@ -80,8 +82,8 @@ IN_DOUBT = [
     'error retrieving DowntimeSchedule: url.Error: Post "https://api.datadoghq.com/api/v2/downtime": EOF ',
     "error retrieving DowntimeSchedule: 500 Internal Server Error: {}",
     'Error creating secure embed: API error (status 0): Post "https://api.datadoghq.com/api/v2/dashboard/abc": EOF',
-    "the public link of dashboard abc can't be created: Datadog at https://api.datadoghq.com does not answer: EOF",
-    "the public link of dashboard abc can't be created: Datadog at https://example.com refused: 502 Bad Gateway: ",
+    "the public link of dashboard abc can't be created: Datadog's API at https://example.com can't be reached: it ends",
+    "the public link of dashboard abc can't be created: Datadog at https://example.com has a fault of its own (502 Bad",
     "Error parsing create response: invalid character '<' looking for beginning of value",
     'error creating spans metric: url.Error: Post "https://api.datadoghq.com/api/v2/apm/config/metrics": EOF ',
     'error creating spans metric: 409 Conflict: {"errors":["conflict: a metric already exists with that name"]}',

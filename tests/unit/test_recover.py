@@ -62,6 +62,13 @@ def test_a_shared_dashboard_is_known_by_its_token_which_is_a_secret(type_: str) 
     assert "fake-token" in read(deployment(TAG, shared)).known
 
 
+def test_a_webhook_is_known_by_the_name_that_it_was_given_later() -> None:
+    """Another name of the stack renames its webhooks in place, and leaves their ids."""
+    kind = "datadog:index/webhook:Webhook"
+    renamed = resource(kind, "customers-pay-open", "of-dev-pay-open") | {"outputs": {"name": "of-prod-pay-open"}}
+    assert {"of-dev-pay-open", "of-prod-pay-open"} <= read(deployment(TAG, renamed)).known
+
+
 @pytest.mark.parametrize("exported", [{}, deployment(), deployment(MONITOR)])
 def test_without_a_tag_in_the_state_nothing_is_anybodys(exported: dict[str, Any]) -> None:
     assert read(exported).tag is None
