@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.customer_signals import SLICES, Cost, Signals, cost, customer_composite, prefix
+from components.customer_signals import PATHS, SLICES, Cost, Signals, by_path, cost, customer_composite, prefix
 from settings import CustomerExperience
 from settings.faults import SettingsError, validate
 from settings.model import BURN_RATES
@@ -182,6 +182,12 @@ def test_customers_are_measured_one_by_one_only_where_care_is_promised() -> None
             assert "@customer.tier:(gold OR silver)" in metric.query
     listed = signals(customers=PSEUDONYMS[:2]).metrics()[-1]
     assert listed.query.endswith(f"@customer.id:({PSEUDONYMS[0]} OR {PSEUDONYMS[1]})")
+
+
+def test_the_groups_of_each_metric_are_in_the_order_of_their_paths() -> None:
+    for metric in signals().metrics():
+        assert metric.by == by_path(*metric.by)
+        assert list(metric.by) == sorted(metric.by, key=PATHS.__getitem__), "else the provider mixes up their names"
 
 
 def test_each_step_is_held_to_its_own_objective() -> None:
