@@ -24,7 +24,7 @@ from sandbox.datadog.schema import RefusedError
 
 
 def _monitor(request: web.Request) -> dict[str, Any]:
-    return thing(request, "monitor", request.match_info["id"], "Monitor")
+    return thing(request, "monitor", request.match_info["id"], "Monitor not found")
 
 
 def _evaluated(request: web.Request, monitor: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +101,7 @@ async def delete_monitor(request: web.Request) -> web.Response:
 
 def _dashboard(request: web.Request) -> dict[str, Any]:
     name = request.match_info["id"]
-    return thing(request, "dashboard", name, f"Dashboard with ID {name}")
+    return thing(request, "dashboard", name, f"Dashboard with ID {name} not found")
 
 
 async def list_dashboards(request: web.Request) -> web.Response:
@@ -148,7 +148,9 @@ async def create_public(request: web.Request) -> web.Response:
     store, body = request.app[STORE], await parsed(request, SharedDashboard)
     if told := sorted(SharedDashboard.read_only_vars & body.keys()):
         raise RefusedError(400, f"read-only: {', '.join(told)}")
-    dashboard = thing(request, "dashboard", body["dashboard_id"], f"Dashboard with ID {body['dashboard_id']}")
+    dashboard = thing(
+        request, "dashboard", body["dashboard_id"], f"{body['dashboard_type']} {body['dashboard_id']} not found"
+    )
     token = f"sandbox-{secrets.token_hex(16)}"
     given = {name: value for name, value in body.items() if value is not None}
     share = {
@@ -167,7 +169,7 @@ async def create_public(request: web.Request) -> web.Response:
 
 
 def _public(request: web.Request) -> dict[str, Any]:
-    return thing(request, "public", request.match_info["token"], "Shared dashboard")
+    return thing(request, "public", request.match_info["token"], "Shared dashboard not found")
 
 
 async def get_public(request: web.Request) -> web.Response:
@@ -222,7 +224,7 @@ def _shared(share: dict[str, Any]) -> dict[str, Any]:
 
 
 def _embed(request: web.Request) -> dict[str, Any]:
-    share = thing(request, "embed", request.match_info["token"], "Secure embed")
+    share = thing(request, "embed", request.match_info["token"], "Secure embed not found")
     if share["dashboard_id"] != request.match_info["id"]:
         raise RefusedError(404, "Secure embed not found")
     return share
@@ -279,9 +281,15 @@ def _current(request: web.Request, downtime: dict[str, Any]) -> dict[str, Any]:
 
 def _downtime(request: web.Request) -> dict[str, Any]:
     """Return the path's downtime; a cancelled one is forgotten after two days."""
-    downtime = thing(request, "downtime", request.match_info["id"], "Downtime")
+    name = request.match_info["id"]
+    try:
+        uuid.UUID(name)
+    except ValueError as error:
+        raise RefusedError(400, "Invalid URL param: downtime_id must be an uuid") from error
+    missing = f"Downtime {name} not found" if request.method == "DELETE" else "Downtime not found"
+    downtime = thing(request, "downtime", name, missing)
     if _forgotten(request, downtime):
-        raise RefusedError(404, "Downtime not found")
+        raise RefusedError(404, missing)
     return downtime
 
 
@@ -341,7 +349,7 @@ async def update_downtime(request: web.Request) -> web.Response:
 async def cancel_downtime(request: web.Request) -> web.Response:
     store, downtime = request.app[STORE], _downtime(request)
     if downtime["attributes"]["canceled"]:  # unsure: Datadog may also take it, and do nothing
-        raise RefusedError(404, "Downtime not found")
+        raise RefusedError(404, f"Downtime {downtime['id']} not found")
     attributes = downtime["attributes"] | {"canceled": store.now().isoformat(), "status": "canceled"}
     store.put("downtime", downtime["id"], downtime | {"attributes": attributes})
     return web.Response(status=204)

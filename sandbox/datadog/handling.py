@@ -36,11 +36,11 @@ async def parsed(request: web.Request, model: type[OpenApiModel] | None = None) 
     return body
 
 
-def thing(request: web.Request, kind: str, name: str, title: str) -> dict[str, Any]:
-    """Return the thing of that kind and id; refuse with 404 if there is none, naming its kind by ``title``."""
+def thing(request: web.Request, kind: str, name: str, missing: str) -> dict[str, Any]:
+    """Return the thing of that kind and id; if there is none, refuse with 404 and ``missing``."""
     found = request.app[STORE].get(kind, name)
     if found is None:
-        raise RefusedError(404, f"{title} not found")
+        raise RefusedError(404, missing)
     return found
 
 

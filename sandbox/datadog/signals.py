@@ -51,7 +51,7 @@ def _metric_answer(metric: dict[str, Any]) -> web.Response:
 
 
 def _metric(request: web.Request) -> dict[str, Any]:
-    return thing(request, METRIC, request.match_info["id"], "Metric")
+    return thing(request, METRIC, request.match_info["id"], "Metric not found")
 
 
 def _check_compute(attributes: dict[str, Any]) -> None:
@@ -113,13 +113,16 @@ async def delete_metric(request: web.Request) -> web.Response:
 
 
 def _filter(request: web.Request) -> dict[str, Any]:
-    return thing(request, FILTER, request.match_info["id"], "Retention filter")
+    name = request.match_info["id"]
+    return thing(request, FILTER, name, f"retention filter with id: '{name}' not found")
 
 
 def _kept_filter(request: web.Request, name: str, given: dict[str, Any], old: dict[str, Any] | None) -> web.Response:
+    if given["filter_type"] != "spans-sampling-processor":
+        raise RefusedError(400, "Field 'filter_type' is invalid, expected value is 'spans-sampling-processor'")
     for key in ("rate", "trace_rate"):
         if not 0 <= given.get(key, 0) <= 1:
-            raise RefusedError(400, f"{key} must be from 0 to 1")
+            raise RefusedError(400, "Invalid Pipeline", f"'{key}' must exist and be between 0 and 1")
     stamp = int(request.app[STORE].now().timestamp())
     who = "sandbox@example.com"
     made = {"created_by": who, "created_at": stamp, "editable": True}
@@ -157,7 +160,8 @@ async def delete_filter(request: web.Request) -> web.Response:
 
 
 def _objective(request: web.Request) -> dict[str, Any]:
-    return thing(request, OBJECTIVE, request.match_info["id"], "SLO")
+    name = request.match_info["id"]
+    return thing(request, OBJECTIVE, name, f"SLO not found: {name} not found")
 
 
 def targets(store: Store) -> dict[str, dict[str, float]]:
@@ -171,12 +175,12 @@ def targets(store: Store) -> dict[str, dict[str, float]]:
 def _kept_objective(request: web.Request, body: dict[str, Any], old: dict[str, Any] | None) -> web.Response:
     store = request.app[STORE]
     if body["type"] == "metric" and not (body.get("query") or body.get("sli_specification")):
-        raise RefusedError(400, "Invalid payload: a metric SLO needs a query")
+        raise RefusedError(400, "Invalid payload: must specify the query for count types")
     if old is not None and body["type"] != old["type"]:
         raise RefusedError(400, "Invalid payload: an SLO's type can't be changed")
     for query in (body.get("query") or {}).values():
         queries.check(query)
-    frames = [threshold["timeframe"] for threshold in body["thresholds"]]
+    frames = [threshold["timeframe"] for threshold in body["thresholds"] or []]
     if not frames or len(set(frames)) < len(frames):
         raise RefusedError(400, "Invalid payload: one threshold for each time frame")
     thresholds = []
@@ -186,7 +190,7 @@ def _kept_objective(request: web.Request, body: dict[str, Any], old: dict[str, A
         # Source: https://docs.datadoghq.com/service_management/service_level_objectives/metric/#set-your-slo-targets
         if round(threshold["target"], 3) != threshold["target"]:
             raise RefusedError(400, "Invalid payload: target has at most three decimal places")
-        shown = {f"{key}_display": f"{threshold[key]:g}" for key in ("target", "warning") if key in threshold}
+        shown = {f"{key}_display": _display(threshold[key]) for key in ("target", "warning") if key in threshold}
         thresholds.append({**threshold, **shown})
     stamp = int(store.now().timestamp())
     name = old["id"] if old else secrets.token_hex(16)
@@ -202,8 +206,27 @@ def _kept_objective(request: web.Request, body: dict[str, Any], old: dict[str, A
         "created_at": old["created_at"] if old else stamp,
         "modified_at": stamp,
     }
+    if found.get("query"):
+        found["sli_specification"] = _specification(found["query"])
     store.put(OBJECTIVE, name, found)
     return web.json_response({"data": [found], "error": None})
+
+
+def _specification(query: dict[str, str]) -> dict[str, Any]:
+    """What Datadog answers besides a query of good and all events: the same as two queries and formulas.
+
+    Source: TestAccDatadogServiceLevelObjective_IgnoreTagKeys of https://github.com/DataDog/terraform-provider-datadog
+    """
+    named = {"query1": query["numerator"], "query2": query["denominator"]}
+    queries = [{"data_source": "metrics", "name": name, "query": text} for name, text in named.items()]
+    formulas = {"good_events_formula": {"formula": "query1"}, "total_events_formula": {"formula": "query2"}}
+    return {"count": {"queries": queries, **formulas}}
+
+
+def _display(value: float) -> str:
+    """A share as Datadog shows it: ``99.5``, and ``99.`` of a whole one."""
+    text = f"{value:g}"
+    return text if "." in text else f"{text}."
 
 
 async def list_objectives(request: web.Request) -> web.Response:
@@ -272,7 +295,7 @@ def _change(request: web.Request, kind: str, old: dict[str, Any], body: dict[str
 
 
 def _webhook(request: web.Request) -> dict[str, Any]:
-    return thing(request, webhooks.KIND, request.match_info["id"], "Webhook")
+    return thing(request, webhooks.KIND, request.match_info["id"], "Webhook does not exist")
 
 
 async def create_webhook(request: web.Request) -> web.Response:
@@ -300,7 +323,7 @@ async def delete_webhook(request: web.Request) -> web.Response:
 
 
 def _variable(request: web.Request) -> dict[str, Any]:
-    return thing(request, webhooks.VARIABLE, request.match_info["id"], "Custom variable")
+    return thing(request, webhooks.VARIABLE, request.match_info["id"], "Custom variable does not exist")
 
 
 def _variable_answer(variable: dict[str, Any], status: int = 200) -> web.Response:

@@ -299,7 +299,7 @@ async def create_snapshot(request: web.Request) -> web.Response:
 
 
 async def show_snapshot(request: web.Request) -> web.Response:
-    picture = thing(request, "snapshot", request.match_info["name"], "Snapshot")
+    picture = thing(request, "snapshot", request.match_info["name"], "Snapshot not found")
     return web.Response(text=picture["svg"], content_type="image/svg+xml")
 
 
