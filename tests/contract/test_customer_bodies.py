@@ -12,8 +12,9 @@ import pytest
 from sandbox.datadog import Account, queries
 from sandbox.datadog.evaluation import language, slos, spans
 from sandbox.datadog.evaluation.language import UnknownFormError
+from sandbox.pulumi.plugins.datadog.checks import checked
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
-from sandbox.pulumi.plugins.datadog.kind import Kind, MissingError, Properties, ToldError, misfits
+from sandbox.pulumi.plugins.datadog.kind import Kind, MissingError, Properties, ToldError
 from sandbox.pulumi.plugins.datadog.provider import KINDS
 from sandbox.pulumi.plugins.datadog.spans import SpansMetric
 from tests.contract.program import _whole
@@ -56,9 +57,8 @@ def things(client: Client, program_: Program) -> list[Thing]:
         text = json.dumps(_whole(resource.plain))
         for name, _, identifier, _, _ in made:
             text = text.replace(f"{name}-id", identifier)
-        inputs = {**kind.defaults, **json.loads(text)}
-        assert not list(misfits(inputs, kind.shape, ""))
-        assert not list(kind.problems(inputs))
+        inputs, _, faults = checked(kind, resource.name, json.loads(text))
+        assert faults == []
         identifier, outputs = kind.create(client, inputs)
         made.append((resource.name, kind, identifier, inputs, outputs))
     return made

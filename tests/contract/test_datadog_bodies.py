@@ -47,7 +47,7 @@ def sent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             DashboardJson().create(client, board)[0] for board in inputs["datadog:index/dashboardJson:DashboardJson"]
         ]
         for monitor in inputs["datadog:index/monitor:Monitor"]:
-            MonitorKind().validate(client, monitor, None)
+            MonitorKind().validate(client, monitor, None, None)
             assert MonitorKind().create(client, monitor)[0] == MONITOR_ID
         for downtime in inputs["datadog:index/downtimeSchedule:DowntimeSchedule"]:
             DowntimeSchedule().create(client, downtime)

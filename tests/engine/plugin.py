@@ -70,11 +70,11 @@ class Plugin:
         )
         self._call("Configure", request)
 
-    def check(self, kind: str, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the checked inputs, and the failures by property."""
+    def check(self, kind: str, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Return the checked inputs, and the failures in order: each with its property, which may be empty."""
         request = provider_pb2.CheckRequest(urn=urn(kind), news=struct(inputs), olds=struct({}))
         answer = self._call("Check", request)
-        return plain(answer.inputs), {failure.property: failure.reason for failure in answer.failures}
+        return plain(answer.inputs), sorted((failure.property, failure.reason) for failure in answer.failures)
 
     def diff(
         self, kind: str, name: str, old: Mapping[str, Any], inputs: Mapping[str, Any], old_inputs: Mapping[str, Any]

@@ -142,7 +142,7 @@ def test_a_command_runs_and_its_streams_are_stored(command: Plugin, port: int) -
 def test_keys_and_passwords_are_secrets_inside_the_secret_connection(command: Plugin) -> None:
     given = {"host": "h", "privateKey": "fake", "privateKeyPassword": "fake", "password": "fake"}
     checked, failures = command.check(REMOTE, {"connection": secret({**given, "proxy": given}), "create": "true"})
-    assert failures == {}
+    assert failures == []
     assert checked["connection"].items() >= SECRET.items()
     inside = checked["connection"]["value"]
     for endpoint in (inside, inside["proxy"]):

@@ -315,13 +315,14 @@ def test_nothing_changed_is_no_difference(request: pytest.FixtureRequest, fixtur
 
 
 def test_a_difference_of_the_older_half_names_the_entry(account: Account, monitor: Thing, dashboard: Thing) -> None:
-    body = {"name": "other", "type": "metric alert", "query": "avg(last_5m):avg:my_metric{*} > 1"}
-    other = request(account, "POST", "/api/v1/monitor", body).json()["id"]
+    body = {"type": "metric alert", "query": "avg(last_5m):avg:my_metric{*} > 1"}
+    others = [request(account, "POST", "/api/v1/monitor", body | {"name": name}).json()["id"] for name in "ab"]
     answer = monitor.diff(monitorThresholds={"critical": "800", "warning": "400"})
     assert (list(answer.diffs), list(answer.detailedDiff)) == (["monitorThresholds"], ["monitorThresholds.warning"])
     assert not answer.detailedDiff["monitorThresholds.warning"].inputDiff
-    assert list(monitor.diff(type="composite", query=f"{monitor.id} && !{other}").replaces) == ["type"]
-    request(account, "DELETE", f"/api/v1/monitor/{other}")
+    assert list(monitor.diff(type="composite", query=f"{others[0]} && !{others[1]}").replaces) == ["type"]
+    for other in others:
+        request(account, "DELETE", f"/api/v1/monitor/{other}")
     answer = dashboard.diff(dashboard=A_DASHBOARD["dashboard"].replace('"t"', '"u"'))
     assert list(answer.detailedDiff) == ["dashboard"]
 

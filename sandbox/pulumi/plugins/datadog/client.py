@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import urllib3
 from datadog_api_client.rest import ClientRetry
 
+from sandbox.pulumi.plugins.datadog.go_json import go_json_error
 from sandbox.pulumi.plugins.serve import PluginError
 
 RETRIED = frozenset({429, *range(500, 600)})
@@ -51,7 +52,7 @@ class UnreadableError(DatadogError):
 
     def __init__(self, path: str, content: bytes) -> None:
         text = content.decode(errors="replace")
-        self._short = _go_json_error(text)
+        self._short = go_json_error(text) or "json: cannot unmarshal"
         super().__init__(f"{self._short}: {text}")
         self.path = path
 
@@ -151,10 +152,3 @@ def _go_network_error(error: BaseException, url: str) -> str:
     if any(type(cause) is urllib3.exceptions.ConnectTimeoutError for cause in causes):
         return f"dial tcp {address}: i/o timeout"
     raise PluginError(f"this stand-in doesn't know what the real plugin says of: {error}")
-
-
-def _go_json_error(text: str) -> str:
-    """Return encoding/json's error for a text that doesn't begin as JSON does."""
-    if not text.strip():
-        return "unexpected end of JSON input"
-    return f"invalid character '{text.strip()[0]}' looking for beginning of value"

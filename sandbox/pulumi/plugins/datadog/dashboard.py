@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from pulumi.runtime.rpc import UNKNOWN
 
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError, UnreadableError
+from sandbox.pulumi.plugins.datadog.go_json import go_json_error
 from sandbox.pulumi.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, Shape, ToldError
 
 COMPUTED = ("id", "author_handle", "author_name", "created_at", "modified_at", "url")
@@ -15,6 +16,8 @@ PATH = "/api/v1/dashboard"
 
 
 def _parsed(text: str) -> dict[str, Any]:
+    if fault := go_json_error(text):
+        raise ValueError(fault)
     value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError(f"expected an object, got {type(value).__name__}")
@@ -53,34 +56,27 @@ class DashboardJson(Kind):
     required = frozenset({"dashboard"})
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
+        if inputs.get("dashboardLists"):
+            yield "dashboardLists", "this stand-in doesn't know lists of dashboards"
         text = inputs.get("dashboard", UNKNOWN)
         if text == UNKNOWN:
             return
         try:
             normal(text)
         except ValueError as error:
-            yield "dashboard", f'"dashboard" contains an invalid JSON: {error}'
+            yield "dashboard", f'"dashboard" contains an invalid JSON: {go_json_error(text) or error}'
         except (AttributeError, KeyError, TypeError) as error:
             yield "dashboard", f'"dashboard" is not a dashboard, each widget an object with a definition: {error!r}'
 
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
         text = inputs["dashboard"]
-        old = old or {}
-        title_is_new = text == UNKNOWN or not old or json.loads(text).get("title") != self._title(old)
+        old = old or dict.fromkeys(("dashboardListsRemoveds", "url"), UNKNOWN)
         return {
             "dashboard": text if text == UNKNOWN else normal(text),
             "dashboardLists": inputs.get("dashboardLists"),
             "dashboardListsRemoveds": old.get("dashboardListsRemoveds", []),
-            "url": UNKNOWN if title_is_new else old.get("url"),
+            "url": old.get("url"),
         }
-
-    @staticmethod
-    def _title(old: Properties) -> Any:
-        return json.loads(old["dashboard"]).get("title")
-
-    def same(self, name: str, old: Properties, new: Properties) -> bool:
-        # The URL follows from the title.
-        return name == "url" or super().same(name, old, new)
 
     def _state(self, answer: Properties, kept: Properties) -> Properties:
         return {

@@ -1,13 +1,14 @@
 """``datadog:index/downtimeSchedule:DowntimeSchedule``."""
 
 import copy
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from pulumi.runtime.rpc import UNKNOWN
 
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
-from sandbox.pulumi.plugins.datadog.kind import Kind, MissingError, Properties, Shape, ToldError
+from sandbox.pulumi.plugins.datadog.kind import Kind, MissingError, Properties, Shape, ToldError, go_text, snake_name
 
 PATH = "/api/v2/downtime"
 DOING = "error retrieving DowntimeSchedule"
@@ -24,10 +25,31 @@ COMPUTED = ("displayTimezone", "muteFirstRecoveryNotification", "notifyEndStates
 """Properties that Datadog computes if left out, besides a schedule's time zone and starts."""
 
 
+FORMS = {
+    "2006-01-02T15:04:05": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d",
+    "2006-01-02T15:04:05Z": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
+}
+"""Forms of a local time and of one in UTC, as Go writes them."""
+
+
+def _moments(inputs: Properties) -> Iterator[tuple[str, str, Any]]:
+    """Yield the known times in inputs: their names in Terraform, their forms and values."""
+    local, universal = FORMS
+    recurring, once = inputs.get("recurringSchedule"), inputs.get("oneTimeSchedule")
+    recurrences = recurring.get("recurrences") if isinstance(recurring, Mapping) else None
+    for number, recurrence in enumerate(recurrences if isinstance(recurrences, list) else ()):
+        if isinstance(recurrence, Mapping) and recurrence.get("start") not in (None, UNKNOWN):
+            yield f"recurring_schedule.recurrence[{number}].start", local, recurrence["start"]
+    for name in ("start", "end"):
+        if isinstance(once, Mapping) and once.get(name) not in (None, UNKNOWN):
+            yield f"one_time_schedule.{name}", universal, once[name]
+
+
 class DowntimeSchedule(Kind):
     """A downtime, once or recurring."""
 
     framework = True
+    decided = frozenset(COMPUTED)
     shape: ClassVar[dict[str, Shape]] = {
         "displayTimezone": str,
         "message": str,
@@ -39,14 +61,43 @@ class DowntimeSchedule(Kind):
         "recurringSchedule": {"timezone": str, "recurrences": [{"duration": str, "rrule": str, "start": str}]},
         "scope": str,
     }
-    required = frozenset({"monitorIdentifier", "scope"})
+    descriptions: ClassVar[dict[str, str]] = {
+        "recurringSchedule.recurrences[].duration": (
+            "The length of the downtime. Must begin with an integer and end with one of 'm', 'h', d', or 'w'."
+        ),
+        "recurringSchedule.recurrences[].rrule": (
+            "The `RRULE` standard for defining recurring events. For example, to have a recurring event on the first"
+            " day of each month, set the type to `rrule` and set the `FREQ` to `MONTHLY` and `BYMONTHDAY` to `1`. Most"
+            " common `rrule` options from the [iCalendar Spec](https://tools.ietf.org/html/rfc5545) are supported. "
+            " **Note**: Attributes specifying the duration in `RRULE` are not supported (for example, `DTSTART`,"
+            " `DTEND`, `DURATION`). More examples available in this [downtime guide](https://docs.datadoghq.com/"
+            "monitors/guide/suppress-alert-with-downtimes/?tab=api)."
+        ),
+        "scope": (
+            "The scope to which the downtime applies. Must follow the [common search syntax]"
+            "(https://docs.datadoghq.com/logs/explorer/search_syntax/)."
+        ),
+    }
+    blocks = frozenset({"monitorIdentifier"})
+
+    def refusals(self, inputs: Properties) -> Iterator[str]:
+        for name, form, moment in _moments(inputs):
+            if not re.fullmatch(FORMS[form], go_text(moment)):
+                yield f'property "{name}" must be of the format {form}: was {go_text(moment)}'
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
-        identifier = inputs.get("monitorIdentifier", UNKNOWN)
-        if identifier != UNKNOWN and len(identifier) != 1:
-            yield "monitorIdentifier", "exactly one of monitorId and monitorTags must be set"
-        if ("oneTimeSchedule" in inputs) == ("recurringSchedule" in inputs):
-            yield "recurringSchedule", "exactly one of oneTimeSchedule and recurringSchedule must be set"
+        identifier = inputs.get("monitorIdentifier")
+        if isinstance(identifier, Mapping) and len(given := [entry for entry in identifier.values() if entry]) != 1:
+            found = f"{len(given)} attributes" if given else "No attribute"
+            only = "when one (and only one) of [monitor_identifier.monitor_id.<.monitor_tags] is required"
+            yield "monitorIdentifier.monitorId", f"Invalid Attribute Combination. {found} specified {only}"
+        one, other = "oneTimeSchedule", "recurringSchedule"
+        if inputs.get(one) and inputs.get(other):
+            for name, against in ((one, other), (other, one)):
+                both = f'"{snake_name(against)}" cannot be specified when "{snake_name(name)}" is specified'
+                yield name, f"Invalid Attribute Combination. Attribute {both}"
+        elif not (inputs.get(one) or inputs.get(other)):
+            yield "", f"this stand-in needs {one} or {other}"
 
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
         old = old or {}

@@ -39,7 +39,11 @@ class SecureEmbedDashboard(Kind):
         "viewingPreferencesHighDensity": bool,
         "viewingPreferencesTheme": str,
     }
-    required = frozenset({"dashboardId", "title"})
+    descriptions: ClassVar[dict[str, str]] = {
+        "dashboardId": "The ID of the dashboard to create a secure embed for.",
+        "selectableTemplateVars[].name": "The name of the template variable.",
+        "title": "Title of the secure embed share.",
+    }
     replaced_by = frozenset({"dashboardId"})
     computed = frozenset({"url"})
     secret = frozenset({"credential"})

@@ -3,46 +3,53 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
-
-from pulumi.runtime.rpc import UNKNOWN
 
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError, UrlError
 
 Properties = dict[str, Any]
 """A resource's inputs or outputs under Pulumi's names, as plain Python; unknown values are `UNKNOWN`."""
 
-Shape = type | list[Any] | dict[str, Any]
-"""A property's type: str, int, bool; ``[shape]`` for a list; ``{name: shape}``; ``object`` for anything."""
+
+@dataclass(frozen=True)
+class Enum:
+    """A text of the older half that is one of ``values``; ``name`` is the type's in Datadog's client for Go."""
+
+    name: str
+    values: tuple[str, ...]
 
 
-def misfits(value: Any, shape: Shape, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the property paths in ``value`` that don't fit ``shape``, each with the reason."""
-    match shape:
-        case dict() if isinstance(value, Mapping):
-            for name, entry in value.items():
-                inner = f"{path}.{name}" if path else name
-                if name not in shape:
-                    yield inner, f"there is no property {inner}"
-                elif entry is not None:
-                    yield from misfits(entry, shape[name], inner)
-        case [inside] if isinstance(value, list):
-            for number, entry in enumerate(value):
-                yield from misfits(entry, inside, f"{path}[{number}]")
-        case type() if isinstance(value, shape) and (shape is not int or not isinstance(value, bool)):
-            pass
-        case _ if value == UNKNOWN:
-            pass
-        case _:
-            wanted = shape.__name__ if isinstance(shape, type) else "list" if isinstance(shape, list) else "object"
-            yield path, f"{path} must be of type {wanted}, got {type(value).__name__}"
+Shape = type | Enum | list[Any] | dict[str, Any]
+"""A property's type: str, int, float, bool; an :class:`Enum`; ``[shape]`` for a list; ``{name: shape}``."""
+
+RENAMED = {"groupBies": "group_by", "notifyBies": "notify_by", "recurrences": "recurrence"}
+"""Properties that Pulumi names in the plural."""
+
+
+def snake_name(name: str) -> str:
+    """Return a property's name in Terraform.
+
+    >>> snake_name("noDataTimeframe"), snake_name("groupBies")
+    ('no_data_timeframe', 'group_by')
+    """
+    return RENAMED.get(name) or re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def go_text(value: Any) -> str:
+    """Return a scalar as text.
+
+    >>> go_text(True), go_text(800), go_text(1.5)
+    ('true', '800', '1.5')
+    """
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def snake(value: Any) -> Any:
     """Convert the names in ``value`` from camelCase to snake_case."""
     match value:
         case Mapping():
-            return {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): snake(entry) for name, entry in value.items()}
+            return {snake_name(name): snake(entry) for name, entry in value.items()}
         case list():
             return [snake(entry) for entry in value]
         case _:
@@ -79,20 +86,36 @@ class Kind(ABC):
     framework: bool = False
     shape: ClassVar[dict[str, Shape]]
     """The inputs."""
-    required: frozenset[str]
+    required: frozenset[str] = frozenset()
+    """Paths of the older half's inputs that must be given, such as ``thresholds[].target``."""
+    descriptions: ClassVar[Mapping[str, str]] = {}
+    """The same of the newer half, with the description that it shows of a missing one."""
+    blocks: frozenset[str] = frozenset()
+    """Objects of the newer half that must be given."""
+    sets: frozenset[str] = frozenset()
+    """Lists of objects in the newer half whose order doesn't count."""
+    conflicts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Inputs of the older half, each with those that exclude it."""
     defaults: ClassVar[Mapping[str, Any]] = {}
-    """Values of inputs that are left out."""
+    """Values of inputs that are left out, unless an input excludes them."""
     replaced_by: frozenset[str] = frozenset()
     """Properties whose change replaces the resource."""
     computed: frozenset[str] = frozenset()
     """Outputs that any change may affect; a diff then names them."""
+    decided: frozenset[str] = frozenset()
+    """Inputs of the newer half that Datadog decides if they are left out: they stay while nothing else changes."""
     read_back: frozenset[str] = frozenset()
     """Inputs that a refresh takes from Datadog even if they are equivalent."""
     secret: frozenset[str] = frozenset()
     """Outputs that are always secret."""
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
-        """Yield the faults of well-shaped inputs, by property."""
+        """Yield the faults of well-shaped inputs, by property; without one, the sentence is shown as it is."""
+        del inputs
+        return iter(())
+
+    def refusals(self, inputs: Properties) -> Iterator[str]:
+        """Yield what the newer half says of inputs without naming a property."""
         del inputs
         return iter(())
 
@@ -124,9 +147,14 @@ class Kind(ABC):
         """Whether the property ``name`` is equivalent in two sets of outputs."""
         return bool(old.get(name) == new.get(name))
 
-    def validate(self, client: Client, inputs: Properties, name: str | None) -> None:
-        """Have Datadog validate the inputs; ``name`` is the id of an existing object."""
-        del client, inputs, name
+    def validate(self, client: Client, inputs: Properties, name: str | None, old: Properties | None) -> None:
+        """Have Datadog validate the inputs; ``name`` and ``old`` are the id and outputs of an existing object."""
+        del client, inputs, name, old
+
+    def replaces(self, name: str, old: Properties, new: Properties) -> bool:
+        """Whether a changed property replaces the resource."""
+        del old, new
+        return name in self.replaced_by
 
     @abstractmethod
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:

@@ -6,7 +6,16 @@ from typing import Any, ClassVar
 from pulumi.runtime.rpc import UNKNOWN
 
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
-from sandbox.pulumi.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, Shape, ToldError, snake
+from sandbox.pulumi.plugins.datadog.kind import (
+    Enum,
+    HalfMadeError,
+    Kind,
+    MissingError,
+    Properties,
+    Shape,
+    ToldError,
+    snake,
+)
 from sandbox.pulumi.plugins.serve import has_unknown
 
 THRESHOLDS = {
@@ -47,9 +56,32 @@ OPTIONS: dict[str, tuple[str, Any]] = {
 """A monitor's options: Datadog's name and the default output."""
 
 ALWAYS_SENT = ("includeTags", "newHostDelay", "notifyNoData", "requireFullWindow")
-COMPUTED = ("assets", "evaluationDelay", "newGroupDelay", "restrictedRoles")
-"""Properties that Datadog computes if left out."""
+COMPUTED = ("evaluationDelay", "restrictedRoles", "tags")
+"""Properties that Datadog decides if they are left out: leaving one out later changes nothing."""
+KEPT = (
+    "draftStatus", "forceDelete", "ignoreTagKeys", "message", "monitorThresholdWindows", "name", "priority", "query",
+    "restrictedRoles", "schedulingOptions", "tags", "validate",
+)  # fmt: skip
+STAYING = ("newHostDelay", "noDataTimeframe", "notifyNoData")
+"""Options that stay what they were where Datadog's answer lacks them."""
 SETS = ("notifyBies", "renotifyStatuses", "restrictedRoles", "tags")
+TYPES = Enum(
+    "MonitorType",
+    (
+        "composite", "event alert", "log alert", "metric alert", "process alert", "query alert", "rum alert",
+        "service check", "synthetics alert", "trace-analytics alert", "slo alert", "event-v2 alert", "audit alert",
+        "ci-pipelines alert", "ci-tests alert", "error-tracking alert", "database-monitoring alert",
+        "network-performance alert", "cost alert", "data-quality alert", "network-path alert", "data-jobs alert",
+        "llm-observability alert",
+    ),
+)  # fmt: skip
+PRESETS = Enum(
+    "MonitorOptionsNotificationPresets",
+    (
+        "show_all", "hide_query", "hide_handles", "hide_all", "hide_query_and_handles", "show_only_snapshot",
+        "hide_handles_and_footer",
+    ),
+)  # fmt: skip
 METRIC_TYPES = {"metric alert", "query alert"}
 PATH = "/api/v1/monitor"
 
@@ -78,9 +110,10 @@ class Monitor(Kind):
         **{name: int for name, (_, default) in OPTIONS.items() if type(default) is int},
         **{name: str for name, (_, default) in OPTIONS.items() if default == ""},
         "notifyBies": [str],
-        "renotifyStatuses": [str],
+        "renotifyStatuses": [Enum("MonitorRenotifyStatusType", ("alert", "warn", "no data"))],
+        "notificationPresetName": PRESETS,
         "assets": [dict.fromkeys(("category", "name", "url", "resourceKey", "resourceType"), str)],
-        "draftStatus": str,
+        "draftStatus": Enum("MonitorDraftStatus", ("draft", "published")),
         "forceDelete": bool,
         "ignoreTagKeys": [str],
         "message": str,
@@ -90,57 +123,77 @@ class Monitor(Kind):
         "priority": str,
         "query": str,
         "restrictedRoles": [str],
-        "schedulingOptions": object,
         "tags": [str],
-        "type": str,
+        "type": TYPES,
         "validate": bool,
     }
     required = frozenset({"message", "name", "query", "type"})
-    defaults: ClassVar[Properties] = {"draftStatus": "published", "includeTags": True, "requireFullWindow": True}
+    conflicts: ClassVar[dict[str, tuple[str, ...]]] = {
+        "noDataTimeframe": ("onMissingData",),
+        "notifyNoData": ("onMissingData",),
+        "onMissingData": ("notifyNoData", "noDataTimeframe"),
+    }
+    defaults: ClassVar[Properties] = {
+        "draftStatus": "published",
+        "includeTags": True,
+        "noDataTimeframe": 10,
+        "requireFullWindow": True,
+    }
     replaced_by = frozenset({"type"})
     read_back = frozenset({"tags", "type"})
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
-        for name, value in (inputs.get("monitorThresholds") or {}).items():
+        thresholds = inputs.get("monitorThresholds")
+        for name, value in thresholds.items() if isinstance(thresholds, dict) else ():
             if value and name not in QUERIES and value != UNKNOWN:
                 try:
                     float(value)
                 except ValueError:
-                    yield f"monitorThresholds.{name}", f"expected a number, got {value!r}"
-        if inputs.get("onMissingData"):
-            for name in ("notifyNoData", "noDataTimeframe"):
-                if inputs.get(name):
-                    yield "onMissingData", f"onMissingData conflicts with {name}"
+                    yield f"monitorThresholds.{name}", f"this stand-in takes only a number, not {value!r}"
 
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
-        planned = {name: inputs.get(name, default) for name, (_, default) in OPTIONS.items()}
+        given = self._given(inputs, old)
+        planned = {name: given.get(name, self._left_out(name, old)) for name in (*OPTIONS, *KEPT)}
         planned |= {
-            "assets": inputs.get("assets", []),
-            "draftStatus": inputs.get("draftStatus"),
-            "forceDelete": inputs.get("forceDelete"),
-            "ignoreTagKeys": inputs.get("ignoreTagKeys"),
-            "monitorThresholdWindows": inputs.get("monitorThresholdWindows"),
-            "monitorThresholds": self._threshold_outputs(inputs.get("monitorThresholds")),
-            "name": inputs["name"],
-            "priority": inputs.get("priority", ""),
-            "restrictedRoles": inputs.get("restrictedRoles", []),
-            "schedulingOptions": inputs.get("schedulingOptions"),
-            "tags": inputs.get("tags", []),
-            "type": inputs["type"],
-            "validate": inputs.get("validate"),
+            "assets": given.get("assets", []),
+            "monitorThresholds": self._threshold_outputs(inputs.get("monitorThresholds"), old),
+            "type": given["type"],
             "variables": None,
         }
-        for name in ("message", "query", "escalationMessage"):
-            planned[name] = str(inputs.get(name, "")).strip()
-        if old is not None:
-            planned |= {name: old.get(name) for name in COMPUTED if name not in inputs}
-            if {planned["type"], old.get("type")} <= METRIC_TYPES:
-                planned["type"] = old["type"]
+        if isinstance(planned["tags"], list) and not has_unknown(planned["tags"]):
+            planned["tags"] = sorted(planned["tags"])
         return planned
 
     @staticmethod
-    def _threshold_outputs(given: Properties | None) -> Properties | None:
-        return dict.fromkeys(THRESHOLDS, "") | given if given else None
+    def _left_out(name: str, old: Properties | None) -> Any:
+        """Return what is planned for a property that isn't given: its default, or what it was if that says nothing."""
+        if old is None and name in COMPUTED:
+            return UNKNOWN
+        default = OPTIONS[name][1] if name in OPTIONS and (old is not None or name != "notifyAudit") else None
+        nothing = None if default in ("", 0) and default is not False else default
+        was = (old or {}).get(name)
+        return was if old is not None and was in ("", 0, []) and nothing is None else nothing
+
+    @staticmethod
+    def _given(inputs: Properties, old: Properties | None) -> Properties:
+        """Return the inputs as the real plugin plans them: with what Datadog has decided, and without what is moot."""
+        given = dict(inputs)
+        if old is not None:
+            given = {name: old[name] for name in COMPUTED if old.get(name) is not None} | given
+            if {given["type"], old.get("type")} <= METRIC_TYPES:
+                given["type"] = old["type"]
+        if not given.get("notifyNoData"):
+            given.pop("noDataTimeframe", None)
+            if old is not None and old.get("noDataTimeframe") is not None:
+                given["noDataTimeframe"] = old["noDataTimeframe"]
+        return given
+
+    @staticmethod
+    def _threshold_outputs(given: Any, old: Properties | None) -> Any:
+        if not given or given == UNKNOWN:
+            return given or None
+        was = (old or {}).get("monitorThresholds") or {}
+        return {name: "" if was.get(name) == "" else None for name in THRESHOLDS} | given
 
     def same(self, name: str, old: Properties, new: Properties) -> bool:
         was, now = old.get(name), new.get(name)
@@ -155,12 +208,12 @@ class Monitor(Kind):
         if name == "monitorThresholds":
             return _thresholds(was or {}) == _thresholds(now or {})
         if name in ("message", "query"):
-            return str(was or "").strip() == str(now or "").strip()
+            return str(was or "") == str(now or "").strip()
         return bool(was == now) or not (was or now)
 
     def _body(self, inputs: Properties) -> Properties:
         options: Properties = {"thresholds": _thresholds(inputs.get("monitorThresholds") or {})}
-        skipped = ("notifyNoData", "noDataTimeframe") if inputs.get("onMissingData") else ()
+        skipped = ("noDataTimeframe",) if inputs.get("onMissingData") else ()
         for name, (key, default) in OPTIONS.items():
             value = inputs.get(name, default)
             if (value or name in ALWAYS_SENT) and name not in skipped:
@@ -173,11 +226,11 @@ class Monitor(Kind):
                 options[key] = snake(inputs[name])
         body: Properties = {
             "draft_status": inputs.get("draftStatus", "published"),
-            "message": inputs["message"].strip(),
+            "message": inputs["message"],
             "name": inputs["name"],
             "options": options,
             "priority": int(inputs["priority"]) if inputs.get("priority") else None,
-            "query": inputs["query"].strip(),
+            "query": inputs["query"],
             "restricted_roles": sorted(inputs["restrictedRoles"]) if inputs.get("restrictedRoles") else None,
             "tags": sorted(inputs.get("tags") or []),
             "type": inputs["type"],
@@ -187,18 +240,24 @@ class Monitor(Kind):
         return body
 
     def _state(self, answer: Properties, kept: Properties) -> Properties:
-        """Return the outputs; ``kept`` (inputs or old outputs) has the properties that Datadog doesn't store."""
+        """Return the outputs; ``kept`` has what was planned or known before, which stays where Datadog says nothing.
+
+        Source: updateMonitorState in datadog/resource_datadog_monitor.go of the provider
+        """
         options = answer["options"]
         thresholds = options.get("thresholds") or {}
-        outputs = {name: options.get(key) or default for name, (key, default) in OPTIONS.items()}
-        # Values that Datadog answers with false or 0 although the default is something else.
-        outputs |= {name: options[key] for name, (key, default) in OPTIONS.items() if default and key in options}
+        outputs = {
+            name: options.get(key) or (default if default in ("", 0) else None)
+            for name, (key, default) in OPTIONS.items()
+        }
+        outputs |= {name: bool(options.get(OPTIONS[name][0])) for name in ("includeTags", "requireFullWindow")}
+        outputs |= {name: options.get(OPTIONS[name][0], kept.get(name)) for name in STAYING}
         outputs |= {
             "assets": answer.get("assets") or [],
             "draftStatus": answer["draft_status"],
             "message": answer["message"],
-            "monitorThresholdWindows": None,
-            "monitorThresholds": None,
+            "monitorThresholdWindows": kept.get("monitorThresholdWindows"),
+            "monitorThresholds": kept.get("monitorThresholds"),
             "name": answer["name"],
             "priority": str(answer["priority"] or ""),
             "query": answer["query"],
@@ -225,32 +284,38 @@ class Monitor(Kind):
             }
         return outputs
 
-    def validate(self, client: Client, inputs: Properties, name: str | None) -> None:
+    def validate(self, client: Client, inputs: Properties, name: str | None, old: Properties | None) -> None:
         if inputs.get("validate") is False or UNKNOWN in (inputs.get("query"), inputs.get("type")):
             return
         path = f"{PATH}/{name}/validate" if name else f"{PATH}/validate"
-        self.ask(client, "error validating monitor", "POST", path, self._body(known(inputs)))
+        decided = {key: value for key in COMPUTED if (value := (old or {}).get(key)) is not None}
+        self.ask(client, "error validating monitor", "POST", path, self._body(known(decided | inputs)))
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
-        answer = self.ask(client, "error creating monitor", "POST", PATH, self._body(inputs))
-        return str(answer["id"]), self._state(answer, inputs)
+        given = self._given(inputs, None)
+        answer = self.ask(client, "error creating monitor", "POST", PATH, self._body(given))
+        return str(answer["id"]), self._state(answer, given)
 
     def read(self, client: Client, name: str, old: Properties) -> Properties:
         try:
-            return self._state(self.ask(client, "error getting monitor", "GET", f"{PATH}/{name}?with_assets=true"), old)
+            found = self._state(
+                self.ask(client, "error getting monitor", "GET", f"{PATH}/{name}?with_assets=true"), old
+            )
+            return found | {"notifyBies": found["notifyBies"] or []}
         except ToldError as error:
             if isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404:
                 raise MissingError from error
             raise
 
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
-        body = self._body(inputs) | {"id": int(name)}
+        given = self._given(inputs, old)
+        body = self._body(given) | {"id": int(name)}
         try:
             answer = self.ask(client, "error updating monitor", "PUT", f"{PATH}/{name}", body)
         except ToldError as error:
             # Recorded as done; the next run retries it all the same.
             raise HalfMadeError(error.summary, name, self.plan(inputs, old) | {"id": name}) from error
-        return self._state(answer, inputs)
+        return self._state(answer, given)
 
     def delete(self, client: Client, name: str, old: Properties) -> None:
         force = "?force=true" if old.get("forceDelete") else ""

@@ -10,15 +10,18 @@ from typing import Any, ClassVar
 from pulumi.runtime.rpc import UNKNOWN
 
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
-from sandbox.pulumi.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, Shape, ToldError
-from sandbox.pulumi.plugins.serve import has_unknown
+from sandbox.pulumi.plugins.datadog.kind import Enum, HalfMadeError, Kind, MissingError, Properties, Shape, ToldError
+from sandbox.pulumi.plugins.serve import PluginError, has_unknown
 
 PATH = "/api/v1/slo"
+TIMEFRAMES = Enum("SLOTimeframe", ("7d", "30d", "90d", "custom"))
 EMPTY = (
     "forceDelete", "groups", "ignoreTagKeys", "monitorIds", "sliSpecification", "targetThreshold", "timeframe",
     "validate", "warningThreshold",
 )  # fmt: skip
 """Outputs of inputs that this stand-in doesn't know."""
+DECIDED = ("targetThreshold", "timeframe", "warningThreshold")
+"""Those that Datadog may decide."""
 
 
 class ServiceLevelObjective(Kind):
@@ -30,43 +33,49 @@ class ServiceLevelObjective(Kind):
         "name": str,
         "query": {"denominator": str, "numerator": str},
         "tags": [str],
-        "thresholds": [{"target": object, "timeframe": str, "warning": object}],
-        "type": str,
+        "thresholds": [{"target": float, "timeframe": TIMEFRAMES, "warning": float}],
+        "type": Enum("SLOType", ("metric", "monitor", "time_slice")),
     }
-    required = frozenset({"name", "thresholds", "type"})
+    required = frozenset(
+        {"name", "query.denominator", "query.numerator", "thresholds", "thresholds[].target", "thresholds[].timeframe"}
+        | {"type"}
+    )
     replaced_by = frozenset({"type"})
-    read_back = frozenset({"tags"})
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
         if inputs.get("type", UNKNOWN) not in (UNKNOWN, "metric"):
             yield "type", "this stand-in knows metric alone"
         elif "query" not in inputs:
-            yield "query", "query or sli_specification is required for metric SLOs"
+            yield "query", "this stand-in knows objectives with a query alone"
 
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
-        displays = {
-            threshold["timeframe"]: threshold for threshold in (old or {}).get("thresholds") or [] if old is not None
-        }
         thresholds = inputs["thresholds"]
         if thresholds != UNKNOWN:
+            was = (old or {}).get("thresholds") or []
             thresholds = [
-                {
-                    "target": threshold.get("target"),
-                    "targetDisplay": (displays.get(threshold.get("timeframe")) or {}).get("targetDisplay", ""),
-                    "timeframe": threshold.get("timeframe"),
-                    "warning": threshold.get("warning", 0),
-                    "warningDisplay": "",
-                }
-                for threshold in thresholds
+                self._threshold(threshold, None if old is None else was[number] if number < len(was) else {})
+                for number, threshold in enumerate(thresholds)
             ]
+        tags = inputs.get("tags", UNKNOWN if old is None else old.get("tags", []))
         return dict.fromkeys(EMPTY) | {
-            "description": str(inputs.get("description", "")).strip(),
+            **{name: UNKNOWN if old is None else old.get(name) for name in DECIDED},
+            "description": inputs.get("description"),
             "forceDelete": inputs.get("forceDelete"),
             "name": inputs["name"],
             "query": inputs["query"],
-            "tags": inputs.get("tags", (old or {}).get("tags", [])),
+            "tags": tags if has_unknown(tags) else sorted(tag.lower() for tag in tags or ()),
             "thresholds": thresholds,
             "type": inputs["type"],
+        }
+
+    @staticmethod
+    def _threshold(given: Properties, was: Properties | None) -> Properties:
+        """Plan a threshold; ``was`` is the one in its place, ``None`` if the objective is new."""
+        displays = ("targetDisplay", "warningDisplay")
+        return {
+            "warning": 0 if (was or {}).get("warning") == 0 else None,
+            **given,
+            **{name: UNKNOWN if was is None else was.get(name) for name in displays},
         }
 
     def same(self, name: str, old: Properties, new: Properties) -> bool:
@@ -75,6 +84,8 @@ class ServiceLevelObjective(Kind):
             return False
         if name == "tags":
             return sorted(was or []) == sorted(now or [])
+        if name == "description":
+            return str(was or "").strip() == str(now or "").strip()
         if name == "thresholds":
             return _essence(was) == _essence(now)
         return bool(was == now) or not (was or now)
@@ -85,7 +96,7 @@ class ServiceLevelObjective(Kind):
         if inputs.get("description"):
             body["description"] = inputs["description"]
         if inputs.get("tags"):
-            body["tags"] = sorted(inputs["tags"])
+            body["tags"] = list(dict.fromkeys(tag.lower() for tag in inputs["tags"]))
         body["thresholds"] = [
             {name: value for name, value in threshold.items() if value} for threshold in inputs["thresholds"]
         ]
@@ -98,7 +109,7 @@ class ServiceLevelObjective(Kind):
             "forceDelete": kept.get("forceDelete"),
             "name": answer["name"],
             "query": answer["query"],
-            "tags": answer.get("tags") or [],
+            "tags": sorted(answer.get("tags") or []),
             "thresholds": [
                 {
                     "target": threshold["target"],
@@ -124,11 +135,15 @@ class ServiceLevelObjective(Kind):
             if isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404:
                 raise MissingError from error
             raise
+        if not old.get("query") and answer["data"].get("sli_specification"):
+            raise PluginError("this stand-in can't import an objective: the real plugin takes its specification")
         return self._state(answer["data"], old)
 
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
         body = self._body(inputs) | {"id": name}
         try:
+            if "tags" not in inputs and old.get("tags"):
+                body["tags"] = old["tags"]
             answer = self.ask(client, "error updating service level objective", "PUT", f"{PATH}/{name}", body)
         except ToldError as error:
             raise HalfMadeError(error.summary, name, self.plan(inputs, old) | {"id": name}) from error

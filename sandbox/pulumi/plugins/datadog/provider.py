@@ -24,12 +24,14 @@ from pulumi.provider.experimental.provider import (
     UpdateRequest,
     UpdateResponse,
 )
+from pulumi.runtime.rpc import UNKNOWN
 
+from sandbox.pulumi.plugins.datadog.checks import checked
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
 from sandbox.pulumi.plugins.datadog.dashboard import DashboardJson
 from sandbox.pulumi.plugins.datadog.downtime import DowntimeSchedule
 from sandbox.pulumi.plugins.datadog.embed import SecureEmbedDashboard
-from sandbox.pulumi.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, ToldError, misfits
+from sandbox.pulumi.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, ToldError
 from sandbox.pulumi.plugins.datadog.monitor import Monitor
 from sandbox.pulumi.plugins.datadog.objective import ServiceLevelObjective
 from sandbox.pulumi.plugins.datadog.spans import ApmRetentionFilter, SpansMetric
@@ -114,10 +116,9 @@ def _kind(urn: str) -> Kind:
     return KINDS[token]
 
 
-def _outputs(kind: Kind, outputs: Properties, inputs: Mapping[str, PropertyValue]) -> dict[str, PropertyValue]:
-    """Return outputs for the engine; those named as secret inputs or secret by type stay secret."""
-    secret = kind.secret | {name for name, value in inputs.items() if value.contains_secret()}
-    return {name: boxed(value, secret=name in secret) for name, value in outputs.items()}
+def _outputs(kind: Kind, outputs: Properties) -> dict[str, PropertyValue]:
+    """Return outputs for the engine, which makes those secret again whose inputs are."""
+    return {name: boxed(value, secret=name in kind.secret and value != UNKNOWN) for name, value in outputs.items()}
 
 
 def _with_defaults(value: Any, added: list[str]) -> Any:
@@ -191,7 +192,7 @@ class Datadog(Provider):
             self._client = _client(settings)
             if validate:
                 await asyncio.to_thread(_validate_keys, self._client)
-        return ConfigureResponse(accept_secrets=True, supports_preview=True, accept_outputs=False)
+        return ConfigureResponse(accept_secrets=False, supports_preview=True, accept_outputs=False)
 
     def _connected(self) -> Client:
         if self._client is None:
@@ -199,28 +200,13 @@ class Datadog(Provider):
         return self._client
 
     async def check(self, request: CheckRequest) -> CheckResponse:
-        kind = _kind(request.urn)
-        given = {name: value for name, value in request.new_inputs.items() if value.value is not None}
-        inputs = _plain(given)
-        missing = [
-            CheckFailure(name, f"Missing required property '{name}'") for name in sorted(kind.required - set(inputs))
-        ]
-        wrong = [CheckFailure(path, reason) for path, reason in misfits(inputs, kind.shape, "")]
-        if not (missing or wrong):
-            wrong = [CheckFailure(path, reason) for path, reason in kind.problems(inputs)]
-        added = {name: boxed(value) for name, value in kind.defaults.items() if name not in given}
-        checked = {name: value for name, value in given.items() if name != DEFAULTS} | added
+        """Refuse wrong inputs; like the real plugin, forget which are secret, which the engine then restores."""
+        kind, name = _kind(request.urn), request.urn.rpartition("::")[2]
+        inputs, added, faults = checked(kind, name, _plain(request.new_inputs))
         if not kind.framework:
-            checked = {name: self._with_notes(value) for name, value in checked.items()}
-            checked[DEFAULTS] = boxed(sorted(added))
-        return CheckResponse(checked, missing + wrong)
-
-    @staticmethod
-    def _with_notes(value: PropertyValue) -> PropertyValue:
-        """Add the older half's notes to an input that has a non-secret object in it."""
-        if not isinstance(value.value, Mapping) or value.contains_secret() or has_unknown(value):
-            return value
-        return boxed(_with_defaults(plain_map(value.value), []))
+            inputs = _with_defaults(inputs, sorted(added))
+        boxes = {name: boxed(value, secret=name in kind.secret) for name, value in inputs.items()}
+        return CheckResponse(boxes, [CheckFailure("", fault) for fault in faults])
 
     async def _log_error(self, kind: Kind, urn: str, error: ToldError) -> str:
         """Log an error as the real plugin does, and return its error text."""
@@ -241,21 +227,23 @@ class Datadog(Provider):
         except HalfMadeError as error:
             verb = doing or "creating"
             reason = f"{verb} {urn}: {await self._log_error(kind, urn, error)}"
-            raise HalfDoneError(reason, error.name, _outputs(kind, error.outputs, {})) from error
+            raise HalfDoneError(reason, error.name, _outputs(kind, error.outputs)) from error
         except ToldError as error:
             said = await self._log_error(kind, urn, error)
             raise PluginError(f"{doing} {urn}: {said}" if doing and not kind.framework else said) from error
 
-    async def _validate(self, kind: Kind, urn: str, inputs: Properties, name: str | None) -> None:
+    async def _validate(
+        self, kind: Kind, urn: str, inputs: Properties, name: str | None = None, old: Properties | None = None
+    ) -> None:
         if self._client is not None:
-            await self._call(kind, urn, "diffing", kind.validate, self._client, inputs, name)
+            await self._call(kind, urn, "diffing", kind.validate, self._client, inputs, name, old)
 
     async def diff(self, request: DiffRequest) -> DiffResponse:
         kind, old, inputs = _kind(request.urn), _plain(request.old_state), _plain(request.new_inputs)
         planned = kind.plan(inputs, old)
         names = [name for name in sorted({*kind.shape, *kind.computed}) if not kind.same(name, old, planned)]
-        replaces = [name for name in names if name in kind.replaced_by]
-        await self._validate(kind, request.urn, inputs, None if replaces else request.resource_id)
+        replaces = [name for name in names if kind.replaces(name, old, planned)]
+        await self._validate(kind, request.urn, inputs, request.resource_id, old)
         if kind.framework:
             return DiffResponse(changes=bool(names), replaces=replaces, diffs=names)
         leaves = {
@@ -269,11 +257,11 @@ class Datadog(Provider):
 
     async def create(self, request: CreateRequest) -> CreateResponse:
         kind, inputs = _kind(request.urn), _plain(request.properties)
-        await self._validate(kind, request.urn, inputs, None)
+        await self._validate(kind, request.urn, inputs)
         if request.preview:
-            return CreateResponse(None, _outputs(kind, kind.plan(inputs, None), request.properties))
+            return CreateResponse(None, _outputs(kind, kind.plan(inputs, None) | {"id": UNKNOWN}))
         name, outputs = await self._call(kind, request.urn, "", kind.create, self._connected(), inputs)
-        return CreateResponse(name, _outputs(kind, outputs | {"id": name}, request.properties))
+        return CreateResponse(name, _outputs(kind, outputs | {"id": name}))
 
     async def read(self, request: ReadRequest) -> ReadResponse:
         kind, old, given = _kind(request.urn), _plain(request.properties), _plain(request.inputs)
@@ -289,18 +277,21 @@ class Datadog(Provider):
             moved = {name for name in given if not kind.same(name, outputs, planned) or name in kind.read_back}
         else:  # an import
             moved = {name for name in kind.shape if outputs.get(name) not in (None, "", [], {})}
-        fresh = _outputs(kind, {name: _pruned(outputs.get(name)) for name in moved}, request.inputs)
+        fresh = _outputs(kind, {name: _pruned(outputs.get(name)) for name in moved})
         inputs = {name: value for name, value in (kept | fresh).items() if value.value is not None}
-        return ReadResponse(request.resource_id, _outputs(kind, outputs | {"id": request.resource_id}, kept), inputs)
+        return ReadResponse(request.resource_id, _outputs(kind, outputs | {"id": request.resource_id}), inputs)
 
     async def update(self, request: UpdateRequest) -> UpdateResponse:
         kind, inputs, old = _kind(request.urn), _plain(request.news), _plain(request.olds)
+        identity = {"id": request.resource_id}
+        await self._validate(kind, request.urn, inputs, request.resource_id, old)
+        planned = kind.plan(inputs, old)
         if request.preview:
-            return UpdateResponse(_outputs(kind, kind.plan(inputs, old) | {"id": request.resource_id}, request.news))
-        await self._validate(kind, request.urn, inputs, request.resource_id)
-        arguments = (self._connected(), request.resource_id, inputs, old)
+            return UpdateResponse(_outputs(kind, identity | planned))
+        decided = {name: planned[name] for name in kind.decided if not has_unknown(planned.get(name, UNKNOWN))}
+        arguments = (self._connected(), request.resource_id, decided | inputs, old)
         outputs = await self._call(kind, request.urn, "updating", kind.update, *arguments)
-        return UpdateResponse(_outputs(kind, outputs | {"id": request.resource_id}, request.news))
+        return UpdateResponse(_outputs(kind, identity | outputs))
 
     async def delete(self, request: DeleteRequest) -> None:
         """Delete it. If it is already gone, the older half fails, as docs/operating.md says."""

@@ -10,10 +10,13 @@ from urllib.parse import quote
 
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
+from sandbox.pulumi.plugins.datadog.client import Client, DatadogError, UnreadableError
 from sandbox.pulumi.plugins.datadog.kind import Kind, MissingError, Properties, Shape, ToldError
 from sandbox.pulumi.plugins.serve import PluginError, has_unknown
 
+AGGREGATION = "compute.aggregationType"
+RATES = {"rate": "rate", "traceRate": "trace_rate"}
+BETWEEN = "Value must be between 0.00 and 1.00."
 METRICS = "/api/v2/apm/config/metrics"
 FILTERS = "/api/v2/apm/config/retention-filters"
 
@@ -41,7 +44,8 @@ class NewerKind(Kind):
         try:
             self.ask(client, doing, "DELETE", path)
         except ToldError as error:
-            if not (isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404):
+            gone = isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404
+            if not (gone or isinstance(error.__cause__, UnreadableError)):  # the answer isn't looked at
                 raise
 
 
@@ -54,20 +58,29 @@ class SpansMetric(NewerKind):
         "groupBies": [{"path": str, "tagName": str}],
         "name": str,
     }
-    required = frozenset({"compute", "filter", "name"})
+    descriptions: ClassVar[dict[str, str]] = {
+        "compute.aggregationType": "The type of aggregation to use. This field can't be updated after creation.",
+        "groupBies[].path": "The path to the value the span-based metric will be aggregated over.",
+        "name": "The name of the span-based metric. This field can't be updated after creation.",
+    }
+    blocks = frozenset({"compute", "filter"})
+    sets = frozenset({"groupBies"})
     replaced_by = frozenset({"name"})
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
-        compute = inputs.get("compute", UNKNOWN)
-        if has_unknown(compute):
+        compute = inputs.get("compute")
+        if compute in (None, UNKNOWN):
+            if compute == UNKNOWN:
+                yield "", f"Missing required property 'compute.aggregationType': {self.descriptions[AGGREGATION]}"
+            yield "compute", "this stand-in needs to know it"
             return
-        if "aggregationType" not in compute:
-            yield "compute.aggregationType", "Missing required property 'aggregationType'"
-        elif compute["aggregationType"] != "distribution" and compute.get("includePercentiles") is not None:
-            yield (
-                "compute.includePercentiles",
-                "include_percentiles can only be set when aggregation_type is 'distribution'",
-            )
+        kind, percentiles = compute.get("aggregationType"), compute.get("includePercentiles")
+        if kind != "distribution" and percentiles not in (None, UNKNOWN):
+            only = "include_percentiles can only be set when aggregation_type is 'distribution'"
+            yield "compute.includePercentiles", f"Invalid configuration. {only}"
+        groups = inputs.get("groupBies")
+        if isinstance(groups, list) and not has_unknown(groups) and len(set(_sorted(groups))) < len(groups):
+            yield "groupBies", "Duplicate Set Element. This stand-in doesn't say which"
 
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
         was = (old or {}).get("compute") or {}
@@ -76,16 +89,21 @@ class SpansMetric(NewerKind):
             compute = dict(compute)
             if compute["aggregationType"] == "distribution":
                 compute.setdefault("includePercentiles", was.get("includePercentiles", UNKNOWN))
-            if was and (compute.get("path"), compute["aggregationType"]) != (was.get("path"), was["aggregationType"]):
-                raise PluginError("this stand-in doesn't know what a change of a metric's computation does")
+            if was.get("path") == compute.get("path") and was and was["aggregationType"] != compute["aggregationType"]:
+                raise PluginError("this stand-in doesn't know what a change of a metric's aggregation alone does")
         planned: Properties = {
             "compute": compute,
             "filter": {"query": "*"} | inputs["filter"] if isinstance(inputs["filter"], dict) else inputs["filter"],
             "name": inputs["name"],
         }
-        if inputs.get("groupBies"):
-            planned["groupBies"] = inputs["groupBies"]
+        groups = inputs.get("groupBies") or []
+        planned["groupBies"] = groups if has_unknown(groups) else _ordered(groups)
         return planned
+
+    def replaces(self, name: str, old: Properties, new: Properties) -> bool:
+        if name == "compute" and new[name] != UNKNOWN:
+            return bool((old.get(name) or {}).get("path") != new[name].get("path"))
+        return super().replaces(name, old, new)
 
     def same(self, name: str, old: Properties, new: Properties) -> bool:
         if name == "groupBies" and not has_unknown(new.get(name)):
@@ -101,14 +119,15 @@ class SpansMetric(NewerKind):
             "filter": {"query": inputs["filter"].get("query", "*")},
         }
         if inputs.get("groupBies"):
+            # The real plugin sends an empty name for one that is left out.
             attributes["group_by"] = [
-                {"path": each["path"], **({"tag_name": each["tagName"]} if each.get("tagName") else {})}
-                for each in inputs["groupBies"]
+                {"path": each["path"], "tag_name": "" if each["tagName"] == UNKNOWN else each["tagName"]}
+                for each in _ordered(inputs["groupBies"])
             ]
         return attributes
 
     @staticmethod
-    def _state(answer: Any) -> Properties:
+    def _state(answer: Any, kept: Properties) -> Properties:
         data = answer["data"]
         attributes = data["attributes"]
         names = {"aggregation_type": "aggregationType", "include_percentiles": "includePercentiles", "path": "path"}
@@ -119,21 +138,21 @@ class SpansMetric(NewerKind):
             "filter": attributes["filter"],
             "name": data["id"],
         }
+        # The real plugin doesn't notice that all groups are gone.
+        outputs["groupBies"] = kept.get("groupBies") or []
         if attributes.get("group_by"):
-            outputs["groupBies"] = [
-                {"path": each["path"], "tagName": each["tag_name"]} for each in attributes["group_by"]
-            ]
+            groups = [{"path": each["path"], "tagName": each["tag_name"]} for each in attributes["group_by"]]
+            outputs["groupBies"] = sorted(groups, key=lambda group: str(group["path"]))
         return outputs
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
         # The real plugin sends the name in quotes, which Datadog takes off.
         data = {"attributes": self._attributes(inputs), "id": f'"{inputs["name"]}"', "type": "spans_metrics"}
-        outputs = self._state(self.ask(client, "error creating spans metric", "POST", METRICS, {"data": data}))
+        outputs = self._state(self.ask(client, "error creating spans metric", "POST", METRICS, {"data": data}), inputs)
         return outputs["name"], outputs
 
     def read(self, client: Client, name: str, old: Properties) -> Properties:
-        del old
-        return self._state(self.read_at(client, "error retrieving spans metric", f"{METRICS}/{quote(name)}"))
+        return self._state(self.read_at(client, "error retrieving spans metric", f"{METRICS}/{quote(name)}"), old)
 
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
         del old
@@ -141,15 +160,28 @@ class SpansMetric(NewerKind):
         percentiles = attributes["compute"].get("include_percentiles")
         attributes["compute"] = {} if percentiles is None else {"include_percentiles": percentiles}
         body = {"data": {"attributes": attributes, "type": "spans_metrics"}}
-        return self._state(self.ask(client, "error updating spans metric", "PATCH", f"{METRICS}/{quote(name)}", body))
+        path = f"{METRICS}/{quote(name)}"
+        return self._state(self.ask(client, "error updating spans metric", "PATCH", path, body), inputs)
 
     def delete(self, client: Client, name: str, old: Properties) -> None:
         del old
         self.delete_at(client, "error deleting spans metric", f"{METRICS}/{quote(name)}")
 
 
+def _ordered(groups: Any) -> list[Any]:
+    """Return the groups as the real plugin plans them: it sorts the paths, and leaves the tags' names where they were.
+
+    So a program has to list them in the order of their paths, or they get each other's names.
+    """
+    names = [each.get("tagName", UNKNOWN) for each in groups]
+    return [
+        {"path": path, "tagName": name}
+        for path, name in zip(sorted(each["path"] for each in groups), names, strict=True)
+    ]
+
+
 def _sorted(groups: Any) -> list[tuple[str, str]]:
-    return sorted((each["path"], each.get("tagName", "")) for each in groups or [])
+    return sorted((each.get("path", ""), each.get("tagName") or "") for each in groups or [])
 
 
 class ApmRetentionFilter(NewerKind):
@@ -163,18 +195,39 @@ class ApmRetentionFilter(NewerKind):
         "rate": str,
         "traceRate": str,
     }
-    required = frozenset({"enabled", "filter", "filterType", "name", "rate"})
+    descriptions: ClassVar[dict[str, str]] = {
+        "enabled": "the status of the retention filter.",
+        "filterType": (
+            "The type of the retention filter, currently only spans-processing-sampling is available. Valid values are"
+            " `spans-sampling-processor`."
+        ),
+        "name": "The name of the retention filter.",
+        "rate": (
+            "Sample rate to apply to spans going through this retention filter as a string; a value of 1.0 keeps all"
+            f" spans matching the query. {BETWEEN}"
+        ),
+    }
+    blocks = frozenset({"filter"})
+
+    def refusals(self, inputs: Properties) -> Iterator[str]:
+        if inputs.get("filterType") not in (None, UNKNOWN, "spans-sampling-processor"):
+            yield 'invalid value: invalid value for "filter_type". valid values are [spans-sampling-processor]'
+        for name in RATES:
+            if inputs.get(name) not in (None, UNKNOWN) and _float(inputs[name]) is None:
+                yield f"value must be float: was {inputs[name]}"
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
-        if inputs.get("filterType", UNKNOWN) not in (UNKNOWN, "spans-sampling-processor"):
-            yield "filterType", "is not spans-sampling-processor"
-        for name in ("rate", "traceRate"):
-            if (value := inputs.get(name, UNKNOWN)) != UNKNOWN and not _is_share(value):
-                yield name, f"{value!r} is not a number from 0 to 1"
+        for name, key in RATES.items():
+            value = None if inputs.get(name) in (None, UNKNOWN) else _float(inputs[name])
+            if value is not None and not 0 <= value <= 1:
+                yield name, f"Invalid Attribute Value. Attribute {key} {BETWEEN}, got: {value:f}"
 
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
         del old
-        return {name: inputs[name] for name in self.shape if inputs.get(name) is not None}
+        planned = {name: inputs[name] for name in self.shape if inputs.get(name) is not None}
+        if isinstance(planned["filter"], dict):
+            planned["filter"] = {"query": "*"} | planned["filter"]
+        return planned
 
     @staticmethod
     def _body(inputs: Properties, *, update: bool) -> Properties:
@@ -225,8 +278,8 @@ class ApmRetentionFilter(NewerKind):
         self.delete_at(client, "error deleting retention filter", f"{FILTERS}/{name}")
 
 
-def _is_share(value: str) -> bool:
+def _float(value: Any) -> float | None:
     try:
-        return 0 <= float(value) <= 1
+        return float(value)
     except ValueError:
-        return False
+        return None

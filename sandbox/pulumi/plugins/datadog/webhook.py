@@ -17,6 +17,15 @@ from sandbox.pulumi.plugins.datadog.spans import NewerKind
 PATH = "/api/v1/integration/webhooks/configuration"
 
 
+def decided_again(planned: Properties, old: Properties | None, *decided: str) -> Properties:
+    """Complete a plan as the newer half: with any change, the id and what Datadog decides are unknown."""
+    names = ("id", *decided)
+    kept = {name: (old or {}).get(name, UNKNOWN) for name in names} | planned
+    if old is not None and set(old) <= set(kept) and all(old.get(name) == value for name, value in kept.items()):
+        return kept
+    return dict.fromkeys(names, UNKNOWN) | planned
+
+
 class Webhook(NewerKind):
     """Whom a message's ``@webhook-NAME`` posts to; its id is its name."""
 
@@ -27,21 +36,20 @@ class Webhook(NewerKind):
         "payload": str,
         "url": str,
     }
-    required = frozenset({"name", "url"})
+    descriptions: ClassVar[dict[str, str]] = {
+        "name": "The name of the webhook. It corresponds with `<WEBHOOK_NAME>`.",
+        "url": "The URL of the webhook.",
+    }
     computed = frozenset({"id"})
+    decided = frozenset({"encodeAs", "payload"})
 
-    def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
-        if inputs.get("encodeAs", UNKNOWN) not in (UNKNOWN, "json", "form"):
-            yield "encodeAs", "must be json or form"
+    def refusals(self, inputs: Properties) -> Iterator[str]:
+        if inputs.get("encodeAs") not in (None, UNKNOWN, "json", "form"):
+            yield 'invalid value: invalid value for "encode_as". valid values are [json form]'
 
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
         planned = {name: inputs[name] for name in self.shape if inputs.get(name) is not None}
-        for name in ("encodeAs", "payload"):
-            planned.setdefault(name, (old or {}).get(name, UNKNOWN))
-        return planned
-
-    def same(self, name: str, old: Properties, new: Properties) -> bool:
-        return name == "id" or super().same(name, old, new)
+        return decided_again(planned, old, "encodeAs", "payload")
 
     @staticmethod
     def _body(inputs: Properties) -> Properties:
@@ -53,7 +61,7 @@ class Webhook(NewerKind):
     def _state(answer: Any) -> Properties:
         names = {"custom_headers": "customHeaders", "encode_as": "encodeAs", "payload": "payload"}
         outputs = {name: answer[key] for key, name in names.items() if answer.get(key) is not None}
-        return outputs | {"name": answer["name"], "url": answer["url"]}
+        return outputs | {"name": answer["name"], "url": answer["url"], "id": answer["name"]}
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
         doing = "error creating webhooks custom variable"  # the real plugin says this of a webhook too
@@ -77,12 +85,16 @@ class WebhookCustomVariable(NewerKind):
     """A variable that webhooks use; Datadog never answers the value of a secret one."""
 
     shape: ClassVar[dict[str, Shape]] = {"isSecret": bool, "name": str, "value": str}
-    required = frozenset({"isSecret", "name", "value"})
+    descriptions: ClassVar[dict[str, str]] = {
+        "isSecret": "Whether the custom variable is secret or not.",
+        "name": "The name of the variable. It corresponds with `<CUSTOM_VARIABLE_NAME>`.",
+        "value": "The value of the custom variable.",
+    }
     secret = frozenset({"value"})
+    computed = frozenset({"id"})
 
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
-        del old
-        return {name: inputs[name] for name in self.shape}
+        return decided_again({name: inputs[name] for name in self.shape}, old)
 
     @staticmethod
     def _body(inputs: Properties) -> Properties:
@@ -91,7 +103,7 @@ class WebhookCustomVariable(NewerKind):
     @staticmethod
     def _state(answer: Any, kept: Properties) -> Properties:
         value = answer.get("value", kept.get("value"))
-        return {"isSecret": answer["is_secret"], "name": answer["name"], "value": value}
+        return {"isSecret": answer["is_secret"], "name": answer["name"], "value": value, "id": answer["name"]}
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
         doing = "error creating webhooks custom variable"
@@ -99,7 +111,8 @@ class WebhookCustomVariable(NewerKind):
         return answer["name"], self._state(answer, inputs)
 
     def read(self, client: Client, name: str, old: Properties) -> Properties:
-        path = f"{PATH}/custom-variables/{quote(old.get('name') or name)}"
+        del name  # the real plugin reads by the name in the state alone, so it can't import one
+        path = f"{PATH}/custom-variables/{quote(old.get('name') or '')}"
         return self._state(self.read_at(client, "error getting webhooks custom variable", path), old)
 
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
