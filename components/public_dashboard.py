@@ -127,8 +127,8 @@ class PublicDashboards(ResourceProvider):
                 raise pulumi.RunError(f"{failed}: {error}") from None
             allowed = "the organization has to allow public links (Organization Settings > Public Sharing)"
             raise pulumi.RunError(
-                f"{failed}: Datadog at {url} refused: 403 Forbidden; the keys have to be valid ones, the application key"
-                f" needs {needs}, and {allowed}"
+                f"{failed}: Datadog at {url} refused: 403 Forbidden; the keys have to be valid ones, the application"
+                f" key needs {needs}, and {allowed}"
             ) from None
 
 
