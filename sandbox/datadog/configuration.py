@@ -111,6 +111,7 @@ async def list_dashboards(request: web.Request) -> web.Response:
 
 async def create_dashboard(request: web.Request) -> web.Response:
     store, body = request.app[STORE], await parsed(request, Dashboard)
+    dashboards.check(body)
     queries.check_dashboard(body)
     dashboard = dashboards.answer(body, name=dashboards.new_id(), now=store.now())
     store.put("dashboard", dashboard["id"], dashboard)
@@ -124,6 +125,7 @@ async def get_dashboard(request: web.Request) -> web.Response:
 async def update_dashboard(request: web.Request) -> web.Response:
     store, old = request.app[STORE], _dashboard(request)
     body = await parsed(request, Dashboard)
+    dashboards.check(body)
     queries.check_dashboard(body)
     dashboard = dashboards.answer(body, name=old["id"], now=store.now(), created=old["created_at"])
     store.put("dashboard", old["id"], dashboard)

@@ -10,6 +10,8 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
+from sandbox.datadog.schema import RefusedError
+
 
 def new_id() -> str:
     """Generate an id like Datadog's: ``abc-def-ghi``."""
@@ -58,3 +60,19 @@ def answer(body: Mapping[str, Any], *, name: str, now: datetime.datetime, create
         "modified_at": now.isoformat(),
         "widgets": _numbered(kept["widgets"]),
     }
+
+
+def check(dashboard: Mapping[str, Any]) -> None:
+    """Refuse a dashboard that Datadog would refuse, in the words that its clients' tests have recorded.
+
+    Raises:
+        RefusedError: with status 400.
+    """
+    if any(not tag.startswith("team:") for tag in dashboard.get("tags") or []):
+        raise RefusedError(400, "Invalid tag format. Valid tag keys are: team.")
+    for variable in dashboard.get("template_variables") or []:
+        defaults = variable.get("defaults")
+        if defaults is not None and variable.get("default") is not None:
+            raise RefusedError(400, "'template_variables' is invalid")
+        if not all(defaults or []):
+            raise RefusedError(400, "Minimum length of parameter 'defaults' should be 1")

@@ -219,6 +219,8 @@ def attributes(
         raise RefusedError(400, f"Monitor {number} does not exist")
     if tags is not None and not (0 < len(tags) <= MOST_TAGS and all(0 < len(tag) <= LONGEST_TAG for tag in tags)):
         raise RefusedError(400, f"A downtime has 1 to {MOST_TAGS} monitor tags of at most {LONGEST_TAG} characters")
+    if ":" not in merged["scope"] and merged["scope"] != "*":
+        raise RefusedError(400, "All values must have a key")
     if not SCOPE.fullmatch(merged["scope"]):
         raise RefusedError(400, f"Invalid scope {merged['scope']!r}")
     merged["display_timezone"] = zone(merged["display_timezone"]).key

@@ -260,6 +260,85 @@ class TestMonitors:
         assert call("GET", "/api/v1/monitor/1") == (404, {"errors": ["Monitor not found"]})
 
 
+BOARD: Json = {"title": "t", "layout_type": "ordered", "widgets": []}
+KEPT: Json = {
+    "name": "n", "enabled": True, "filter": {"query": "*"}, "filter_type": "spans-sampling-processor", "rate": 2,
+}  # fmt: skip
+
+
+class TestRecordedRefusals:
+    """What tests of Datadog's own clients have recorded of its servers.
+
+    Sources: tests/v1/cassettes and tests/v2/cassettes of https://github.com/DataDog/datadog-api-client-python,
+    datadog/tests/cassettes of https://github.com/DataDog/terraform-provider-datadog
+    """
+
+    NOBODY = "00000000-0000-1234-0000-000000000000"
+    HOOKS = "/api/v1/integration/webhooks/configuration"
+
+    @pytest.mark.parametrize(
+        ("method", "path", "said"),
+        [
+            ("GET", f"/api/v2/downtime/{NOBODY}", "Downtime not found"),
+            ("DELETE", f"/api/v2/downtime/{NOBODY}", f"Downtime {NOBODY} not found"),
+            ("GET", "/api/v1/slo/1", "SLO not found: 1 not found"),
+            ("DELETE", "/api/v1/slo/1", "SLO not found: 1 not found"),
+            ("GET", "/api/v1/dashboard/abc-def-ghi", "Dashboard with ID abc-def-ghi not found"),
+            ("DELETE", "/api/v1/dashboard/abc-def-ghi", "Dashboard with ID abc-def-ghi not found"),
+            ("DELETE", "/api/v1/monitor/0", "Monitor not found"),
+            ("DELETE", "/api/v2/apm/config/retention-filters/x", "retention filter with id: 'x' not found"),
+            ("GET", f"{HOOKS}/webhooks/x", "Webhook does not exist"),
+            ("GET", f"{HOOKS}/custom-variables/X", "Custom variable does not exist"),
+        ],
+    )
+    def test_what_is_not_there(self, call: Call, method: str, path: str, said: str) -> None:
+        assert call(method, path) == (404, {"errors": [said]})
+
+    def test_an_id_that_is_none(self, call: Call) -> None:
+        said = "Invalid URL param: downtime_id must be an uuid"
+        assert call("GET", "/api/v2/downtime/INVALID") == (400, {"errors": [said]})
+
+    @pytest.mark.parametrize(
+        ("path", "body", "said"),
+        [
+            ("dashboard", BOARD | {"tags": ["tm:x"]}, ["Invalid tag format. Valid tag keys are: team."]),
+            (
+                "dashboard",
+                BOARD | {"template_variables": [{"name": "a", "default": "x", "defaults": ["x"]}]},
+                ["'template_variables' is invalid"],
+            ),
+            (
+                "dashboard",
+                BOARD | {"template_variables": [{"name": "a", "defaults": [""]}]},
+                ["Minimum length of parameter 'defaults' should be 1"],
+            ),
+            (
+                "slo",
+                {"name": "x", "type": "metric", "thresholds": [{"target": 95, "timeframe": "7d"}]},
+                ["Invalid payload: must specify the query for count types"],
+            ),
+        ],
+    )
+    def test_a_body_that_does_not_do(self, call: Call, path: str, body: Json, said: list[str]) -> None:
+        assert call("POST", f"/api/v1/{path}", body) == (400, {"errors": said})
+
+    def test_a_rate_and_a_scope_that_do_not_do(self, call: Call) -> None:
+        body = {"data": {"type": "apm_retention_filter", "attributes": KEPT}}
+        said = ["Invalid Pipeline", "'rate' must exist and be between 0 and 1"]
+        assert call("POST", "/api/v2/apm/config/retention-filters", body) == (400, {"errors": said})
+        identifier = {"monitor_tags": ["cat:hat"]}
+        attributes = {"monitor_identifier": identifier, "schedule": {"start": None}, "scope": "WITHOUT_A_KEY"}
+        body = {"data": {"type": "downtime", "attributes": attributes}}
+        assert call("POST", "/api/v2/downtime", body) == (400, {"errors": ["All values must have a key"]})
+
+    def test_a_dashboard_that_is_shared_but_is_not_there(self, call: Call) -> None:
+        body = {"dashboard_id": "abc-123-def", "dashboard_type": "custom_timeboard", "share_type": "open"}
+        assert call("POST", "/api/v1/dashboard/public", body) == (
+            404,
+            {"errors": ["custom_timeboard abc-123-def not found"]},
+        )
+
+
 class TestDashboards:
     @pytest.mark.parametrize(
         ("path", "value"),
@@ -390,7 +469,8 @@ class TestDowntimes:
     )
     def test_a_scope_that_datadog_does_not_know_is_refused(self, call: Call, scope: str) -> None:
         body = changed(downtime({"monitor_tags": ["*"]}, recurrence()), "data.attributes.scope", scope)
-        assert "Invalid scope" in refusal(call("POST", "/api/v2/downtime", body))
+        said = "Invalid scope" if ":" in scope else "All values must have a key"
+        assert said in refusal(call("POST", "/api/v2/downtime", body))
 
     @pytest.mark.parametrize("scope", ["*", "env:(a OR b)", "service:shop AND -env:prod", "host:db-*", "a:b c:d"])
     def test_a_scope_of_datadog_s_own_examples_is_taken(self, call: Call, scope: str) -> None:
@@ -460,7 +540,8 @@ class TestDowntimes:
             assert call("DELETE", path)[0] == 204
             assert call("GET", path)[1]["data"]["attributes"]["status"] == "canceled"
             assert made["id"] not in {downtime["id"] for downtime in account.downtimes()}
-            assert call("DELETE", path) == call("PATCH", path, message) == (404, {"errors": ["Downtime not found"]})
+            assert call("PATCH", path, message) == (404, {"errors": ["Downtime not found"]})
+            assert call("DELETE", path) == (404, {"errors": [f"Downtime {made['id']} not found"]})
             listed = {
                 entry["id"]: entry["attributes"]["status"] for entry in call("GET", "/api/v2/downtime")[1]["data"]
             }

@@ -66,14 +66,14 @@ def test_a_missing_key_is_one_sentence() -> None:
 @pytest.fixture
 def api() -> Iterator[mock.Mock]:
     """Return Datadog's API for dashboards, without a Datadog."""
-    with mock.patch("components.public_dashboard.client"), mock.patch(f"{V1}.api.dashboards_api.DashboardsApi") as api:
+    with mock.patch(f"{V1}.api.dashboards_api.DashboardsApi") as api:
         yield api.return_value
 
 
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (401, "the keys have to be valid"),
+        (401, "the API key or the application key was revoked"),
         (403, "the keys have to be valid ones, the application key needs dashboards_read"),
     ],
 )
