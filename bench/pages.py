@@ -14,7 +14,7 @@ from bench.report import Report, verdict
 from sandbox import paths
 from sandbox.datadog import Account
 from sandbox.datadog.store import opened
-from sandbox.testing import made
+from sandbox.testing import sample_data
 
 HOSTS = tuple(f"vm{number:02}" for number in range(16))
 DAY = 86400
@@ -47,7 +47,7 @@ def run(runs: int) -> Report:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with opened(folder) as store:
-        found = made.fill(store, hosts=HOSTS, span=DAY, whole=False)
+        found = sample_data.fill(store, hosts=HOSTS, span=DAY, whole=False)
     account = Account.start(folder)
     try:
         figures = {name: _timed(account.url + path.format(**vars(found)), runs) for name, path in PATHS.items()}

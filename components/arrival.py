@@ -137,5 +137,5 @@ def points(url: str, api_key: str, app_key: str, query: str, since: float) -> li
         if error.status == 403:
             needed = "refused: 403 Forbidden (the application key needs timeseries_query)"
             raise RefusedError(f"Datadog at {url} {needed}") from None
-        raise (BusyError if error.passes else RefusedError)(str(error)) from None
+        raise (BusyError if error.is_transient else RefusedError)(str(error)) from None
     return [point.value[0] / 1000 for series in answer.get("series", []) for point in series.pointlist]

@@ -179,7 +179,7 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
             # A group without data is as it should be; No Data would count as an alert in a composite.
             on_missing_data="resolve" if of_metrics else None,
             require_full_window=False if of_metrics else None,
-            # A refresh validates too, and fails for what is made of something that somebody deleted.
+            # A refresh validates too, and would fail for a composite of a monitor that somebody deleted.
             validate=None if of_metrics else False,
             priority=priority,
             tags=[f"env:{context.env}", f"service:{self._args.service}", *tags, context.ownership.of(name)],

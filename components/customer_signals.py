@@ -248,10 +248,10 @@ class Signals:
 
 
 def by_path(*tags: str) -> tuple[str, ...]:
-    """Order tags by their paths: in any other order the Datadog provider gives each path another one's tag.
+    """Order tags by their paths: in any other order the Datadog provider mixes up paths and tags.
 
-    It sorts the paths of ``group_by`` and not their ``tag_name``; seen with pulumi-datadog 5.17, of terraform-provider-
-    datadog 4.19 (datadog/fwprovider/resource_datadog_spans_metric.go with its NormalizeTag in a set).
+    It sorts the paths of ``group_by`` but not their ``tag_name``: https://github.com/pulumi/pulumi-datadog/issues/1249,
+    seen up to 5.17. It can go once test_groups_have_to_be_listed_in_the_order_of_their_paths fails on the real plugin.
 
     >>> by_path("step", "tier", "customer")
     ('customer', 'tier', 'step')

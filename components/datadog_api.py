@@ -1,4 +1,4 @@
-"""Datadog's API client, for what the Pulumi provider can't do; each of its failures is a sentence.
+"""Datadog's API client, for what the Pulumi provider can't do; it reports every failure in one sentence.
 
 Import it where it is needed: it takes half a second, and most runs of the program don't call Datadog directly.
 """
@@ -27,28 +27,28 @@ SECONDS = 30.0
 """Timeout of one request."""
 
 LONGEST_WAIT = 30.0
-"""Longest wait, in seconds, that a busy Datadog may ask for before a request is repeated."""
+"""Longest wait before a retry, in seconds, if Datadog asks for one."""
 
-PASSING = frozenset({408, 429, *range(500, 600)})
-"""Statuses of refusals that pass: they are retried, except for a POST, which may have been done."""
+TRANSIENT = frozenset({408, 429, *range(500, 600)})
+"""Statuses that a retry may change; a POST isn't retried, since Datadog may have done it."""
 
 
 class AccountError(Exception):
-    """Datadog gave no good answer; the message is a sentence. ``status`` is the answer's, 0 if there was none."""
+    """A call of Datadog failed; the message is a sentence. ``status`` is the answer's, 0 if there was none."""
 
     def __init__(self, sentence: str, status: int = 0) -> None:
         super().__init__(sentence)
         self.status = status
 
     @property
-    def passes(self) -> bool:
+    def is_transient(self) -> bool:
         """Whether a later request may succeed."""
-        return self.status in PASSING or not self.status
+        return self.status in TRANSIENT or not self.status
 
 
 @contextlib.contextmanager
 def client(url: str, api_key: str, app_key: str) -> Iterator[ApiClient]:
-    """Give a client for the API at ``url``. Proxies and CAs are those of the environment, as with the provider.
+    """Provide a client for the API at ``url``, with the environment's proxies and CAs, as the provider does.
 
     Raises:
         AccountError: a request in the block failed, or couldn't be sent.
@@ -75,7 +75,7 @@ def client(url: str, api_key: str, app_key: str) -> Iterator[ApiClient]:
 
 
 class _Retry(urllib3.Retry):
-    """Retries what passes, and follows no redirect: keys are sent only to the address that the user chose."""
+    """Retries transient failures; follows no redirect, so that keys go only to the address that the user chose."""
 
     def __init__(self, **settings: object) -> None:
         chosen: dict[str, object] = {
@@ -83,7 +83,7 @@ class _Retry(urllib3.Retry):
             "connect": 1,
             "read": 1,
             "redirect": False,
-            "status_forcelist": PASSING,
+            "status_forcelist": TRANSIENT,
             "allowed_methods": {"GET", "PUT", "DELETE"},
             "backoff_factor": 0.5,
             "raise_on_status": False,
@@ -97,7 +97,7 @@ class _Retry(urllib3.Retry):
 
 
 def _authorities() -> str | None:
-    """Return the file of CAs to trust where neither the system nor SSL_CERT_FILE has any."""
+    """Return certifi's CAs if neither the system nor SSL_CERT_FILE has any."""
     paths = ssl.get_default_verify_paths()
     if paths.cafile or (paths.capath and any(os.scandir(paths.capath))):
         return None
@@ -117,14 +117,14 @@ def _use_proxy(configuration: Configuration, url: str) -> None:
 
 
 def _refusal(url: str, error: ApiException) -> str:
-    """Explain an answer other than success."""
+    """Explain an answer that isn't a success."""
     answered = f"{error.status} {error.reason}"
-    if not error.status:  # Datadog's client reports a TLS failure so
+    if not error.status:  # how Datadog's client reports a TLS failure
         return _unreachable(url, error)
     if error.status == 429:
         return f"Datadog at {shown(url)} is busy ({answered}): try again in a minute"
-    if error.status in PASSING:
-        return f"Datadog at {shown(url)} has a fault of its own ({answered}): try again later"
+    if error.status in TRANSIENT:
+        return f"Datadog at {shown(url)} failed ({answered}): try again later"
     refused = f"Datadog at {shown(url)} refused: {answered}"
     if error.status in key_check.REFUSED:
         return (
@@ -139,7 +139,7 @@ def _refusal(url: str, error: ApiException) -> str:
 
 
 def _unreachable(url: str, error: BaseException) -> str:
-    """Explain why there is no answer, by the system's error below those of the HTTP library."""
+    """Explain why there is no answer, by the system's error beneath the HTTP library's."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         held = (getattr(cause, "reason", None), *cause.args, cause.__cause__, cause.__context__)

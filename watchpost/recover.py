@@ -81,7 +81,7 @@ def read(deployment: Mapping[str, Any]) -> State:
         known=frozenset(
             [r["id"] for r in found if r["type"].startswith("datadog:") and r.get("id")]
             + [plain(r["outputs"]["token"]) for r in found if "token" in r.get("outputs", {})]
-            # What goes by its name keeps its first one as its id, also when it has got another.
+            # The id of an object that is known by its name stays the first name, even once it is renamed.
             + [plain(r["outputs"]["name"]) for r in found if r["type"] in NAMED and "name" in r.get("outputs", {})]
         ),
         pending=tuple(f"{operation['type']} {name_of(operation['resource'])}" for operation in pending),

@@ -92,7 +92,7 @@ class Stack:
 
     @contextlib.contextmanager
     def datadog(self, deployment: Mapping[str, Any], fails: str) -> "Iterator[ApiClient]":
-        """Give a client for the stack's account; ``deployment`` is the stack's state, ``fails`` begins an error.
+        """Provide a client for the stack's account; ``deployment`` is the stack's state, ``fails`` begins an error.
 
         Its keys come from the stack's configuration, else from the environment, as with the Datadog provider.
 

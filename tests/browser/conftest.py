@@ -17,7 +17,7 @@ from sandbox.datadog import Account, desk
 from sandbox.datadog.evaluation import slos
 from sandbox.datadog.store import Store, opened
 from sandbox.progress import SandboxError
-from sandbox.testing import made
+from sandbox.testing import sample_data
 from sandbox.testing.customers import BOARD
 from sandbox.testing.customers import in_trouble as in_trouble_at
 
@@ -115,14 +115,14 @@ def _account(folder: Path, ids: Callable[[Store], Mapping[str, Any]], *, hostile
     with opened(folder) as store:
         found = ids(store)
         if hostile:
-            made.make_hostile(store)
+            sample_data.make_hostile(store)
     account = Account.start(folder)
     yield Shown(url=account.url, ids=found)
     account.stop()
 
 
 def _fill(store: Store) -> Mapping[str, Any]:
-    return vars(made.fill(store))
+    return vars(sample_data.fill(store))
 
 
 def _customers(store: Store) -> Mapping[str, Any]:

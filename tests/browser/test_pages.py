@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from sandbox.testing import made
+from sandbox.testing import sample_data
 
 from .conftest import Watched
 
@@ -102,7 +102,7 @@ def test_a_hostile_host_and_trace_have_pages(watched: Watched) -> None:
         page = watched.open(where)
         assert "<script>" in page.evaluate("document.body.innerText")
     page.get_by_role("link", name="<script>").first.click()
-    assert made.HOSTILE[:200] in page.get_by_role("heading", level=1).inner_text()
+    assert sample_data.HOSTILE[:200] in page.get_by_role("heading", level=1).inner_text()
     assert watched.faults == []
 
 
@@ -110,7 +110,7 @@ def test_a_hostile_host_and_trace_have_pages(watched: Watched) -> None:
 def test_what_others_wrote_is_text_in_a_graph_too(watched: Watched) -> None:
     page = watched.open(ALL["timeboard"])
     label = page.locator("figure.graph .drawing .ytitle").first
-    assert label.text_content() == f"{made.HOSTILE[:60]}…"
+    assert label.text_content() == f"{sample_data.HOSTILE[:60]}…"
     assert page.evaluate("document.querySelector('.drawing').getBoundingClientRect().width") > 200
 
 

@@ -14,7 +14,7 @@ from sandbox.datadog.evaluation import language, slos, spans
 from sandbox.datadog.evaluation.language import UnknownFormError
 from sandbox.pulumi.plugins.datadog.checks import checked
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
-from sandbox.pulumi.plugins.datadog.kind import Kind, MissingError, Properties, ToldError
+from sandbox.pulumi.plugins.datadog.kind import DiagnosticError, Kind, MissingError, Properties
 from sandbox.pulumi.plugins.datadog.provider import KINDS
 from sandbox.pulumi.plugins.datadog.spans import SpansMetric
 from tests.contract.program import _whole
@@ -119,7 +119,7 @@ def test_every_query_is_of_a_form_that_the_sandbox_evaluates(things: list[Thing]
 @pytest.mark.usefixtures("things")
 def test_a_composite_of_too_many_or_of_what_is_not_there_is_refused(client: Client, change: dict[str, Any]) -> None:
     kind = KINDS["datadog:index/monitor:Monitor"]
-    with pytest.raises(ToldError) as refused:
+    with pytest.raises(DiagnosticError) as refused:
         kind.create(client, {"name": "n", "message": "m", "type": "composite", **kind.defaults, **change})
     assert isinstance(refused.value.__cause__, DatadogError)
     assert refused.value.__cause__.status == 400
@@ -140,7 +140,7 @@ def test_a_burn_rate_beyond_the_maximum_is_refused(client: Client, target: float
     named = {"name": f"{target} {rate}", "message": "m", "type": "slo alert", "query": burns}
     alert = {**monitor.defaults, **named, "monitorThresholds": {"critical": rate}}
     if refused:
-        with pytest.raises(ToldError) as told:
+        with pytest.raises(DiagnosticError) as told:
             monitor.create(client, alert)
         assert isinstance(told.value.__cause__, DatadogError)
         assert told.value.__cause__.status == 400
@@ -154,7 +154,7 @@ def test_an_objective_has_three_decimals_at_most(client: Client) -> None:
     objective = KINDS[f"datadog:index/{OBJECTIVE}"]
     query = {"numerator": "sum:a{*}.as_count()", "denominator": "sum:b{*}.as_count()"}
     thresholds = [{"timeframe": "30d", "target": 99.9995}]
-    with pytest.raises(ToldError) as told:
+    with pytest.raises(DiagnosticError) as told:
         objective.create(client, {"name": "n", "type": "metric", "query": query, "thresholds": thresholds})
     assert isinstance(told.value.__cause__, DatadogError)
     assert told.value.__cause__.status == 400
@@ -164,13 +164,13 @@ def test_what_others_are_made_of_is_not_deleted(client: Client, things: list[Thi
     by_name = {thing[0]: thing for thing in things}
     for name in ("customers-traffic", next(name for name in by_name if name.startswith("customers-objective-"))):
         _, kind, identifier, _, outputs = by_name[name]
-        with pytest.raises(ToldError, match="referenced"):
+        with pytest.raises(DiagnosticError, match="referenced"):
             kind.delete(client, identifier, outputs)
 
 
 def test_a_second_metric_of_one_name_is_refused(client: Client, things: list[Thing]) -> None:
     (_, kind, _, inputs, _), *_ = [thing for thing in things if thing[0] == "customers-orders"]
-    with pytest.raises(ToldError):
+    with pytest.raises(DiagnosticError):
         kind.create(client, inputs)
 
 

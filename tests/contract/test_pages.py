@@ -28,7 +28,7 @@ from sandbox.datadog.pages import dashboards, downtimes, rendering, services, ti
 from sandbox.datadog.pages.graphs import Graph, Line
 from sandbox.datadog.pages.serving import PATHS
 from sandbox.datadog.store import Point, Store, opened
-from sandbox.testing import made
+from sandbox.testing import sample_data
 from settings.office_hours import OfficeHours
 
 UTC = datetime.UTC
@@ -39,7 +39,7 @@ MINUTE = datetime.timedelta(minutes=1)
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     folder = tmp_path_factory.mktemp("account")
     with opened(folder) as store:
-        made.fill(store)
+        sample_data.fill(store)
     account = Account.start(folder)
     yield account
     account.stop()
@@ -686,7 +686,7 @@ ZONES = (
 @pytest.mark.parametrize("name", ZONES)
 def test_each_week_has_the_minutes_of_its_zone(name: str) -> None:
     """Each day from one midnight by the zone's clock to the next, and every minute muted as the recurrences say."""
-    hours = OfficeHours(start=datetime.time(9), end=datetime.time(19), days=made.HOURS.days, timezone=name)
+    hours = OfficeHours(start=datetime.time(9), end=datetime.time(19), days=sample_data.HOURS.days, timezone=name)
     zone, now = ZoneInfo(name), datetime.datetime(2026, 7, 1, 12, tzinfo=UTC)
     start = datetime.datetime(2026, 6, 1, tzinfo=UTC)
     schedules = [
@@ -744,7 +744,7 @@ def test_a_downtime_without_an_end_lasts_until_somebody_ends_it(account: Account
 def test_what_is_muted_is_so_until_no_downtime_mutes_it() -> None:
     saturday = datetime.datetime(2026, 7, 4, 3, tzinfo=UTC)
     start = datetime.datetime(2026, 6, 1, tzinfo=UTC)
-    hours = OfficeHours(start=datetime.time(9), end=datetime.time(19), days=made.HOURS.days, timezone="UTC")
+    hours = OfficeHours(start=datetime.time(9), end=datetime.time(19), days=sample_data.HOURS.days, timezone="UTC")
     muting = [
         {
             "attributes": {
@@ -787,7 +787,7 @@ def test_a_downtime_that_was_cancelled_long_ago_is_gone(account: Account, store:
 def test_the_week_is_muted_as_the_recurrences_say_for_every_minute(account: Account, store: Store) -> None:
     """Each week on the page, clock changes included, against the program's own recurrences."""
     page = get(account, "/monitors/downtimes").data.decode()
-    zone = ZoneInfo(made.HOURS.timezone)
+    zone = ZoneInfo(sample_data.HOURS.timezone)
     shown = [
         tuple(datetime.datetime.fromisoformat(moment) for moment in stretch)
         for stretch in re.findall(r'data-begin="([^"]+)" data-end="([^"]+)"', page)
@@ -807,7 +807,7 @@ def test_the_week_is_muted_as_the_recurrences_say_for_every_minute(account: Acco
         )
         muted = [
             span
-            for group in recurrences(made.HOURS).values()
+            for group in recurrences(sample_data.HOURS).values()
             for each in group
             for span in each.occurrences(begin, end)
             if span[0] >= began.astimezone(UTC)

@@ -46,7 +46,7 @@ def sent(account: Account, method: str, path: str) -> Any:
     return asked[-1]["body"]
 
 
-NEWER = {
+FRAMEWORK = {
     METRIC: ("/api/v2/apm/config/metrics", "error creating spans metric", "error retrieving spans metric"),
     FILTER: (
         "/api/v2/apm/config/retention-filters",
@@ -60,7 +60,7 @@ NEWER = {
         "error getting webhooks custom variable",
     ),
 }
-"""Types of the newer half: their path, and what begins the errors of a create and a read."""
+"""Types of the framework half: their path, and what begins the errors of a create and a read."""
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ NEWER = {
         ("garbage", f"{GARBAGE}: <html>not JSON, as ordered</html>"),
     ],
 )
-@pytest.mark.parametrize("kind", NEWER)
+@pytest.mark.parametrize("kind", FRAMEWORK)
 def test_what_is_not_made(datadog: Plugin, account: Account, kind: str, fault: Fault, detail: str) -> None:
-    path, doing, _ = NEWER[kind]
+    path, doing, _ = FRAMEWORK[kind]
     account.fault("POST", path, fault)
     error = failure(lambda: datadog.create(kind, GOOD[kind]))
     detail = detail.replace("{url}", f"{account.url}{path}")
@@ -82,9 +82,9 @@ def test_what_is_not_made(datadog: Plugin, account: Account, kind: str, fault: F
     assert datadog.log() == [f"[ERROR] {detail}: {doing}"]
 
 
-@pytest.mark.parametrize("kind", NEWER)
+@pytest.mark.parametrize("kind", FRAMEWORK)
 def test_what_is_gone_or_refused_once_it_is_made(datadog: Plugin, account: Account, kind: str) -> None:
-    path, _, reading = NEWER[kind]
+    path, _, reading = FRAMEWORK[kind]
     thing = Thing(datadog, kind, GOOD[kind] | {"name": "GONE"})
     assert thing.diff().changes == 1  # none
     account.fault("GET", f"{path}/*", 403)

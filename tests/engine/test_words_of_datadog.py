@@ -36,7 +36,7 @@ GARBAGE = "invalid character '<' looking for beginning of value"
 
 
 def doubled(text: str) -> str:
-    """Return an error as the plugin's older half returns it."""
+    """Return an error as the plugin's SDKv2 half returns it."""
     return f"1 error occurred:\n\t* {text}\n\n"
 
 

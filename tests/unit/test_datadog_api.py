@@ -123,7 +123,7 @@ def told(address: str, function: Callable[[str], None] = ask) -> AccountError:
         ),
         (
             (502, b"<html>\nBad\nGateway</html>", {}),
-            "Datadog at {url} has a fault of its own (502 Bad Gateway): try again later",
+            "Datadog at {url} failed (502 Bad Gateway): try again later",
         ),
         (None, "Datadog's API at {url} can't be reached: it closes the connection without an answer"),
     ],

@@ -83,7 +83,7 @@ IN_DOUBT = [
     "error retrieving DowntimeSchedule: 500 Internal Server Error: {}",
     'Error creating secure embed: API error (status 0): Post "https://api.datadoghq.com/api/v2/dashboard/abc": EOF',
     "the public link of dashboard abc can't be created: Datadog's API at https://example.com can't be reached: it ends",
-    "the public link of dashboard abc can't be created: Datadog at https://example.com has a fault of its own (502 Bad",
+    "the public link of dashboard abc can't be created: Datadog at https://example.com failed (502 Bad",
     "Error parsing create response: invalid character '<' looking for beginning of value",
     'error creating spans metric: url.Error: Post "https://api.datadoghq.com/api/v2/apm/config/metrics": EOF ',
     'error creating spans metric: 409 Conflict: {"errors":["conflict: a metric already exists with that name"]}',
@@ -96,7 +96,7 @@ IN_DOUBT = [
 
 
 def doubled(error: str) -> str:
-    """An error as the engine passes it on for the older half of the plugin.
+    """Return an error as the engine passes it on for the plugin's SDKv2 half.
 
     Source: https://github.com/hashicorp/go-multierror format.go
     """

@@ -1,4 +1,4 @@
-"""What the plugin says of inputs that it refuses; its older and its newer half each do so in their own way.
+"""Checks inputs in the words of the real plugin's two halves.
 
 Sources: pkg/tfbridge/check_failures.go and schema.go, pkg/pf/internal/convert in
 https://github.com/pulumi/pulumi-terraform-bridge/tree/v3.135.0; helper/schema/schema.go in
@@ -16,23 +16,23 @@ from sandbox.pulumi.plugins.datadog.kind import Enum, Kind, Properties, Shape, g
 from sandbox.pulumi.plugins.serve import PluginError
 
 TRUE, FALSE = frozenset({"1", "t", "T", "TRUE", "true", "True"}), frozenset({"0", "f", "F", "FALSE", "false", "False"})
-"""What Go's strconv.ParseBool takes."""
+"""What Go's strconv.ParseBool accepts."""
 
 
 def checked(kind: Kind, name: str, given: Properties) -> tuple[Properties, set[str], list[str]]:
-    """Check the inputs of the resource ``name``; return them, those that were added, and the faults.
+    """Return the inputs of the resource ``name``, the names of added defaults, and the faults.
 
     Raises:
-        PluginError: in the real plugin's words, of inputs that it can't read.
+        PluginError: inputs can't be read; in the real plugin's words.
     """
     if kind.framework:
-        newer = Newer(kind, name)
-        return newer.check(given), set(), newer.faults
-    older = Older(kind, name)
-    inputs = older.check(given)
+        checks = FrameworkChecks(kind, name)
+        return checks.check(given), set(), checks.faults
+    sdk = SdkChecks(kind, name)
+    inputs = sdk.check(given)
     excluded = {other for each, others in kind.conflicts.items() if each in inputs for other in others}
     added = {key: value for key, value in kind.defaults.items() if key not in inputs.keys() | excluded}
-    return inputs | added, set(added), older.faults
+    return inputs | added, set(added), sdk.faults
 
 
 def examine(reason: str, name: str, path: str) -> str:
@@ -63,8 +63,8 @@ class _Place:
         return _Place(f"{self.path}[{number}]", f"{self.inner}.{number}", f"{self.rule}[]")
 
 
-class Older:
-    """Checks inputs as the older half: it converts what can be converted, and collects the faults of the rest."""
+class SdkChecks:
+    """Checks inputs as the SDKv2 half: it converts what it can, and collects the faults of the rest."""
 
     def __init__(self, kind: Kind, name: str) -> None:
         self._kind, self._name = kind, name
@@ -172,10 +172,10 @@ class Older:
         return int(value)
 
 
-class Newer:
-    """Checks inputs as the newer half: the first that can't be encoded is an error, and nothing else is told then.
+class FrameworkChecks:
+    """Checks inputs as the framework half: the first that can't be encoded is an error, reported alone.
 
-    The real one ignores properties that it doesn't have, and takes numbers for texts; here both are faults.
+    The real one ignores unknown properties and accepts numbers as strings; here both are faults.
     """
 
     def __init__(self, kind: Kind, name: str) -> None:
@@ -186,7 +186,7 @@ class Newer:
         """Return the inputs.
 
         Raises:
-            PluginError: one of them can't be encoded, or is refused without a place.
+            PluginError: one of them can't be encoded, or a refusal names no property.
         """
         beyond = list(_encoded(inputs, self._kind.shape, "", ""))
         if refused := next(self._kind.refusals(inputs), None):
@@ -218,10 +218,10 @@ class Newer:
 
 
 def _encoded(value: Any, shape: Shape, chain: str, path: str) -> Iterator[tuple[str, str]]:
-    """Refuse a value that can't be encoded; yield what the real plugin would have taken, by path.
+    """Yield path and fault of what the real plugin would accept.
 
     Raises:
-        PluginError: in the real plugin's words.
+        PluginError: a value can't be encoded; in the real plugin's words.
     """
     if value is None or value == UNKNOWN:
         return

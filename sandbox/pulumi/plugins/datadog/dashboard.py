@@ -8,7 +8,14 @@ from pulumi.runtime.rpc import UNKNOWN
 
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError, UnreadableError
 from sandbox.pulumi.plugins.datadog.go_json import go_json_error
-from sandbox.pulumi.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, Shape, ToldError
+from sandbox.pulumi.plugins.datadog.kind import (
+    DiagnosticError,
+    Kind,
+    MissingError,
+    PartlyCreatedError,
+    Properties,
+    Shape,
+)
 
 COMPUTED = ("id", "author_handle", "author_name", "created_at", "modified_at", "url")
 """Properties that Datadog adds to a dashboard; differences in them don't count."""
@@ -94,16 +101,16 @@ class DashboardJson(Kind):
         try:
             client.call("GET", f"{PATH}/{name}")  # the real plugin waits until it is readable
         except DatadogError as error:
-            raise HalfMadeError(error.short, name, outputs | {"url": None, "id": name}) from error
+            raise PartlyCreatedError(error.short, name, outputs | {"url": None, "id": name}) from error
         return name, outputs
 
     def _ask(self, client: Client, doing: str, method: str, path: str, body: Any = None) -> Any:
         """Like :meth:`ask`, but with the real plugin's short error for an answer that is not JSON."""
         try:
             return self.ask(client, doing, method, path, body)
-        except ToldError as error:
+        except DiagnosticError as error:
             if isinstance(error.__cause__, UnreadableError):
-                raise ToldError(error.__cause__.short) from error
+                raise DiagnosticError(error.__cause__.short) from error
             raise
 
     def read(self, client: Client, name: str, old: Properties) -> Properties:
@@ -112,17 +119,17 @@ class DashboardJson(Kind):
         except DatadogError as error:
             if error.status == 404:
                 raise MissingError from error
-            raise ToldError(error.short) from error
+            raise DiagnosticError(error.short) from error
 
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
         body = _parsed(inputs["dashboard"])
         body.pop("is_read_only", None)
         try:
             answer = self._ask(client, "error updating dashboard", "PUT", f"{PATH}/{name}", body)
-        except ToldError as error:
+        except DiagnosticError as error:
             # Recorded as done, except for what Datadog computes; the next run retries it all the same.
             planned = self.plan(inputs, old) | {"url": old.get("url"), "id": name}
-            raise HalfMadeError(error.summary, name, planned) from error
+            raise PartlyCreatedError(error.summary, name, planned) from error
         return self._state(answer, inputs)
 
     def delete(self, client: Client, name: str, old: Properties) -> None:

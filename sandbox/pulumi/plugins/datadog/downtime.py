@@ -8,7 +8,15 @@ from typing import Any, ClassVar
 from pulumi.runtime.rpc import UNKNOWN
 
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
-from sandbox.pulumi.plugins.datadog.kind import Kind, MissingError, Properties, Shape, ToldError, go_text, snake_name
+from sandbox.pulumi.plugins.datadog.kind import (
+    DiagnosticError,
+    Kind,
+    MissingError,
+    Properties,
+    Shape,
+    go_text,
+    snake_name,
+)
 
 PATH = "/api/v2/downtime"
 DOING = "error retrieving DowntimeSchedule"
@@ -170,7 +178,7 @@ class DowntimeSchedule(Kind):
     def _state(self, answer: Any) -> Properties:
         attributes = answer["data"]["attributes"]
         if "notify_end_states" not in attributes or "notify_end_types" not in attributes:
-            raise ToldError("unexpected unknown property value")
+            raise DiagnosticError("unexpected unknown property value")
         outputs = {name: attributes[key] for name, key in NAMES.items() if attributes.get(key) is not None}
         identifier, schedule = attributes["monitor_identifier"], attributes["schedule"]
         if "monitor_id" in identifier:
@@ -200,7 +208,7 @@ class DowntimeSchedule(Kind):
         del old
         try:
             return self._state(self.ask(client, DOING, "GET", f"{PATH}/{name}"))
-        except ToldError as error:
+        except DiagnosticError as error:
             if isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404:
                 raise MissingError from error
             raise
@@ -214,12 +222,12 @@ class DowntimeSchedule(Kind):
     @staticmethod
     def _check(inputs: Properties) -> None:
         if "recurringSchedule" in inputs and not inputs["recurringSchedule"].get("recurrences"):
-            raise ToldError("Must provide one or more recurrence definitions", "")
+            raise DiagnosticError("Must provide one or more recurrence definitions", "")
 
     def delete(self, client: Client, name: str, old: Properties) -> None:
         del old
         try:
             self.ask(client, "error deleting downtime_schedule", "DELETE", f"{PATH}/{name}")
-        except ToldError as error:
+        except DiagnosticError as error:
             if not (isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404):
                 raise

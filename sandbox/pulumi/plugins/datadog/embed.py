@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from pulumi.runtime.rpc import UNKNOWN
 
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError, StatusError, UnreadableError
-from sandbox.pulumi.plugins.datadog.kind import Kind, MissingError, Properties, Shape, ToldError, snake
+from sandbox.pulumi.plugins.datadog.kind import DiagnosticError, Kind, MissingError, Properties, Shape, snake
 
 LEFT_OUT: Properties = {
     "globalTimeLiveSpan": "1h",
@@ -111,11 +111,13 @@ class SecureEmbedDashboard(Kind):
         try:
             return client.call(method, path, body)
         except StatusError as error:
-            raise ToldError(summary, f"API error (status {error.status}): {error.short} — {error.body}") from error
+            raise DiagnosticError(
+                summary, f"API error (status {error.status}): {error.short} — {error.body}"
+            ) from error
         except UnreadableError as error:
-            raise ToldError(f"Error parsing {doing}e response", error.short) from error
+            raise DiagnosticError(f"Error parsing {doing}e response", error.short) from error
         except DatadogError as error:
-            raise ToldError(summary, f"API error (status 0): {error}") from error
+            raise DiagnosticError(summary, f"API error (status 0): {error}") from error
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
         dashboard = inputs["dashboardId"]
@@ -130,7 +132,7 @@ class SecureEmbedDashboard(Kind):
         except DatadogError as error:
             if error.status == 404:
                 raise MissingError from error
-            raise ToldError("Error reading secure embed", error.short) from error
+            raise DiagnosticError("Error reading secure embed", error.short) from error
         return self._state(answer, name.partition(":")[0], old)
 
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
@@ -144,4 +146,4 @@ class SecureEmbedDashboard(Kind):
             client.call("DELETE", self._path(name))
         except DatadogError as error:
             if error.status != 404:
-                raise ToldError("Error deleting secure embed", error.short) from error
+                raise DiagnosticError("Error deleting secure embed", error.short) from error

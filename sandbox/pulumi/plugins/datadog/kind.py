@@ -14,7 +14,7 @@ Properties = dict[str, Any]
 
 @dataclass(frozen=True)
 class Enum:
-    """A text of the older half that is one of ``values``; ``name`` is the type's in Datadog's client for Go."""
+    """A string of the SDKv2 half, one of ``values``; ``name`` is its type in Datadog's client for Go."""
 
     name: str
     values: tuple[str, ...]
@@ -60,15 +60,15 @@ class MissingError(Exception):
     """The object doesn't exist in Datadog (any more)."""
 
 
-class ToldError(Exception):
-    """A diagnostic of the real plugin: its summary and, in the newer half, its detail."""
+class DiagnosticError(Exception):
+    """A diagnostic of the real plugin: its summary and, in the framework half, its detail."""
 
     def __init__(self, summary: str, detail: str = "") -> None:
         super().__init__(summary, detail)
         self.summary, self.detail = summary, detail
 
 
-class HalfMadeError(ToldError):
+class PartlyCreatedError(DiagnosticError):
     """A failure after the object was created; ``name`` and ``outputs`` are recorded in the state."""
 
     def __init__(self, summary: str, name: str, outputs: Properties) -> None:
@@ -79,23 +79,23 @@ class HalfMadeError(ToldError):
 class Kind(ABC):
     """A resource type: its inputs, and how it is created, read, changed and deleted.
 
-    The real plugin has two halves, which report errors, plan and compare differently; ``framework`` marks the newer
-    one.
+    The real plugin has two halves, on Terraform's SDKv2 and on its Plugin Framework (``framework``); they report
+    errors, plan and compare differently.
     """
 
     framework: bool = False
     shape: ClassVar[dict[str, Shape]]
     """The inputs."""
     required: frozenset[str] = frozenset()
-    """Paths of the older half's inputs that must be given, such as ``thresholds[].target``."""
+    """Paths of the SDKv2 half's required inputs, such as ``thresholds[].target``."""
     descriptions: ClassVar[Mapping[str, str]] = {}
-    """The same of the newer half, with the description that it shows of a missing one."""
+    """The same of the framework half, each with the description that its error shows."""
     blocks: frozenset[str] = frozenset()
-    """Objects of the newer half that must be given."""
+    """Required objects of the framework half."""
     sets: frozenset[str] = frozenset()
-    """Lists of objects in the newer half whose order doesn't count."""
+    """Lists of objects in the framework half whose order doesn't count."""
     conflicts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Inputs of the older half, each with those that exclude it."""
+    """Inputs of the SDKv2 half, each with those that exclude it."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Values of inputs that are left out, unless an input excludes them."""
     replaced_by: frozenset[str] = frozenset()
@@ -103,19 +103,19 @@ class Kind(ABC):
     computed: frozenset[str] = frozenset()
     """Outputs that any change may affect; a diff then names them."""
     decided: frozenset[str] = frozenset()
-    """Inputs of the newer half that Datadog decides if they are left out: they stay while nothing else changes."""
+    """Optional inputs of the framework half that Datadog sets if left out; they stay while nothing else changes."""
     read_back: frozenset[str] = frozenset()
     """Inputs that a refresh takes from Datadog even if they are equivalent."""
     secret: frozenset[str] = frozenset()
     """Outputs that are always secret."""
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
-        """Yield the faults of well-shaped inputs, by property; without one, the sentence is shown as it is."""
+        """Yield property and fault of well-shaped inputs; a fault without a property is shown as it is."""
         del inputs
         return iter(())
 
     def refusals(self, inputs: Properties) -> Iterator[str]:
-        """Yield what the newer half says of inputs without naming a property."""
+        """Yield the framework half's faults that name no property."""
         del inputs
         return iter(())
 
@@ -126,18 +126,18 @@ class Kind(ABC):
         https://github.com/DataDog/terraform-provider-datadog/blob/v4.19.0/datadog/internal/utils/utils.go
 
         Raises:
-            ToldError: there is no good answer.
+            DiagnosticError: there is no good answer.
         """
         try:
             return client.call(method, path, body)
         except UrlError as error:
             if self.framework:
-                raise ToldError(doing, f"url.Error: {error} ") from error
-            raise ToldError(f"{doing} (url.Error): {error}") from error
+                raise DiagnosticError(doing, f"url.Error: {error} ") from error
+            raise DiagnosticError(f"{doing} (url.Error): {error}") from error
         except DatadogError as error:
             if self.framework:
-                raise ToldError(doing, str(error)) from error
-            raise ToldError(f"{doing} from {error.path}: {error}") from error
+                raise DiagnosticError(doing, str(error)) from error
+            raise DiagnosticError(f"{doing} from {error.path}: {error}") from error
 
     @abstractmethod
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
@@ -177,5 +177,5 @@ class Kind(ABC):
         """Delete it.
 
         Raises:
-            ToldError: Datadog refused; in the older half also if it is already gone.
+            DiagnosticError: Datadog refused; in the SDKv2 half also if it is already gone.
         """

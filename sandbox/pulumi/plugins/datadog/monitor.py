@@ -7,13 +7,13 @@ from pulumi.runtime.rpc import UNKNOWN
 
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
 from sandbox.pulumi.plugins.datadog.kind import (
+    DiagnosticError,
     Enum,
-    HalfMadeError,
     Kind,
     MissingError,
+    PartlyCreatedError,
     Properties,
     Shape,
-    ToldError,
     snake,
 )
 from sandbox.pulumi.plugins.serve import has_unknown
@@ -302,7 +302,7 @@ class Monitor(Kind):
                 self.ask(client, "error getting monitor", "GET", f"{PATH}/{name}?with_assets=true"), old
             )
             return found | {"notifyBies": found["notifyBies"] or []}
-        except ToldError as error:
+        except DiagnosticError as error:
             if isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404:
                 raise MissingError from error
             raise
@@ -312,9 +312,9 @@ class Monitor(Kind):
         body = self._body(given) | {"id": int(name)}
         try:
             answer = self.ask(client, "error updating monitor", "PUT", f"{PATH}/{name}", body)
-        except ToldError as error:
+        except DiagnosticError as error:
             # Recorded as done; the next run retries it all the same.
-            raise HalfMadeError(error.summary, name, self.plan(inputs, old) | {"id": name}) from error
+            raise PartlyCreatedError(error.summary, name, self.plan(inputs, old) | {"id": name}) from error
         return self._state(answer, given)
 
     def delete(self, client: Client, name: str, old: Properties) -> None:

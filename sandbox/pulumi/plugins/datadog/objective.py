@@ -10,7 +10,15 @@ from typing import Any, ClassVar
 from pulumi.runtime.rpc import UNKNOWN
 
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
-from sandbox.pulumi.plugins.datadog.kind import Enum, HalfMadeError, Kind, MissingError, Properties, Shape, ToldError
+from sandbox.pulumi.plugins.datadog.kind import (
+    DiagnosticError,
+    Enum,
+    Kind,
+    MissingError,
+    PartlyCreatedError,
+    Properties,
+    Shape,
+)
 from sandbox.pulumi.plugins.serve import PluginError, has_unknown
 
 PATH = "/api/v1/slo"
@@ -131,7 +139,7 @@ class ServiceLevelObjective(Kind):
     def read(self, client: Client, name: str, old: Properties) -> Properties:
         try:
             answer = self.ask(client, "error getting service level objective", "GET", f"{PATH}/{name}")
-        except ToldError as error:
+        except DiagnosticError as error:
             if isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404:
                 raise MissingError from error
             raise
@@ -145,8 +153,8 @@ class ServiceLevelObjective(Kind):
             if "tags" not in inputs and old.get("tags"):
                 body["tags"] = old["tags"]
             answer = self.ask(client, "error updating service level objective", "PUT", f"{PATH}/{name}", body)
-        except ToldError as error:
-            raise HalfMadeError(error.summary, name, self.plan(inputs, old) | {"id": name}) from error
+        except DiagnosticError as error:
+            raise PartlyCreatedError(error.summary, name, self.plan(inputs, old) | {"id": name}) from error
         (changed,) = answer["data"]
         return self._state(changed, inputs)
 

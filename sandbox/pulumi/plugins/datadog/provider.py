@@ -31,7 +31,7 @@ from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
 from sandbox.pulumi.plugins.datadog.dashboard import DashboardJson
 from sandbox.pulumi.plugins.datadog.downtime import DowntimeSchedule
 from sandbox.pulumi.plugins.datadog.embed import SecureEmbedDashboard
-from sandbox.pulumi.plugins.datadog.kind import HalfMadeError, Kind, MissingError, Properties, ToldError
+from sandbox.pulumi.plugins.datadog.kind import DiagnosticError, Kind, MissingError, PartlyCreatedError, Properties
 from sandbox.pulumi.plugins.datadog.monitor import Monitor
 from sandbox.pulumi.plugins.datadog.objective import ServiceLevelObjective
 from sandbox.pulumi.plugins.datadog.spans import ApmRetentionFilter, SpansMetric
@@ -91,14 +91,14 @@ BAD_KEYS = (
 )
 
 DEFAULTS = "__defaults"
-"""The key under which the real plugin's older half lists the inputs that it added, in each object."""
+"""The key under which the real plugin's SDKv2 half lists the inputs that it added, in each object."""
 
 LOGGED = "  sdk-v2/provider2.go:571: sdk.helper_schema: {}: provider=datadog@5.17.0"
-"""How the older half logs errors, before it returns them. Source: pulumi-terraform-bridge v3.135.0, internal/logging"""
+"""How the SDKv2 half logs errors, before it returns them. Source: pulumi-terraform-bridge v3.135.0, internal/logging"""
 
 
 def one(text: str) -> str:
-    """Format an error of the older half. Source: https://github.com/hashicorp/go-multierror format.go"""
+    """Format an error of the SDKv2 half. Source: https://github.com/hashicorp/go-multierror format.go"""
     return f"1 error occurred:\n\t* {text}\n\n"
 
 
@@ -122,7 +122,7 @@ def _outputs(kind: Kind, outputs: Properties) -> dict[str, PropertyValue]:
 
 
 def _with_defaults(value: Any, added: list[str]) -> Any:
-    """Return inputs as the older half does: every object lists its ``added`` entries."""
+    """Return inputs as the SDKv2 half does: every object lists its ``added`` entries."""
     if isinstance(value, Mapping):
         return {DEFAULTS: added, **{name: _with_defaults(entry, []) for name, entry in value.items()}}
     return [_with_defaults(entry, []) for entry in value] if isinstance(value, list) else value
@@ -141,7 +141,7 @@ def _without_notes(value: Any) -> Any:
 
 
 def _leaves(path: str, old: Any, new: Any) -> dict[str, tuple[bool, bool]]:
-    """Return the paths where two values differ, as the older half names them, each with: was there, is there now."""
+    """Return the paths where two values differ, as the SDKv2 half names them, each with: was there, is there now."""
     found: dict[str, tuple[bool, bool]] = {}
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted(old.keys() | new.keys()):
@@ -208,7 +208,7 @@ class Datadog(Provider):
         boxes = {name: boxed(value, secret=name in kind.secret) for name, value in inputs.items()}
         return CheckResponse(boxes, [CheckFailure("", fault) for fault in faults])
 
-    async def _log_error(self, kind: Kind, urn: str, error: ToldError) -> str:
+    async def _log_error(self, kind: Kind, urn: str, error: DiagnosticError) -> str:
         """Log an error as the real plugin does, and return its error text."""
         if kind.framework:
             await self._engine.log(urn, f"[ERROR] {error.detail}: {error.summary}", severity="error")
@@ -217,18 +217,18 @@ class Datadog(Provider):
         return one(error.summary)
 
     async def _call(self, kind: Kind, urn: str, doing: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call Datadog; ``doing`` is the older half's prefix for errors.
+        """Call Datadog; ``doing`` is the SDKv2 half's prefix for errors.
 
         Raises:
             PluginError: in the real plugin's words.
         """
         try:
             return await asyncio.to_thread(function, *arguments)
-        except HalfMadeError as error:
+        except PartlyCreatedError as error:
             verb = doing or "creating"
             reason = f"{verb} {urn}: {await self._log_error(kind, urn, error)}"
             raise HalfDoneError(reason, error.name, _outputs(kind, error.outputs)) from error
-        except ToldError as error:
+        except DiagnosticError as error:
             said = await self._log_error(kind, urn, error)
             raise PluginError(f"{doing} {urn}: {said}" if doing and not kind.framework else said) from error
 
@@ -294,7 +294,7 @@ class Datadog(Provider):
         return UpdateResponse(_outputs(kind, identity | outputs))
 
     async def delete(self, request: DeleteRequest) -> None:
-        """Delete it. If it is already gone, the older half fails, as docs/operating.md says."""
+        """Delete it. If it is already gone, the SDKv2 half fails, as docs/operating.md says."""
         kind = _kind(request.urn)
         arguments = (self._connected(), request.resource_id, _plain(request.properties))
         await self._call(kind, request.urn, "deleting", kind.delete, *arguments)

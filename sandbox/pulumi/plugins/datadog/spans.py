@@ -11,7 +11,7 @@ from urllib.parse import quote
 from pulumi.runtime.rpc import UNKNOWN
 
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError, UnreadableError
-from sandbox.pulumi.plugins.datadog.kind import Kind, MissingError, Properties, Shape, ToldError
+from sandbox.pulumi.plugins.datadog.kind import DiagnosticError, Kind, MissingError, Properties, Shape
 from sandbox.pulumi.plugins.serve import PluginError, has_unknown
 
 AGGREGATION = "compute.aggregationType"
@@ -22,7 +22,7 @@ FILTERS = "/api/v2/apm/config/retention-filters"
 
 
 class NewerKind(Kind):
-    """A type of the newer half, to which reading or deleting what is gone is no error."""
+    """A type of the framework half, to which reading or deleting what is gone is no error."""
 
     framework = True
 
@@ -34,7 +34,7 @@ class NewerKind(Kind):
         """
         try:
             return self.ask(client, doing, "GET", path)
-        except ToldError as error:
+        except DiagnosticError as error:
             if isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404:
                 raise MissingError from error
             raise
@@ -43,7 +43,7 @@ class NewerKind(Kind):
         """Delete it; one that is gone already is no error."""
         try:
             self.ask(client, doing, "DELETE", path)
-        except ToldError as error:
+        except DiagnosticError as error:
             gone = isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404
             if not (gone or isinstance(error.__cause__, UnreadableError)):  # the answer isn't looked at
                 raise
@@ -169,9 +169,9 @@ class SpansMetric(NewerKind):
 
 
 def _ordered(groups: Any) -> list[Any]:
-    """Return the groups as the real plugin plans them: it sorts the paths, and leaves the tags' names where they were.
+    """Return the groups as the real plugin plans them: it sorts the paths but not the tags' names.
 
-    So a program has to list them in the order of their paths, or they get each other's names.
+    https://github.com/pulumi/pulumi-datadog/issues/1249: a program has to list them in the order of their paths.
     """
     names = [each.get("tagName", UNKNOWN) for each in groups]
     return [

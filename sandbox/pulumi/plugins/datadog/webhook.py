@@ -18,7 +18,7 @@ PATH = "/api/v1/integration/webhooks/configuration"
 
 
 def decided_again(planned: Properties, old: Properties | None, *decided: str) -> Properties:
-    """Complete a plan as the newer half: with any change, the id and what Datadog decides are unknown."""
+    """Complete a plan as the framework half: with any change, the id and what Datadog decides are unknown."""
     names = ("id", *decided)
     kept = {name: (old or {}).get(name, UNKNOWN) for name in names} | planned
     if old is not None and set(old) <= set(kept) and all(old.get(name) == value for name, value in kept.items()):

@@ -1,4 +1,4 @@
-"""Fills an account with something for every page: two hours of two hosts, a monitor's transitions, traces."""
+"""Data for every page: two hours of two hosts, a monitor's transitions, traces."""
 
 import datetime
 import json
