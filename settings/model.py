@@ -33,6 +33,9 @@ from settings.sites import Site
 MOST_STEPS = 8
 """Most steps of a customers' journey."""
 
+DESKS_FIELDS = ("version", "action", "key", "monitor", "cycle", "scope", "at", "tell")
+"""Fields of the generic ticket by which its receiver decides, so that a setting must not change them."""
+
 BURN_RATES = {7: (16.8, 5.6), 30: (14.4, 6.0), 90: (21.6, 10.8)}
 """Burn rates of an SLO's fast and slow alert, by its days.
 
@@ -423,6 +426,14 @@ class CustomerExperience(_Model):
         # The names of webhooks, of which two can't be the same in an organization, have none of these characters.
         if len({re.sub(r"[^a-z0-9]+", "-", step.name) for step in value}) < len(value):
             raise ValueError("must have steps whose names differ in more than . _ - / (webhooks are named after them)")
+        return value
+
+    @field_validator("ticket_fields")
+    @classmethod
+    def _leaves_what_decides(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        taken = [name for name in DESKS_FIELDS if name in value]
+        if taken and info.data.get("ticket_system") == "generic":
+            raise ValueError(f"must leave out {', '.join(taken)}, by which whoever receives the ticket decides")
         return value
 
     @field_validator("ticket_token")

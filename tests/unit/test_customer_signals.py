@@ -85,6 +85,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"ticketUrl": "http://tickets.example.com"}, "ticketUrl", "must be an https:// address"),
     ({"ticketUrl": ""}, "", "needs `ticketUrl`, the address that opens tickets, or `ticketMention`"),
     ({"ticketUrl": "", "ticketMention": "case-shop", "ticketToken": TOKEN}, "", "no `ticketUrl` to send it to"),
+    ({"ticketFields": {"key": "k", "team": "a", "tell": {}}}, "ticketFields", "must leave out key, tell, by which"),
     ({"ticketMention": "somebody"}, "ticketMention", "must be an e-mail address such as you@example.com, or a handle"),
     ({"runbookUrl": "docs/runbook.md"}, "runbookUrl", "must be an https:// address"),
     ({"tellAgainMinutes": 5}, "tellAgainMinutes", "must be greater than or equal to 15"),
