@@ -21,6 +21,7 @@ from components.customer_signals import (
     FEWEST_UNUSUAL,
     MILLISECOND,
     PATHS,
+    RECOVERED,
     SLICES,
     Signals,
     SpanMetric,
@@ -157,6 +158,7 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
         *,
         type: str = "query alert",
         critical: float | None = None,
+        recovered: float | None = None,
         delay: int = 0,
         tags: Sequence[str] = (),
         priority: str | None = None,
@@ -165,7 +167,11 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
         """Create a monitor; one without a message tells nobody, as a composite's constituents should."""
         context, name = self._args.context, f"{self._name}-{key}"
         of_metrics = type == "query alert"
-        thresholds = datadog.MonitorMonitorThresholdsArgs(critical=number(critical)) if critical is not None else None
+        thresholds = None
+        if critical is not None:
+            thresholds = datadog.MonitorMonitorThresholdsArgs(
+                critical=number(critical), critical_recovery=None if recovered is None else number(recovered)
+            )
         return datadog.Monitor(
             name,
             name=f"{title} ({context.env})",
@@ -196,6 +202,7 @@ class CustomerExperienceSystem(pulumi.ComponentResource):
                 f"platform at {step}, {'now' if index == 0 else f'{index * seconds // 60} minutes ago'}",
                 self._query(lambda signals: signals.platform(step)),
                 critical=experience.platform_share / 100,
+                recovered=RECOVERED * experience.platform_share / 100,
                 delay=index * seconds,
             )
             for index in range(SLICES)

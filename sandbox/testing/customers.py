@@ -472,6 +472,12 @@ def everybody(_: random.Random, customers: list[Customer]) -> Trouble:
     return Trouble(kind="slow", step="pay", spans=[(HISTORY, HISTORY + 20)], customers=names)
 
 
+def half(rng: random.Random, customers: list[Customer]) -> Trouble:
+    """The platform is slow for half of the customers, which is close to the share that counts."""
+    names = rng.sample([customer.pseudonym for customer in customers], len(customers) // 2)
+    return Trouble(kind="slow", step="pay", spans=[(HISTORY, HISTORY + 25)], customers=frozenset(names))
+
+
 def flapping(_: random.Random, customers: list[Customer]) -> Trouble:
     """Let one customer with many orders meet trouble again and again."""
     one = max((each for each in customers if each.tier == "gold"), key=lambda customer: customer.rate)

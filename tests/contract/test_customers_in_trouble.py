@@ -121,6 +121,10 @@ def test_a_slowdown_of_the_whole_platform_is_one_incident_and_no_ticket(system: 
     assert (found.incidents, found.about_it) == (1, 0)
 
 
+def test_a_slowdown_close_to_the_share_that_counts_is_one_incident_too(system: System) -> None:
+    assert system.simulate(1, customers.half, size=18, minutes=80).incidents == 1
+
+
 @pytest.mark.long
 def test_a_customer_in_and_out_of_trouble_is_told_once(system: System) -> None:
     found = system.simulate(5, customers.flapping, noise=NONE, size=18, minutes=165)

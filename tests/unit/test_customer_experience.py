@@ -114,6 +114,11 @@ MOST = 10
 """Monitors of a composite. Source: https://docs.datadoghq.com/monitors/types/composite/"""
 
 
+def test_the_platforms_slowdown_is_over_well_below_the_share_at_which_it_began() -> None:
+    found = [m.plain["monitorThresholds"] for name, m in monitors(on(), "query alert").items() if name[-1].isdecimal()]
+    assert found == [{"critical": "0.4", "criticalRecovery": "0.3"}] * (3 * len(STEPS))
+
+
 def test_nothing_but_composites_burn_rates_and_the_limit_tells_anybody() -> None:
     for name, monitor in monitors(on()).items():
         mentions = re.findall(r"@[\w.-]+", monitor.plain["message"])
