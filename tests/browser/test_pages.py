@@ -129,6 +129,11 @@ def test_an_address_of_no_page_is_for_everybody_too(watched: Watched) -> None:
         ("anomalies", {"frame-now", "outside-now"}),
         ("monitor", {"state-now", "groups-now", "history-now"}),
         ("service", {"resources-now"}),
+        ("start", {"hosts-now", "monitors-now", "downtimes-now", "events-now", "mail-now"}),
+        ("host map", {"hosts-now"}),
+        ("monitors", {"monitors-now"}),
+        ("events", {"events-now"}),
+        ("mails", {"mail-now"}),
     ],
 )
 def test_what_is_live_follows(watched: Watched, name: str, parts: set[str]) -> None:

@@ -53,7 +53,12 @@ OPEN = frozenset({*PATHS, STATIC})
 CHARTS = "plotly.min.js"
 """The chart library from the package plotly."""
 
-FILES = {"style.css": "text/css", "charts.js": "text/javascript", "icon.svg": "image/svg+xml"}
+FILES = {
+    "style.css": "text/css",
+    "charts.js": "text/javascript",
+    "live.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"

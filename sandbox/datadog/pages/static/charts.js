@@ -1,4 +1,4 @@
-// Draws what each figure was given, in the page's colours; draws anew when those change, and while the page is live.
+// Draws what each figure was given, in the page's colours; draws anew when those change. live.js gives it what is new.
 // Times are Unix milliseconds, which the library shows in UTC, as the rest of the page does.
 "use strict";
 
@@ -73,23 +73,3 @@ function draw(figure) {
 const all = () => document.querySelectorAll("figure.graph").forEach(draw);
 all();
 dark.addEventListener("change", all);
-
-async function refresh() {
-  if (document.hidden) return;
-  const answer = await fetch(location.href);
-  if (!answer.ok) return;
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const part of document.querySelectorAll("[data-live]")) {
-    const next = fresh.getElementById(part.id);
-    // Whoever is in a part by keyboard would lose their place.
-    if (!next || (part !== document.activeElement && part.contains(document.activeElement) && !part.matches("figure"))) continue;
-    if (part.matches("figure")) {
-      part.querySelector("script").textContent = next.querySelector("script").textContent;
-      part.querySelector(".legend").innerHTML = next.querySelector(".legend").innerHTML; // it may have the focus
-      draw(part);
-    } else {
-      part.innerHTML = next.innerHTML;
-    }
-  }
-}
-if (document.querySelector("[data-live]")) setInterval(() => refresh().catch(() => {}), 15000);
