@@ -1,4 +1,4 @@
-"""Fixtures of the engine tests: stacks, machines and accounts of the sandbox."""
+"""Fixtures of the engine tests: stacks, machines and accounts of the sandbox, and the Datadog plugin."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from sandbox import paths
-from sandbox.datadog import Account
+from sandbox.datadog import API_KEY, APP_KEY, Account
 from sandbox.machine import Machine
 from sandbox.stack import Stack
 from tests.engine import lives
+from tests.engine.plugin import Plugin, plugin
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,6 +72,22 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     finally:
         account.stop()
     assert not account.running
+
+
+@pytest.fixture(scope="module")
+def datadog(account: Account) -> Iterator[Plugin]:
+    """The Datadog plugin, real or the stand-in, configured for the module's account."""
+    with plugin("datadog") as running:
+        running.configure(apiKey=API_KEY, appKey=APP_KEY, apiUrl=account.url)
+        yield running
+
+
+@pytest.fixture
+def no_faults_left(account: Account, datadog: Plugin) -> Iterator[None]:
+    """Forget the plugin's log before a test, and the account's faults after it."""
+    datadog.log()
+    yield
+    account.clear_faults()
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,32 @@ datadog/resource_datadog_service_level_objective.go, resource_datadog_monitor.go
 built from these.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from sandbox.datadog import API_KEY, APP_KEY, Account
+from sandbox.datadog import Account
 from sandbox.datadog.account import Fault
 from sandbox.testing.account import request
-from tests.engine.plugin import UNKNOWN, Plugin, plugin, secret
-from tests.engine.test_words_of_datadog import GARBAGE, REFUSED, Thing, doubled, failure, logged
-from tests.engine.test_words_of_inputs import FILTER, GOOD, METRIC, MONITOR, OBJECTIVE, VARIABLE, WEBHOOK
+from tests.engine.datadog_plugin import (
+    FILTER,
+    GARBAGE,
+    GOOD,
+    METRIC,
+    MONITOR,
+    OBJECTIVE,
+    REFUSED,
+    VARIABLE,
+    WEBHOOK,
+    Resource,
+    doubled,
+    failure,
+    logged,
+)
+from tests.engine.plugin import UNKNOWN, Plugin, secret
+
+pytestmark = pytest.mark.usefixtures("no_faults_left")
 
 HOOKS = "/api/v1/integration/webhooks/configuration"
 COUNTED = {"numerator": "sum:a{*}.as_count()", "denominator": "sum:b{*}.as_count()"}
@@ -24,20 +39,6 @@ FAILURES: dict[str, Any] = {
     "query": "sum(last_10m):sum:a.b{env:dev} by {customer}.as_count() >= 3", "evaluationDelay": 60,
     "onMissingData": "resolve", "requireFullWindow": False, "tags": ["env:dev"],
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def datadog(account: Account) -> Iterator[Plugin]:
-    with plugin("datadog") as running:
-        running.configure(apiKey=API_KEY, appKey=APP_KEY, apiUrl=account.url)
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _no_fault_is_left(account: Account, datadog: Plugin) -> Iterator[None]:
-    datadog.log()
-    yield
-    account.clear_faults()
 
 
 def sent(account: Account, method: str, path: str) -> Any:
@@ -85,7 +86,7 @@ def test_what_is_not_made(datadog: Plugin, account: Account, kind: str, fault: F
 @pytest.mark.parametrize("kind", FRAMEWORK)
 def test_what_is_gone_or_refused_once_it_is_made(datadog: Plugin, account: Account, kind: str) -> None:
     path, _, reading = FRAMEWORK[kind]
-    thing = Thing(datadog, kind, GOOD[kind] | {"name": "GONE"})
+    thing = Resource(datadog, kind, GOOD[kind] | {"name": "GONE"})
     assert thing.diff().changes == 1  # none
     account.fault("GET", f"{path}/*", 403)
     assert failure(thing.read).text == f"{reading}: 403 Forbidden: {REFUSED}"
@@ -121,7 +122,7 @@ def test_groups_have_to_be_listed_in_the_order_of_their_paths(datadog: Plugin, a
 
 
 def test_groups_that_somebody_removed_are_not_noticed(datadog: Plugin, account: Account) -> None:
-    metric = Thing(datadog, METRIC, GOOD[METRIC] | {"name": "by.hand"})
+    metric = Resource(datadog, METRIC, GOOD[METRIC] | {"name": "by.hand"})
     attributes = {"group_by": [], "compute": {}, "filter": {"query": "by hand"}}
     body = {"data": {"type": "spans_metrics", "attributes": attributes}}
     assert request(account, "PATCH", "/api/v2/apm/config/metrics/by.hand", body).status == 200
@@ -130,13 +131,13 @@ def test_groups_that_somebody_removed_are_not_noticed(datadog: Plugin, account: 
 
 
 def test_another_path_of_a_metric_replaces_it(datadog: Plugin) -> None:
-    metric = Thing(datadog, METRIC, GOOD[METRIC] | {"name": "another.path"})
+    metric = Resource(datadog, METRIC, GOOD[METRIC] | {"name": "another.path"})
     answer = metric.diff(compute={"aggregationType": "distribution", "path": "@other"})
     assert (list(answer.diffs), list(answer.replaces)) == (["compute"], ["compute"])
 
 
 def test_a_webhook_goes_by_its_name_which_may_change(datadog: Plugin, account: Account) -> None:
-    webhook = Thing(datadog, WEBHOOK, GOOD[WEBHOOK] | {"name": "first"})
+    webhook = Resource(datadog, WEBHOOK, GOOD[WEBHOOK] | {"name": "first"})
     assert list(webhook.diff(name="second").diffs) == ["id", "name"]
     assert not webhook.diff(name="second").replaces
     renamed = webhook.update(name="second")
@@ -147,7 +148,7 @@ def test_a_webhook_goes_by_its_name_which_may_change(datadog: Plugin, account: A
 
 
 def test_a_secret_variable_is_kept_and_cannot_be_imported(datadog: Plugin) -> None:
-    variable = Thing(datadog, VARIABLE, GOOD[VARIABLE] | {"name": "KEPT"})
+    variable = Resource(datadog, VARIABLE, GOOD[VARIABLE] | {"name": "KEPT"})
     assert variable.state["value"] == secret("fake-value")
     assert variable.read()[1]["value"] == secret("fake-value")
     assert datadog.read(VARIABLE, "KEPT", {}, {})[0] == ""
@@ -155,7 +156,7 @@ def test_a_secret_variable_is_kept_and_cannot_be_imported(datadog: Plugin) -> No
 
 def test_an_objective_that_is_refused(datadog: Plugin, account: Account) -> None:
     inputs = GOOD[OBJECTIVE] | {"query": COUNTED, "description": " text ", "tags": ["b:2", "A:1"]}
-    objective = Thing(datadog, OBJECTIVE, inputs)
+    objective = Resource(datadog, OBJECTIVE, inputs)
     assert objective.diff().changes == 1  # none, though Datadog's tags are in small letters and texts trimmed
     assert objective.diff(tags=["a:1", "b:2"], description="text").changes == 1
     made = "/api/v1/slo"
@@ -186,14 +187,14 @@ def test_a_preview_of_a_monitor_shows_nothing_for_what_is_left_out(datadog: Plug
 
 
 def test_a_preview_of_an_update_asks_datadog_too(datadog: Plugin, account: Account) -> None:
-    monitor = Thing(datadog, MONITOR, FAILURES | {"name": "previewed"})
+    monitor = Resource(datadog, MONITOR, FAILURES | {"name": "previewed"})
     account.fault("POST", f"/api/v1/monitor/{monitor.id}/validate", 400)
     error = failure(lambda: datadog.update(MONITOR, monitor.id, monitor.state, FAILURES, monitor.inputs))
     assert "error validating monitor" in error.text
 
 
 def test_what_datadog_has_decided_stays_when_an_input_is_left_out(datadog: Plugin, account: Account) -> None:
-    monitor = Thing(datadog, MONITOR, FAILURES | {"name": "decided"})
+    monitor = Resource(datadog, MONITOR, FAILURES | {"name": "decided"})
     left = {name: value for name, value in monitor.inputs.items() if name not in ("evaluationDelay", "tags")}
     changed = datadog.update(MONITOR, monitor.id, monitor.state, left | {"message": "other"}, monitor.inputs)
     body = sent(account, "PUT", "/api/v1/monitor")
@@ -203,7 +204,7 @@ def test_what_datadog_has_decided_stays_when_an_input_is_left_out(datadog: Plugi
 
 
 def test_minutes_without_data_of_a_monitor_that_does_not_watch_for_it(datadog: Plugin, account: Account) -> None:
-    ones = [Thing(datadog, MONITOR, FAILURES | {"name": name}).id for name in ("one", "two")]
+    ones = [Resource(datadog, MONITOR, FAILURES | {"name": name}).id for name in ("one", "two")]
     composite = {"name": "both", "type": "composite", "query": " && ".join(ones), "message": "text"}
     _, state = datadog.create(MONITOR, composite)
     assert sent(account, "POST", "/api/v1/monitor/validate")["options"]["no_data_timeframe"] == 10
@@ -214,9 +215,9 @@ def test_minutes_without_data_of_a_monitor_that_does_not_watch_for_it(datadog: P
 
 @pytest.mark.parametrize("refused", [True, False])
 def test_a_composite_whose_monitor_somebody_deleted(datadog: Plugin, account: Account, refused: bool) -> None:
-    ones = [Thing(datadog, MONITOR, FAILURES | {"name": f"{name} {refused}"}).id for name in ("one", "two")]
+    ones = [Resource(datadog, MONITOR, FAILURES | {"name": f"{name} {refused}"}).id for name in ("one", "two")]
     inputs = {"name": f"both {refused}", "type": "composite", "query": " && ".join(ones), "message": "text"}
-    composite = Thing(datadog, MONITOR, inputs)
+    composite = Resource(datadog, MONITOR, inputs)
     deleted = request(account, "DELETE", f"/api/v1/monitor/{ones[0]}{'' if refused else '?force=true'}")
     assert deleted.status == (400 if refused else 200)
     assert composite.read()[0] == composite.id
@@ -228,7 +229,7 @@ def test_a_composite_whose_monitor_somebody_deleted(datadog: Plugin, account: Ac
 
 def test_options_that_somebody_s_edit_lacks_are_not_noticed(datadog: Plugin, account: Account) -> None:
     inputs = {**GOOD[MONITOR], "name": "edited", "notifyNoData": True, "requireFullWindow": True}
-    monitor = Thing(datadog, MONITOR, inputs)
+    monitor = Resource(datadog, MONITOR, inputs)
     options = {"thresholds": {"critical": 800.0}, "on_missing_data": "resolve"}
     assert request(account, "PUT", f"/api/v1/monitor/{monitor.id}", {"options": options}).status == 200
     _, state, _ = monitor.read()

@@ -7,7 +7,6 @@ pkg/pf/tfbridge/provider_diagnostics.go); and answers observed of the plugin bui
 """
 
 import json
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,12 +14,22 @@ import pytest
 from sandbox.datadog import API_KEY, APP_KEY, Account
 from sandbox.datadog.account import Fault
 from sandbox.testing.account import request
-from tests.engine.plugin import UNKNOWN, Plugin, PluginFailedError, plugin, secret, urn
+from tests.engine.datadog_plugin import (
+    DASHBOARD,
+    DOWNTIME,
+    EMBED,
+    GARBAGE,
+    MONITOR,
+    REFUSED,
+    WEEKLY,
+    Resource,
+    doubled,
+    failure,
+    logged,
+)
+from tests.engine.plugin import UNKNOWN, Plugin, plugin, secret, urn
 
-MONITOR = "watchpost:datadog:MetricMonitor$datadog:index/monitor:Monitor"
-DASHBOARD = "watchpost:datadog:Timeboards$datadog:index/dashboardJson:DashboardJson"
-DOWNTIME = "watchpost:datadog:OfficeHoursDowntimes$datadog:index/downtimeSchedule:DowntimeSchedule"
-EMBED = "watchpost:datadog:SharedDashboard$datadog:index/secureEmbedDashboard:SecureEmbedDashboard"
+pytestmark = pytest.mark.usefixtures("no_faults_left")
 
 QUERY = "avg(last_5m):avg:my_metric{*} by {host} > 800"
 A_MONITOR: dict[str, Any] = {
@@ -29,89 +38,33 @@ A_MONITOR: dict[str, Any] = {
 }  # fmt: skip
 WIDGET = {"definition": {"type": "note", "content": "text"}}
 A_DASHBOARD = {"dashboard": json.dumps({"title": "t", "layout_type": "ordered", "widgets": [WIDGET]})}
-WEEKLY = {"rrule": "FREQ=WEEKLY;INTERVAL=1;BYDAY=MO", "duration": "14h", "start": "2090-01-02T19:00:00"}
-
-REFUSED = '{"errors": ["ordered fault"]}'
-GARBAGE = "invalid character '<' looking for beginning of value"
-
-
-def doubled(text: str) -> str:
-    """Return an error as the plugin's SDKv2 half returns it."""
-    return f"1 error occurred:\n\t* {text}\n\n"
-
-
-def logged(text: str) -> str:
-    """Return the same as it logs it."""
-    return f"  sdk-v2/provider2.go:571: sdk.helper_schema: {text}: provider=datadog@5.17.0"
 
 
 @pytest.fixture(scope="module")
-def datadog(account: Account) -> Iterator[Plugin]:
-    with plugin("datadog") as running:
-        running.configure(apiKey=API_KEY, appKey=APP_KEY, apiUrl=account.url)
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _no_fault_is_left(account: Account, datadog: Plugin) -> Iterator[None]:
-    datadog.log()
-    yield
-    account.clear_faults()
-
-
-class Thing:
-    """A created resource, with everything that the engine keeps of it."""
-
-    def __init__(self, datadog: Plugin, kind: str, inputs: dict[str, Any]) -> None:
-        self.plugin, self.kind = datadog, kind
-        self.inputs, _ = datadog.check(kind, inputs)
-        self.id, self.state = datadog.create(kind, inputs)
-
-    def update(self, **changes: Any) -> dict[str, Any]:
-        return self.plugin.update(self.kind, self.id, self.state, {**self.inputs, **changes}, self.inputs)
-
-    def diff(self, **changes: Any) -> Any:
-        inputs, _ = self.plugin.check(self.kind, {**self.inputs, **changes})
-        return self.plugin.diff(self.kind, self.id, self.state, inputs, self.inputs)
-
-    def read(self) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        return self.plugin.read(self.kind, self.id, self.state, self.inputs)
-
-    def delete(self) -> None:
-        self.plugin.delete(self.kind, self.id, self.state, self.inputs)
+def monitor(datadog: Plugin) -> Resource:
+    return Resource(datadog, MONITOR, {**A_MONITOR, "name": "the monitor"})
 
 
 @pytest.fixture(scope="module")
-def monitor(datadog: Plugin) -> Thing:
-    return Thing(datadog, MONITOR, {**A_MONITOR, "name": "the monitor"})
+def dashboard(datadog: Plugin) -> Resource:
+    return Resource(datadog, DASHBOARD, A_DASHBOARD)
 
 
 @pytest.fixture(scope="module")
-def dashboard(datadog: Plugin) -> Thing:
-    return Thing(datadog, DASHBOARD, A_DASHBOARD)
+def downtime(datadog: Plugin, monitor: Resource) -> Resource:
+    return Resource(datadog, DOWNTIME, a_downtime(monitor))
 
 
 @pytest.fixture(scope="module")
-def downtime(datadog: Plugin, monitor: Thing) -> Thing:
-    return Thing(datadog, DOWNTIME, a_downtime(monitor))
+def embed(datadog: Plugin, dashboard: Resource) -> Resource:
+    return Resource(datadog, EMBED, {"dashboardId": dashboard.id, "title": "shared"})
 
 
-@pytest.fixture(scope="module")
-def embed(datadog: Plugin, dashboard: Thing) -> Thing:
-    return Thing(datadog, EMBED, {"dashboardId": dashboard.id, "title": "shared"})
-
-
-def a_downtime(monitor: Thing) -> dict[str, Any]:
+def a_downtime(monitor: Resource) -> dict[str, Any]:
     return {
         "monitorIdentifier": {"monitorId": int(monitor.id)}, "scope": "*", "message": "text",
         "displayTimezone": "Europe/Paris", "recurringSchedule": {"timezone": "Europe/Paris", "recurrences": [WEEKLY]},
     }  # fmt: skip
-
-
-def failure(function: Callable[[], object]) -> PluginFailedError:
-    with pytest.raises(PluginFailedError) as caught:
-        function()
-    return caught.value
 
 
 @pytest.mark.parametrize(
@@ -232,7 +185,7 @@ def test_a_dashboard_that_is_made_but_cannot_be_seen_is_kept(datadog: Plugin, ac
     ],
 )
 def test_a_downtime_that_is_not_made(
-    datadog: Plugin, account: Account, monitor: Thing, fault: Fault, detail: str
+    datadog: Plugin, account: Account, monitor: Resource, fault: Fault, detail: str
 ) -> None:
     detail = detail.replace("{url}", account.url)
     account.fault("POST", "/api/v2/downtime", fault)
@@ -250,7 +203,7 @@ def test_a_downtime_that_is_not_made(
     ],
 )
 def test_an_embed_that_is_not_made(
-    datadog: Plugin, account: Account, dashboard: Thing, fault: Fault, summary: str, detail: str
+    datadog: Plugin, account: Account, dashboard: Resource, fault: Fault, summary: str, detail: str
 ) -> None:
     path = f"/api/v2/dashboard/{dashboard.id}/shared/secure-embed"
     detail = detail.replace("{url}", f"{account.url}{path}")
@@ -260,8 +213,8 @@ def test_an_embed_that_is_not_made(
     assert datadog.log() == [f"[ERROR] {detail}: {summary}"]
 
 
-def test_an_update_of_the_older_half_that_fails_is_kept_as_if_it_were_done(
-    account: Account, monitor: Thing, dashboard: Thing
+def test_an_update_of_the_sdkv2_half_that_fails_is_kept_as_if_it_were_done(
+    account: Account, monitor: Resource, dashboard: Resource
 ) -> None:
     account.fault("PUT", "/api/v1/*", 403, times=2)
     error = failure(lambda: monitor.update(message="other"))
@@ -275,7 +228,9 @@ def test_an_update_of_the_older_half_that_fails_is_kept_as_if_it_were_done(
     assert json.loads(error.state["dashboard"])["title"] == "u"
 
 
-def test_an_update_of_the_newer_half_that_fails_is_not(account: Account, downtime: Thing, embed: Thing) -> None:
+def test_an_update_of_the_framework_half_that_fails_is_not(
+    account: Account, downtime: Resource, embed: Resource
+) -> None:
     account.fault("PATCH", "/api/v2/*", 403, times=2)
     error = failure(lambda: downtime.update(message="other"))
     assert (error.text, error.reasons) == (f"error retrieving DowntimeSchedule: 403 Forbidden: {REFUSED}", ())
@@ -284,7 +239,7 @@ def test_an_update_of_the_newer_half_that_fails_is_not(account: Account, downtim
     assert (error.text, error.reasons) == (f"Error updating secure embed: {said}", ())
 
 
-def test_a_monitor_reads_back_as_a_query_alert_and_its_inputs_follow(monitor: Thing) -> None:
+def test_a_monitor_reads_back_as_a_query_alert_and_its_inputs_follow(monitor: Resource) -> None:
     assert monitor.state["type"] == "query alert"
     assert monitor.state["tags"] == ["a:1", "b:2"]
     name, state, inputs = monitor.read()
@@ -297,24 +252,28 @@ def test_a_monitor_reads_back_as_a_query_alert_and_its_inputs_follow(monitor: Th
     assert inputs["message"] == "text"
 
 
-def test_the_older_half_notes_in_its_inputs_what_it_added(monitor: Thing, dashboard: Thing, downtime: Thing) -> None:
+def test_the_sdkv2_half_notes_in_its_inputs_what_it_added(
+    monitor: Resource, dashboard: Resource, downtime: Resource
+) -> None:
     assert monitor.inputs["__defaults"] == ["draftStatus", "includeTags", "requireFullWindow"]
     assert monitor.inputs["monitorThresholds"]["__defaults"] == []
     assert dashboard.inputs["__defaults"] == []
     assert "__defaults" not in downtime.inputs
 
 
-def test_an_embed_s_credential_is_a_secret(embed: Thing) -> None:
+def test_an_embed_s_credential_is_a_secret(embed: Resource) -> None:
     assert embed.state["credential"] == secret(embed.state["credential"]["value"])
 
 
 @pytest.mark.parametrize("fixture", ["monitor", "dashboard", "downtime", "embed"])
 def test_nothing_changed_is_no_difference(request: pytest.FixtureRequest, fixture: str) -> None:
-    thing: Thing = request.getfixturevalue(fixture)
+    thing: Resource = request.getfixturevalue(fixture)
     assert thing.diff().changes == 1  # none
 
 
-def test_a_difference_of_the_older_half_names_the_entry(account: Account, monitor: Thing, dashboard: Thing) -> None:
+def test_a_difference_of_the_sdkv2_half_names_the_entry(
+    account: Account, monitor: Resource, dashboard: Resource
+) -> None:
     body = {"type": "metric alert", "query": "avg(last_5m):avg:my_metric{*} > 1"}
     others = [request(account, "POST", "/api/v1/monitor", body | {"name": name}).json()["id"] for name in "ab"]
     answer = monitor.diff(monitorThresholds={"critical": "800", "warning": "400"})
@@ -327,7 +286,9 @@ def test_a_difference_of_the_older_half_names_the_entry(account: Account, monito
     assert list(answer.detailedDiff) == ["dashboard"]
 
 
-def test_a_difference_of_the_newer_half_names_what_datadog_decides_besides(downtime: Thing, embed: Thing) -> None:
+def test_a_difference_of_the_framework_half_names_what_datadog_decides_besides(
+    downtime: Resource, embed: Resource
+) -> None:
     answer = downtime.diff(message="other")
     decided = ["muteFirstRecoveryNotification", "notifyEndStates", "notifyEndTypes"]
     assert (list(answer.diffs), list(answer.detailedDiff)) == (["message", *decided], [])
@@ -336,7 +297,7 @@ def test_a_difference_of_the_newer_half_names_what_datadog_decides_besides(downt
     assert (list(answer.diffs), list(answer.replaces)) == (["dashboardId", "url"], ["dashboardId"])
 
 
-def test_a_delete_that_is_refused(account: Account, monitor: Thing, downtime: Thing, embed: Thing) -> None:
+def test_a_delete_that_is_refused(account: Account, monitor: Resource, downtime: Resource, embed: Resource) -> None:
     account.fault("DELETE", "*", 403, times=3)
     said = f"error deleting monitor from /api/v1/monitor/{monitor.id}: 403 Forbidden: {REFUSED}"
     assert failure(monitor.delete).text == f"deleting {urn(MONITOR)}: {doubled(said)}"
@@ -344,8 +305,8 @@ def test_a_delete_that_is_refused(account: Account, monitor: Thing, downtime: Th
     assert failure(embed.delete).text == "Error deleting secure embed: 403 Forbidden"
 
 
-def test_what_is_gone_is_an_error_to_the_older_half_and_none_to_the_newer(
-    monitor: Thing, dashboard: Thing, downtime: Thing, embed: Thing
+def test_what_is_gone_is_an_error_to_the_sdkv2_half_and_none_to_the_framework_half(
+    monitor: Resource, dashboard: Resource, downtime: Resource, embed: Resource
 ) -> None:
     """Must be last: it deletes the shared resources."""
     for thing in (downtime, embed):

@@ -6,62 +6,27 @@ answers observed of the plugin built from these.
 """
 # ruff: noqa: E501 - a message is one line
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from sandbox.datadog import API_KEY, APP_KEY, Account
-from tests.engine.plugin import UNKNOWN, Plugin, PluginFailedError, plugin, secret
-
-INDEX = "watchpost:datadog:Component$datadog:index"
-MONITOR, DASHBOARD = f"{INDEX}/monitor:Monitor", f"{INDEX}/dashboardJson:DashboardJson"
-DOWNTIME, OBJECTIVE = (
-    f"{INDEX}/downtimeSchedule:DowntimeSchedule",
-    f"{INDEX}/serviceLevelObjective:ServiceLevelObjective",
+from tests.engine.datadog_plugin import (
+    DASHBOARD,
+    DOWNTIME,
+    EMBED,
+    FILTER,
+    GOOD,
+    METRIC,
+    MONITOR,
+    OBJECTIVE,
+    VARIABLE,
+    WEBHOOK,
+    WEEKLY,
 )
-METRIC, FILTER = f"{INDEX}/spansMetric:SpansMetric", f"{INDEX}/apmRetentionFilter:ApmRetentionFilter"
-WEBHOOK, VARIABLE = f"{INDEX}/webhook:Webhook", f"{INDEX}/webhookCustomVariable:WebhookCustomVariable"
-EMBED = f"{INDEX}/secureEmbedDashboard:SecureEmbedDashboard"
-
-WEEKLY = {"rrule": "FREQ=WEEKLY;INTERVAL=1;BYDAY=MO", "duration": "14h", "start": "2090-01-02T19:00:00"}
-GOOD: dict[str, dict[str, Any]] = {
-    MONITOR: {
-        "name": "m", "type": "metric alert", "query": "avg(last_5m):avg:my_metric{*} > 800", "message": "text",
-        "monitorThresholds": {"critical": "800"}, "notifyNoData": True, "noDataTimeframe": 10,
-    },
-    DASHBOARD: {"dashboard": json.dumps({"title": "t", "layout_type": "ordered", "widgets": []})},
-    DOWNTIME: {
-        "monitorIdentifier": {"monitorId": 1}, "scope": "*",
-        "recurringSchedule": {"timezone": "Europe/Paris", "recurrences": [WEEKLY]},
-    },
-    OBJECTIVE: {
-        "name": "o", "type": "metric", "query": {"numerator": "sum:a{*}", "denominator": "sum:b{*}"},
-        "thresholds": [{"timeframe": "30d", "target": 99.5}],
-    },
-    METRIC: {
-        "name": "a.b", "compute": {"aggregationType": "distribution", "includePercentiles": True, "path": "@duration"},
-        "filter": {"query": "service:x"}, "groupBies": [{"path": "@a", "tagName": "a"}],
-    },
-    FILTER: {
-        "name": "n", "enabled": True, "filter": {"query": "service:x"}, "filterType": "spans-sampling-processor",
-        "rate": "1.0",
-    },
-    WEBHOOK: {"name": "n", "url": "https://example.com", "payload": "{}", "encodeAs": "json"},
-    VARIABLE: {"name": "N", "value": "fake-value", "isSecret": True},
-    EMBED: {"dashboardId": "abc-def-ghi", "title": "t"},
-}  # fmt: skip
+from tests.engine.plugin import UNKNOWN, Plugin, PluginFailedError, secret
 
 ENCODE = "cannot encode resource inputs to call ValidateResourceConfig: objectEncoder failed on property "
 SLO_TYPES = "valid values are [metric monitor time_slice]"
-
-
-@pytest.fixture(scope="module")
-def datadog(account: Account) -> Iterator[Plugin]:
-    with plugin("datadog") as running:
-        running.configure(apiKey=API_KEY, appKey=APP_KEY, apiUrl=account.url)
-        yield running
 
 
 def without(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +96,7 @@ def test_a_wrong_input_is_told_with_its_place(
         (DOWNTIME, {"recurringSchedule": {"recurrences": [{"rrule": "FREQ=DAILY"}]}}, "'recurringSchedule.recurrences[0].duration': The length of the downtime. Must begin with an integer and end with one of 'm', 'h', d', or 'w'."),
     ],
 )  # fmt: skip
-def test_what_the_newer_half_misses_is_told_with_its_description(
+def test_what_the_framework_half_misses_is_told_with_its_description(
     datadog: Plugin, kind: str, change: dict[str, Any], said: str
 ) -> None:
     assert datadog.check(kind, without(GOOD[kind] | change))[1] == [("", f"Missing required property {said}")]
@@ -180,7 +145,7 @@ def test_what_is_missing_is_told_all_at_once(datadog: Plugin) -> None:
         assert len([reason for _, reason in datadog.check(kind, {})[1] if "this stand-in" not in reason]) == missing
 
 
-def test_the_older_half_converts_what_it_can(datadog: Plugin) -> None:
+def test_the_sdkv2_half_converts_what_it_can(datadog: Plugin) -> None:
     change = {"name": 5, "message": True, "noDataTimeframe": "15", "requireFullWindow": "false", "tags": "a:1"}
     checked, failures = datadog.check(MONITOR, GOOD[MONITOR] | change | {"monitorThresholds": {"critical": 800}})
     assert failures == []
@@ -188,7 +153,7 @@ def test_the_older_half_converts_what_it_can(datadog: Plugin) -> None:
     assert checked["monitorThresholds"]["critical"] == "800"
 
 
-def test_the_older_half_adds_minutes_without_data_unless_another_input_excludes_them(datadog: Plugin) -> None:
+def test_the_sdkv2_half_adds_minutes_without_data_unless_another_input_excludes_them(datadog: Plugin) -> None:
     bare = {name: value for name, value in GOOD[MONITOR].items() if name not in ("notifyNoData", "noDataTimeframe")}
     checked, _ = datadog.check(MONITOR, bare)
     assert checked["noDataTimeframe"] == 10
