@@ -39,7 +39,7 @@ SLOWEST = 60
 """Percent of a customer's orders that take longer than the objective before a monitor says so: both of two."""
 
 RECOVERED = 0.75
-"""Part of the platform's share below which its slowdown is over: a share close to the limit makes one incident.
+"""Part of ``platformShare`` below which a slowdown is over, so that a share close to the limit makes one incident.
 
 Source: https://docs.datadoghq.com/monitors/guide/recovery-thresholds/
 """

@@ -33,8 +33,8 @@ from settings.sites import Site
 MOST_STEPS = 8
 """Most steps of a customers' journey."""
 
-DESKS_FIELDS = ("version", "action", "key", "monitor", "cycle", "scope", "at", "tell")
-"""Fields of the generic ticket by which its receiver decides, so that a setting must not change them."""
+RESERVED_TICKET_FIELDS = ("version", "action", "key", "monitor", "cycle", "scope", "at", "tell")
+"""Fields of the generic ticket by which its receiver decides what to do; ``ticketFields`` can't replace them."""
 
 BURN_RATES = {7: (16.8, 5.6), 30: (14.4, 6.0), 90: (21.6, 10.8)}
 """Burn rates of an SLO's fast and slow alert, by its days.
@@ -430,10 +430,10 @@ class CustomerExperience(_Model):
 
     @field_validator("ticket_fields")
     @classmethod
-    def _leaves_what_decides(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        taken = [name for name in DESKS_FIELDS if name in value]
+    def _keeps_reserved_fields(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        taken = [name for name in RESERVED_TICKET_FIELDS if name in value]
         if taken and info.data.get("ticket_system") == "generic":
-            raise ValueError(f"must leave out {', '.join(taken)}, by which whoever receives the ticket decides")
+            raise ValueError(f"must leave out {', '.join(taken)}, by which the ticket's receiver decides what to do")
         return value
 
     @field_validator("ticket_token")

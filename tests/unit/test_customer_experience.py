@@ -15,7 +15,7 @@ from components.customer_experience import CARE_TAG, told_cost, told_open
 from components.customer_signals import Signals, cost
 from components.customer_tickets import Action, Desk
 from settings import CustomerExperience
-from settings.model import DESKS_FIELDS
+from settings.model import RESERVED_TICKET_FIELDS
 from settings.office_hours import OfficeHours
 from tests.unit.mocks import MONITOR, ROOT, Created, Program, plain, run_program, unencrypted
 
@@ -235,10 +235,10 @@ def test_fields_of_one_s_own_are_merged_into_an_opened_ticket() -> None:
     assert opened["requestFieldValues"]["summary"]
 
 
-def test_no_setting_changes_a_field_by_which_the_desk_decides() -> None:
-    assert set(DESKS_FIELDS) < payload("open").keys()
+def test_no_setting_replaces_a_field_by_which_the_desk_decides() -> None:
+    assert set(RESERVED_TICKET_FIELDS) < payload("open").keys()
     assert payload("open", ticketFields={"subject": "own", "team": "a"})["subject"] == "own"
-    for name in DESKS_FIELDS:  # of another system's ticket it is a field as any other
+    for name in RESERVED_TICKET_FIELDS:  # of another system's ticket it is a field as any other
         assert payload("open", ticketSystem="zendesk", ticketFields={name: 1})[name] == 1
 
 
