@@ -21,6 +21,8 @@ from datadog_api_client.v2.api.dashboard_sharing_api import DashboardSharingApi
 from datadog_api_client.v2.api.downtimes_api import DowntimesApi
 from datadog_api_client.v2.api.spans_metrics_api import SpansMetricsApi
 
+from components.datadog_api import missing
+
 KINDS = {
     "datadog:index/downtimeSchedule:DowntimeSchedule": ("downtime",),
     "datadog:index/monitor:Monitor": ("monitor",),
@@ -104,7 +106,7 @@ def _shared(client: ApiClient, dashboard: str, ours: re.Pattern[str], kinds: Col
         with _in_preview():
             listed = DashboardSharingApi(client).list_shared_dashboards_by_dashboard_id(dashboard).to_dict()
     except ApiException as error:
-        if error.status != 404:  # else another resource's search has just removed the dashboard, and its shares with it
+        if not missing(error):  # else another resource's search has just removed the dashboard, and its shares with it
             raise
         return
     for share in (found["attributes"] for found in listed["data"]):
@@ -163,7 +165,7 @@ def named(client: ApiClient, tag: str, kind: str, name: str) -> Iterator[TaggedO
         else:
             WebhooksIntegrationApi(client).get_webhooks_integration_custom_variable(name)
     except ApiException as error:
-        if error.status != 404:
+        if not missing(error):
             raise
         return
     yield TaggedObject(kind=kind, identifier=name, title="")
@@ -199,5 +201,5 @@ def remove(client: ApiClient, found: TaggedObject) -> None:
         else:
             WebhooksIntegrationApi(client).delete_webhooks_integration_custom_variable(found.identifier)
     except ApiException as error:
-        if error.status != 404:
+        if not missing(error):
             raise

@@ -133,6 +133,14 @@ def test_an_answer_that_is_none_is_told_in_a_sentence(answer: Answer, sentence: 
         assert str(told(url(server))) == sentence.replace("{url}", url(server))
 
 
+@pytest.mark.parametrize(
+    ("body", "status"), [(b'{"errors": ["not found"]}', 404), (b"<html>no</html>", 0), (b"{}", 0), (b"[]", 0), (b"", 0)]
+)
+def test_only_datadogs_own_404_tells_of_an_object(body: bytes, status: int) -> None:
+    with served((404, body, {})) as server:
+        assert told(url(server)).status == status
+
+
 @given(status=st.sampled_from([200, 201, 302, 400, 401, 403, 404, 409, 422, 500, 503]), body=st.binary(max_size=60))
 def test_no_answer_is_a_traceback(status: int, body: bytes) -> None:
     with served((status, body, {})) as server:

@@ -146,7 +146,9 @@ class Api:
 
     def get_downtime(self, identifier: str) -> Any:
         if identifier.isdigit():
-            raise ApiException(status=int(identifier), reason="No")
+            error = ApiException(status=int(identifier), reason="No")
+            error.body = {"errors": ["No"]} if identifier != "0404" else "<html>no such page</html>"
+            raise error
         attributes = {"status": identifier, "schedule": {"timezone": "Europe/Paris", "recurrences": [NIGHTS]}}
         return SimpleNamespace(data=SimpleNamespace(attributes=SimpleNamespace(to_dict=lambda: attributes)))
 
@@ -162,5 +164,6 @@ def test_findings_of_downtimes_carry_the_key_of_their_repair(monkeypatch: pytest
         f"{NAME}: the downtime was cancelled in Datadog and mutes nothing any more",
         f"{NAME}: the downtime is not in Datadog any more",
     ]
-    with pytest.raises(ApiException):
-        check_downtimes(client, [Downtime(name=NAME, identifier="403")])
+    for refused in ("403", "0404"):  # the latter of something else than Datadog
+        with pytest.raises(ApiException):
+            check_downtimes(client, [Downtime(name=NAME, identifier=refused)])

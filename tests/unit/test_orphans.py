@@ -17,6 +17,13 @@ METRICS = ["watchpost.dev_0000fake0000.orders", "watchpost.dev_1111fake1111.orde
 WEBHOOKS = ["watchpost-dev-0000fake0000-pay-open", "watchpost-dev-1111fake1111-pay-open", "WATCHPOST_DEV_0000FAKE0000"]
 
 
+def refusal(status: int) -> ApiException:
+    """Datadog's own refusal, which says why."""
+    error = ApiException(status=status)
+    error.body = {"errors": ["no"]}
+    return error
+
+
 class Answer(dict[str, Any]):
     """A model of Datadog's client: attributes, and ``get``."""
 
@@ -65,14 +72,14 @@ class Api:
 
     def get_webhooks_integration(self, name: str) -> None:
         if name not in WEBHOOKS:
-            raise ApiException(status=404)
+            raise refusal(404)
 
     get_spans_metric = get_webhooks_integration_custom_variable = get_webhooks_integration
 
     def list_shared_dashboards_by_dashboard_id(self, dashboard: str) -> Any:
         self.asked.append(dashboard)
         if dashboard in self.gone:
-            raise ApiException(status=404)
+            raise refusal(404)
         told = [("open", f"T ({OWN}/nights)"), ("secure-embed", f"T ({OWN}/nights)")]
         told += [("open", "somebody's"), ("open", f"T ({OTHER}/nights)"), ("open", ""), ("invite", f"({OWN}/nights)")]
         shares = [
@@ -83,7 +90,7 @@ class Api:
 
     def _remove(self, *identifier: object, **_: object) -> None:
         if self.status != 204:
-            raise ApiException(status=self.status)
+            raise refusal(self.status)
         self.removed.append(identifier[-1])
 
     cancel_downtime = delete_monitor = delete_dashboard = _remove
@@ -182,3 +189,12 @@ def test_what_is_gone_by_now_is_fine_and_a_refusal_is_not(api: type[Api], kind: 
     with pytest.raises(ApiException):
         orphans.remove(CLIENT, thing)
     api.status = 204
+
+
+def test_a_404_that_is_not_of_datadog_says_nothing_of_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    def proxys(_: object, *_identifier: object, **_options: object) -> None:
+        raise ApiException(status=404)
+
+    monkeypatch.setattr(Api, "delete_monitor", proxys)
+    with pytest.raises(ApiException):
+        orphans.remove(CLIENT, TaggedObject(kind="monitor", identifier="1", title="T"))
