@@ -205,6 +205,7 @@ def test_a_ticket_has_its_key_and_two_texts_in_each_system_s_shape(system: str, 
     if action == "open":
         assert "place is done, pay is under way, prepare follows" in text
         assert "We noticed, before you had to tell us" in text
+        assert "within the 15 minutes before this alert their orders began to take too long or fail" in text
 
 
 REQUIRED = {
