@@ -260,6 +260,20 @@ def delete_what_others_are_made_of(stack: Stack) -> None:
         call(stack, "DELETE", f"/api/v1/{path}?force=true")
 
 
+def test_a_webhook_renamed_or_deleted_by_hand_is_recreated_and_the_renamed_one_left_alone(stack: Stack) -> None:
+    switch_on(stack)
+    assert up(stack).code == 0
+    renamed, deleted = sorted(things(stack)[webhooks.KIND])[:2]
+    call(stack, "PUT", f"{HOOKS}/webhooks/{renamed}", {"name": f"{renamed}-mine"})
+    call(stack, "DELETE", f"{HOOKS}/webhooks/{deleted}")
+    done = up(stack, "--refresh")
+    assert done.code == 0, done.text
+    found = things(stack)[webhooks.KIND]
+    assert {renamed, deleted, f"{renamed}-mine"} <= set(found)
+    assert len(found) == ALL[webhooks.KIND] + 1
+    call(stack, "DELETE", f"{HOOKS}/webhooks/{renamed}-mine")
+
+
 def test_what_others_are_made_of_is_deleted_by_hand_and_one_update_puts_it_right(stack: Stack) -> None:
     switch_on(stack)
     assert up(stack).code == 0
