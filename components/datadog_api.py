@@ -67,8 +67,8 @@ def client(url: str, api_key: str, app_key: str) -> Iterator[ApiClient]:
         with ApiClient(configuration) as datadog:
             yield datadog
     except ApiException as error:
-        # Whatever else is at that address may answer 404 to everything: that says nothing of an object.
-        elsewhere = error.status == 404 and not missing(error)
+        # Something else at that address may answer 404 to everything, which says nothing of an object.
+        elsewhere = error.status == 404 and not is_missing(error)
         raise AccountError(_refusal(url, error), 0 if elsewhere else error.status or 0) from None
     except urllib3.exceptions.HTTPError as error:
         raise AccountError(_unreachable(url, error)) from None
@@ -76,8 +76,8 @@ def client(url: str, api_key: str, app_key: str) -> Iterator[ApiClient]:
         raise AccountError(f"what answers at {shown(url)} isn't Datadog's API") from None
 
 
-def missing(error: ApiException) -> bool:
-    """Tell whether Datadog answered that an object doesn't exist, and not something else at its address."""
+def is_missing(error: ApiException) -> bool:
+    """Whether Datadog itself, not something else at its address, answered that an object doesn't exist."""
     return bool(error.status == 404 and isinstance(error.body, dict) and error.body.get("errors"))
 
 

@@ -21,7 +21,7 @@ from datadog_api_client.v2.api.dashboard_sharing_api import DashboardSharingApi
 from datadog_api_client.v2.api.downtimes_api import DowntimesApi
 from datadog_api_client.v2.api.spans_metrics_api import SpansMetricsApi
 
-from components.datadog_api import missing
+from components.datadog_api import is_missing
 
 KINDS = {
     "datadog:index/downtimeSchedule:DowntimeSchedule": ("downtime",),
@@ -106,7 +106,7 @@ def _shared(client: ApiClient, dashboard: str, ours: re.Pattern[str], kinds: Col
         with _in_preview():
             listed = DashboardSharingApi(client).list_shared_dashboards_by_dashboard_id(dashboard).to_dict()
     except ApiException as error:
-        if not missing(error):  # else another resource's search has just removed the dashboard, and its shares with it
+        if not is_missing(error):  # else another search has just removed the dashboard, and its shares with it
             raise
         return
     for share in (found["attributes"] for found in listed["data"]):
@@ -165,7 +165,7 @@ def named(client: ApiClient, tag: str, kind: str, name: str) -> Iterator[TaggedO
         else:
             WebhooksIntegrationApi(client).get_webhooks_integration_custom_variable(name)
     except ApiException as error:
-        if not missing(error):
+        if not is_missing(error):
             raise
         return
     yield TaggedObject(kind=kind, identifier=name, title="")
@@ -201,5 +201,5 @@ def remove(client: ApiClient, found: TaggedObject) -> None:
         else:
             WebhooksIntegrationApi(client).delete_webhooks_integration_custom_variable(found.identifier)
     except ApiException as error:
-        if not missing(error):
+        if not is_missing(error):
             raise

@@ -169,7 +169,7 @@ def check_downtimes(datadog: "ApiClient", found: Sequence[Downtime]) -> list[Fin
     from datadog_api_client.exceptions import ApiException
     from datadog_api_client.v2.api.downtimes_api import DowntimesApi
 
-    from components.datadog_api import missing
+    from components.datadog_api import is_missing
     from components.downtime_names import repair_key
 
     api, findings = DowntimesApi(datadog), []
@@ -177,7 +177,7 @@ def check_downtimes(datadog: "ApiClient", found: Sequence[Downtime]) -> list[Fin
         try:
             attributes = api.get_downtime(downtime.identifier).data.attributes.to_dict()
         except ApiException as error:
-            if not missing(error):
+            if not is_missing(error):
                 raise
             attributes = {"status": "gone"}
         if reason := unmuted(downtime, attributes):
