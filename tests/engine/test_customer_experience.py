@@ -254,7 +254,11 @@ def test_of_what_datadog_refuses_nothing_is_in_doubt(stack: Stack) -> None:
 
 def delete_what_others_are_made_of(stack: Stack) -> None:
     """Delete by hand a monitor that composites are made of, and an objective that monitors alert on."""
-    (monitor,) = [each for each in stack.account.monitors() if each["name"].startswith("customers with enough orders")]
+    (monitor,) = [
+        each
+        for each in stack.account.monitors()
+        if each["name"].startswith("customers with enough orders to tell anything by")
+    ]
     objective = call(stack, "GET", "/api/v1/slo")["data"][0]
     for path in (f"monitor/{monitor['id']}", f"slo/{objective['id']}"):
         call(stack, "DELETE", f"/api/v1/{path}?force=true")
