@@ -72,7 +72,7 @@ if [ "$1" = check ]; then
   as_agent datadog-agent health >/dev/null || { echo "the Agent is not healthy" >&2 && exit 1; }
   exit 0
 fi
-systemctl enable --quiet datadog-agent
+enable_service datadog-agent
 systemctl reset-failed datadog-agent 2>/dev/null || true
 systemctl restart datadog-agent || fail "the Agent's service does not start"
 deadline=$((SECONDS + 120))

@@ -15,14 +15,29 @@ running_folder() {
   install -d -m 0700 "$running"
 }
 
+# A new file of the step's there, or a folder (-d); in memory, since the disk may be full.
+in_memory() {
+  local new words
+  new=$(running_folder 2>&1 && mktemp "${@:2}" "$running/$1.XXXXXX" 2>&1) && echo "$new" && return
+  words=${new##*$'\n'}
+  echo "watchpost: root can't write to $running on $(hostname), where steps keep what they hear: ${words##*: }; make that possible and run \`pulumi up\` again" >&2
+  return 1
+}
+
 # Waits for an earlier run of the step whose connection was lost: what it runs by `heard` is still at work, and `tee`
 # holds on to the lock as long as somebody writes. Nobody else can open the lock's file. Waiting is told unless `quietly`.
 # The last word ends a run whose own connection was lost while it waited: by now, the host may have to be otherwise.
 alone() {
+  local tries=0 writable
   lock=$running/${1//\//_}.lock
   while true; do
     # Another step may take the folder or the file away at any time, with the lock in its hand.
-    { running_folder && exec 9>>"$lock"; } 2>/dev/null || continue
+    if ! { running_folder && exec 9>>"$lock"; } 2>/dev/null; then
+      [ $((++tries)) -gt 99 ] || { sleep 0.01 && continue; }
+      writable=$(in_memory lock) || exit 1
+      rm -f "$writable"
+      give_up "root can't write to $lock on $(hostname): make that possible and run \`pulumi up\` again"
+    fi
     if ! flock --nonblock 9; then
       [ "${2:-}" = quietly ] || echo "waiting for an install that is still at work"
       flock --timeout "${lock_wait:-3600}" 9 ||
@@ -55,10 +70,8 @@ lock_holder() {
 # Runs a program, shown as it goes, and keeps what it says in $said. It comes to its end even where nobody listens any
 # more (-p): dpkg goes on after a maintainer script's helper that a broken pipe has killed, as if it had done its work.
 heard() {
-  # In memory, since the disk may be full.
   local log status
-  running_folder
-  log=$(mktemp "$running/log.XXXXXX")
+  log=$(in_memory log) || exit 1
   "$@" 2>&1 9<&- | tee -p "$log"
   status=${PIPESTATUS[0]}
   said=$(tail -c 20000 "$log")
@@ -70,8 +83,7 @@ heard() {
 # behind could keep a pipe open for good, and the step waiting.
 captured() {
   local answer status=0
-  running_folder
-  answer=$(mktemp -d "$running/answer.XXXXXX")
+  answer=$(in_memory answer -d) || exit 1
   (ulimit -f 65536 && exec timeout --kill-after=5 "$@") >"$answer/said" 2>"$answer/errors" 9<&- || status=$?
   cat "$answer/said"
   cat "$answer/errors" >&2
@@ -100,8 +112,23 @@ as_agent() {
 room() {
   {
     df -h --output=pcent,avail,target "$@" 2>/dev/null | sed 1d
-    df -h --output=pcent,avail,target -x squashfs | awk '$1 + 0 >= 99'
+    df -h --local --output=pcent,avail,target -x squashfs | awk '$1 + 0 >= 99'
   } | awk '{ print $2 " on " $3 }' | sort -u | paste -sd , | sed 's/,/, /g'
+}
+
+# Who listens on a TCP port of 127.0.0.1: "nginx (process 812)"; nothing where nobody does.
+port_holder() {
+  ss -H -l -t -n -p "sport = :$1" 2>/dev/null |
+    awk '$4 ~ /^(127\.0\.0\.1|0\.0\.0\.0|\*|\[::\]|\[::ffff:127\.0\.0\.1\])(%[^:]*)?:/' |
+    sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1 (process \2)/p; q'
+}
+
+# Has systemd start a service with the machine.
+enable_service() {
+  said=$(systemctl enable --quiet "$1" 2>&1) && return
+  said=${said##*$'\n'}
+  [[ $said != *masked* ]] || said+=" Somebody has done that: \`systemctl unmask $1\` lets it start"
+  give_up "$1 can't be enabled on $(hostname): $said"
 }
 
 # Whose process "12 (apt-get)" is, as " of root".
@@ -111,7 +138,7 @@ of_whom() {
 
 # The cause that $said tells, else the words given first; the others are paths that the step writes to.
 cause() {
-  local sentence=$1 full='' unresolved="(Could not resolve|Failed to resolve|failure resolving)( host:| proxy:)? '?([^'[:space:]]+)"
+  local sentence=$1 full='' place unresolved="(Could not resolve|Failed to resolve|failure resolving)( host:| proxy:)? '?([^'[:space:]]+)"
   local held='(Could not get|Unable to acquire).* lock ([^ ]+).* held by process ([0-9]+ \([^)]*\))'
   local unwritable="(Failed to open the file|Failed to create the file) ([^:]+): ([^\n]+)"
   shift
@@ -124,6 +151,11 @@ cause() {
     elif df --output=avail "$@" / /tmp 2>/dev/null | grep -q '^ *0$'; then
       full=yes
     fi
+  elif [[ $said == *'Read-only file system'* ]]; then
+    place=$(grep -m 1 'Read-only file system' <<<"$said" | grep -oE "/[^ :'\"]+" | head -n 1)
+    sentence="${place:-a file system} on $(hostname) can't be written (Read-only file system): mount it for writing and run \`pulumi up\` again"
+  elif [[ $said == *'certificate is not yet valid'* || $said == *'certificate has expired'* ]]; then
+    sentence="$sentence: $(grep -m 1 -oE 'certificate (is not yet valid|has expired)' <<<"$said"). Is the clock of $(hostname) right? It says $(date -u '+%F %R UTC')"
   elif [[ $said =~ $unresolved ]]; then
     sentence="$(hostname) can't resolve ${BASH_REMATCH[3]}: check its DNS (/etc/resolv.conf) and run \`pulumi up\` again"
   elif [[ $said == *'name resolution'* || $said == *'Name or service not known'* ]]; then

@@ -51,7 +51,9 @@ package_state() {
 }
 
 # Apt with folders of its own: the host's lists and cache stay as they are, and nobody else's work on them is in the
-# way. All that apt is about to do to packages is noted first. Programs that call apt find this by APT_CONFIG.
+# way. All that apt is about to do to packages is noted first, and it takes none away that isn't asked for. Programs that
+# call apt find this by APT_CONFIG; it stands in the main configuration file, which is read last: the host's other ones
+# would count for more than APT_CONFIG itself. Source: apt.conf(5).
 # To remove packages it needs no sources (`no-sources`), which may be broken.
 own_apt() {
   at_end+=(drop_own_apt)
@@ -65,8 +67,10 @@ drop_own_apt() {
 }
 
 make_own_apt() {
+  local main=
   rm -rf "$apt" "$archives"
   install -d -m 0755 "$apt" "$apt/lists" "$archives"
+  eval "$(apt-config shell main Dir::Etc::main/f)"
   # Source: apt.conf(5); of the lines that the program gets, apt's README, "DPkg::Tools::Options", version 3.
   cat >"$apt/note" <<'NOTE'
 set -eu
@@ -87,12 +91,14 @@ done >>"$note"
 sync "$note"
 NOTE
   {
-    [ -z "${APT_CONFIG:-}" ] || cat "$APT_CONFIG"
+    [ ! -r "$main" ] || { cat "$main" && echo; }
     cat <<CONFIG
 Dir::Cache::archives "$archives";
 Dir::Cache::pkgcache "$apt/pkgcache.bin";
 Dir::Cache::srcpkgcache "$apt/srcpkgcache.bin";
 Dir::State::lists "$apt/lists";
+APT::Get::AutomaticRemove "false";
+APT::Get::Purge "false";
 DPkg::Lock::Timeout "$lock_wait";
 Dpkg::Use-Pty "false";
 DPkg::Options { "--force-confdef"; "--force-confold"; };
@@ -100,6 +106,10 @@ DPkg::Pre-Install-Pkgs { "/usr/bin/env bash $apt/note $note"; };
 DPkg::Tools::Options::/usr/bin/env::Version "3";
 CONFIG
     [ -z "$1" ] || printf 'Dir::Etc::%s "/dev/null";\n' sourcelist sourceparts
+  } >"$apt/main.conf"
+  {
+    [ -z "${APT_CONFIG:-}" ] || { cat "$APT_CONFIG" && echo; }
+    echo "Dir::Etc::main \"$apt/main.conf\";"
   } >"$apt/apt.conf"
 }
 
@@ -107,6 +117,21 @@ CONFIG
 take_over_lists() {
   find /var/lib/apt/lists -maxdepth 1 -type f ! -name lock -exec \
     cp --preserve=timestamps --reflink=auto -t "$apt/lists" {} + 2>/dev/null || rm -f "$apt"/lists/*
+}
+
+# What apt complained of first in $said, to stand behind a sentence: ": ...". What failed in dpkg says more than apt.
+complaint() {
+  local found
+  if [[ $said == *'remove is disabled'* ]]; then
+    found=$(sed -n '/^The following packages will be REMOVED:/,/^[^ ]/s/^  //p' <<<"$said" | tr -d '*' | paste -sd ' ')
+    echo ": ${found% } would have to go. Remove that there if nobody needs it"
+    return
+  fi
+  found=$(sed -n '/^dpkg: error processing/{N;s/\n */ /p;q}' <<<"$said")
+  [ -n "$found" ] ||
+    found=$(sed -n -E 's/^E: //p' <<<"$said" | grep -vE '^(Sub-process|Some index files)' | sed -E 's#(://)[^/@ ]*@#\1#g; 1q')
+  [[ $found != *'not valid yet'* && $found != *' expired '* ]] || found+=" Is its clock right? It says $(date -u '+%F %R UTC')"
+  echo "${found:+: ${found:0:400}}"
 }
 
 # Runs what keeps something on the host, without which the step may not go on.
@@ -118,7 +143,7 @@ safely() {
 repair_packages() {
   # This waits for another apt, and fails where packages are half configured or half removed.
   apt-get -q -o "DPkg::Lock::Timeout=$lock_wait" check || heard dpkg --configure -a ||
-    give_up "dpkg on $(hostname) can't configure what is half installed" "$@"
+    give_up "dpkg on $(hostname) can't configure what is half installed$(complaint)" "$@"
 }
 
 # Notes what became of what apt was about to install. With `unmark`, apt's marks for what it is asked for by name are
@@ -205,7 +230,7 @@ remove_ours() {
   done < <(ours)
   # Apt refuses to touch these.
   [ ${#broken[@]} = 0 ] || heard dpkg --force-remove-reinstreq --force-depends --purge "${broken[@]}" ||
-    give_up "dpkg on $(hostname) can't remove ${broken[*]}" "$@"
+    give_up "dpkg on $(hostname) can't remove ${broken[*]}$(complaint)" "$@"
   if [ ${#names[@]} -gt 0 ]; then
     free=$(needed_by_nobody "${names[@]}") || give_up "apt on $(hostname) can't tell what may be removed: $free" "$@"
     while read -r state name how; do
@@ -224,9 +249,18 @@ remove_ours() {
     [ ${#purge[@]} = 0 ] || printf 'removing %s purge\n' "${purge[@]}"
   } | add_facts
   [ ${#remove[@]} = 0 ] || heard apt-get -q -y --allow-change-held-packages remove "${remove[@]}" ||
-    give_up "apt on $(hostname) can't remove ${remove[*]}" "$@"
+    none_is_left config-files "${remove[@]}" || give_up "apt on $(hostname) can't remove ${remove[*]}$(complaint)" "$@"
   [ ${#purge[@]} = 0 ] || heard apt-get -q -y --allow-change-held-packages purge "${purge[@]}" ||
-    give_up "apt on $(hostname) can't remove ${purge[*]}" "$@"
+    none_is_left not-installed "${purge[@]}" || give_up "apt on $(hostname) can't remove ${purge[*]}$(complaint)" "$@"
+}
+
+# Whether apt has taken these away, so that nothing or what is given first is left of them, and only failed on others'
+# packages, which it tries to configure each time.
+none_is_left() {
+  local name left="|not-installed|$1|"
+  shift
+  for name in "$@"; do [[ $left == *"|$(package_state "$name")|"* ]] || [ -z "$(package_state "$name")" ] || return 1; done
+  echo "apt on $(hostname) has removed what it was to, and failed on others' packages$(complaint)"
 }
 
 # Whose packages would have to go with the first of these names; the others are ours.

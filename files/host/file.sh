@@ -42,10 +42,19 @@ def text(dumper, value):
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if value[:1].isdigit() else None)
 
 
-def merged(before, ours):
+def merged(before, ours, key=""):
+    if key == "instances" and isinstance(before, list) and isinstance(ours, list):
+        return ours + [x for x in before if server(x) not in map(server, ours)]
     if not isinstance(before, dict) or not isinstance(ours, dict):
         return ours
-    return {**before, **{key: merged(before.get(key), value) for key, value in ours.items()}}
+    return {**before, **{key: merged(before.get(key), value, key) for key, value in ours.items()}}
+
+
+def server(instance):
+    """What an instance of an integration watches; this host's own server by default."""
+    watched = instance if isinstance(instance, dict) else {}
+    host = watched.get("host") or "localhost"
+    return "localhost" if host in ("127.0.0.1", "::1") else host, str(watched.get("port") or 3306)
 
 
 Dumper.add_representer(str, text)
@@ -85,7 +94,7 @@ PYTHON
 write() {
   local new status=0
   if is_merged; then
-    new=$(mktemp "$running/merged.XXXXXX")
+    new=$(in_memory merged)
     merged >"$new" && folder put "$path" "$owner" "$mode" <"$new" || status=$?
     rm -f "$new"
     return "$status"

@@ -10,15 +10,23 @@ is_there() {
   [ "$(cat "$library/$name" 2>/dev/null && echo .)" = "$text." ]
 }
 
-[ "$1" != apply ] || install -d -m 0755 "$library"
+keep() {
+  printf %s "$text" >"$library/$name.new" && sync "$library/$name.new" && mv -T "$library/$name.new" "$library/$name"
+}
+
+tried() {
+  said=$("$@" 2>&1) && return
+  echo "watchpost: root can't write to $library on $(hostname): ${said##*[0-9]: }; make that possible and run \`pulumi up\` again" >&2
+  exit 1
+}
+
+[ "$1" != apply ] || tried install -d -m 0755 "$library"
 while read -r name length; do
   IFS= read -r -N "$length" text
   if [ "$1" = check ]; then
     is_there || { echo "$library/$name is gone or isn't as it was" >&2 && exit 1; }
   elif [ "$1" = apply ] && ! is_there; then
-    printf %s "$text" >"$library/$name.new"
-    sync "$library/$name.new"
-    mv -T "$library/$name.new" "$library/$name"
+    tried keep
   fi
 done
 [ "$1" != apply ] || sync "$library" "$(dirname "$library")"

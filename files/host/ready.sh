@@ -51,7 +51,7 @@ make_claim='
   umask 022
   install -d -m 0755 /var/lib/watchpost
   new=$2.new.$$
-  echo "$1" >"$new" && sync "$new"
+  { echo "$1" >"$new" && sync "$new"; } || { rm -f "$new" && exit 1; }
   if [ -e "$2" ] && { [ -n "$(tail -c 1 "$2")" ] || ! grep -q / "$2"; }; then
     others=$(sed -s -n "1s/^# of //p" /var/lib/watchpost/undo/* 2>/dev/null | grep -vF "${1%/*}/")
     [ -n "$others" ] || mv -T "$new" "$2"
@@ -133,7 +133,7 @@ running | degraded) ;;
 esac
 # Two stacks on one machine would undo each other's work; of two at once, one gets to make the file.
 if [ "$1" = apply ]; then
-  as_root bash -c "$make_claim" claim "$claimant" "$claim" || true
+  said=$(as_root bash -c "$make_claim" claim "$claimant" "$claim" 2>&1) || true
 fi
 found=$(cat "$claim" 2>/dev/null || true)
 was=''
@@ -146,6 +146,8 @@ fi
 if [ -z "$found" ]; then
   [ ! -e "$claim" ] || fail "who has claimed $(hostname) can't be read in $claim any more, and there are notes of" \
     "another stack's: destroy that one, or if it is lost, run there: sudo rm $claim"
+  [ "$1" != apply ] || fail "root can't write to /var/lib/watchpost on $(hostname), where Watchpost keeps what it does:" \
+    "${said##*[0-9]: }; make that possible and run \`pulumi up\` again"
   fail "$(hostname) is not claimed by this stack any more: $claim is gone"
 fi
 [ "$found" = "$claimant" ] ||

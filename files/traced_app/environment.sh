@@ -25,6 +25,11 @@ apply)
   alone environment
   # Only if something is missing: the app runs from this folder.
   if ! complete; then
+    # The app sees none of these folders (its unit's ProtectHome=), but a Python of root's own may be in one.
+    python=$(command -v python3 || echo python3)
+    [[ $(readlink -f "$python") != /@(home|root|run/user)/* ]] || python=/usr/bin/python3
+    # Which pip's own settings may ask for, and which no virtual environment has.
+    export PIP_USER=0
     pip() {
       "$directory/venv/bin/python" -m pip --no-input --disable-pip-version-check "$@"
     }
@@ -38,7 +43,7 @@ apply)
     }
     install_requirements() {
       # venv alone would hide the output of ensurepip.
-      python3 -m venv --clear --without-pip "$directory/venv" &&
+      "$python" -m venv --clear --without-pip "$directory/venv" &&
         "$directory/venv/bin/python" -m ensurepip --upgrade --default-pip >/dev/null &&
         { install_by_uv || pip install --quiet --require-hashes --only-binary :all: --requirement "$directory/requirements.txt"; }
     }

@@ -15,7 +15,7 @@ seen=no
 while [ $seen = no ] && [ $SECONDS -lt $deadline ]; do
   for endpoint in $endpoints; do
     # After a reboot, the app may still be starting.
-    curl --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint" || true
+    curl --noproxy '*' --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint" || true
   done
   sleep 1
   said=$(as_agent datadog-agent status --json 2>/dev/null | python3 -c '
@@ -40,6 +40,10 @@ print(json.dumps({"traces": traces, "tracer": python[0]["TracerVersion"]}))
 ' 2>&1) && seen=yes
 done
 [ $seen = yes ] || {
+  holder=$(port_holder 8126)
+  process=${holder##*process }
+  [[ $said != *'received no trace'* || -z $holder || $(stat -c %U "/proc/${process%)}" 2>/dev/null) == dd-agent ]] ||
+    said="port 8126 on $(hostname), where the Agent takes traces, is taken by $holder: stop it there"
   echo "watchpost: ${said##*$'\n'} (waited $SECONDS s; 'datadog-agent status' tells more)" >&2
   exit 1
 }

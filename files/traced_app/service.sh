@@ -17,23 +17,23 @@ check)
   state=$(systemctl is-enabled "$unit" || true),$(systemctl is-active "$unit" || true)
   [ "$state" = enabled,active ] || { echo "$unit is $state" >&2 && exit 1; }
   for endpoint in $endpoints; do
-    curl --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint"
+    curl --noproxy '*' --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint"
   done
   ;;
 apply)
   keep_undo app-service unit port endpoints tags version
   systemctl daemon-reload
-  systemctl enable --quiet "$unit"
+  enable_service "$unit"
   systemctl reset-failed "$unit" 2>/dev/null || true
   systemctl stop "$unit" || true
   # Another program's answers would be taken for the app's.
-  holder=$(ss -H -l -t -n -p "sport = :$port" 2>/dev/null | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1 (process \2)/p; q')
+  holder=$(port_holder "$port")
   [ -z "$holder" ] ||
     give_up "port $port on $(hostname) is taken by $holder: set watchpost:appPort to another one, or stop it there"
   systemctl start "$unit" || fail "$unit does not start"
   deadline=$((SECONDS + 60))
   for endpoint in $endpoints; do
-    until curl --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint"; do
+    until curl --noproxy '*' --fail --silent --show-error --output /dev/null --max-time 5 "http://127.0.0.1:$port$endpoint"; do
       [ $SECONDS -lt $deadline ] || fail "$unit does not answer at http://127.0.0.1:$port$endpoint"
       sleep 0.5
     done
@@ -41,7 +41,7 @@ apply)
   done
   title="Deployed $unit $version"
   text="Started on $(hostname) by Watchpost"
-  printf '_e{%d,%d}:%s|%s|s:watchpost|#%s' ${#title} ${#text} "$title" "$text" "$tags" >/dev/udp/127.0.0.1/8125
+  printf '_e{%d,%d}:%s|%s|s:watchpost|#%s' ${#title} ${#text} "$title" "$text" "$tags" >/dev/udp/127.0.0.1/8125 || true
   ;;
 remove)
   systemctl disable --quiet --now "$unit" 2>/dev/null || true

@@ -5,6 +5,7 @@ The Agent is the stand-in, which reports as the real one: see test_stand_in_agen
 
 import contextlib
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,3 +199,29 @@ def test_traces_count_once_the_agent_has_sent_some_on(
         assert json.loads(done.stdout) == {"traces": 3, "tracer": "4.13.2"}
     else:
         assert sentence(done).startswith(said)
+
+
+def test_another_program_on_the_port_for_traces_is_told(tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    (tmp_path / "status").write_text(json.dumps({"apmStats": receiver(traces=0)}))
+    stand_in(programs, "datadog-agent", f"cat {tmp_path}/status")
+    stand_in(programs, "curl", "exit 0")
+    words = command("traced_app/prove_traces.sh", "apply", {"port": 5050, "endpoints": "/"})
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        text = (
+            words[2].replace("SECONDS + 150", "SECONDS + 1").replace("holder 8126", f"holder {taken.getsockname()[1]}")
+        )
+        environment = {"PATH": f"{programs}:/usr/sbin:/usr/bin:/bin"}
+        done = subprocess.run(
+            [*words[:2], text], capture_output=True, text=True, timeout=60, check=False, env=environment
+        )
+    assert f"where the Agent takes traces, is taken by {Path('/proc/self/comm').read_text().strip()} " in sentence(done)
+
+
+def test_a_service_that_somebody_has_masked_is_told_with_the_way_out(agent: Agent) -> None:
+    said = "Failed to enable unit: Unit file /etc/systemd/system/datadog-agent.service is masked."
+    stand_in(agent.folder / "bin", "systemctl", f'[ "$1" != enable ] || {{ echo "{said}" >&2; exit 1; }}')
+    told = sentence(restart(agent))
+    assert told.startswith("datadog-agent can't be enabled on ")
+    assert f": {said} " in told
+    assert "`systemctl unmask datadog-agent`" in told

@@ -65,6 +65,63 @@ def test_a_name_that_is_not_resolved_is_named(said: str, name: str) -> None:
     assert given_up(f"Get:1 some\n{said}\nmore") == NO_NAME.format(host=HOST, name=name)
 
 
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [
+        ("dpkg: error:\n unable to create '/usr/bin/x.dpkg-new' (of './usr/bin/x'): Read-only file system",
+         "/usr/bin/x.dpkg-new"),
+        ("E: Could not open lock file /var/lib/dpkg/lock-frontend - open (30: Read-only file system)",
+         "/var/lib/dpkg/lock-frontend"),
+        ("OSError: [Errno 30] Read-only file system: '/opt/watchpost-app/venv'", "/opt/watchpost-app/venv"),
+    ],
+)  # fmt: skip
+def test_a_place_that_is_read_only_is_named(said: str, place: str) -> None:
+    assert given_up(f"Get:1 some\n{said}\nmore") == (
+        f"watchpost: {place} on {HOST} can't be written (Read-only file system): mount it for writing and run "
+        "`pulumi up` again\n"
+    )
+
+
+APT = {
+    "Reading package lists...\nE: The repository 'http://x y Release' does not have a Release file.\n"
+    "E: Some index files failed to download.": ": The repository 'http://x y Release' does not have a Release file.",
+    "E: Failed to fetch https://me:secret@x/y  404  Not Found": ": Failed to fetch https://x/y  404  Not Found",
+    "dpkg: error processing package a-server (--configure):\n installed a-server package post-installation script "
+    "subprocess returned error exit status 1\nE: Sub-process /usr/bin/dpkg returned an error code (1)": (
+        ": dpkg: error processing package a-server (--configure): installed a-server package post-installation script "
+        "subprocess returned error exit status 1"
+    ),
+    "E: Sub-process /usr/bin/dpkg returned an error code (1)": "",
+    "": "",
+}  # fmt: skip
+"""What apt says, and the reason in it."""
+
+
+@pytest.mark.parametrize("said", APT)
+def test_the_reason_that_apt_gives_is_told(said: str) -> None:
+    done = bash("kept=/nowhere\n. files/host/dpkg.sh\nsaid=$1; complaint", said)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{APT[said]}\n", "")
+
+
+def test_a_clock_that_is_wrong_is_asked_about() -> None:
+    said = "E: Release file for http://x/dists/sid/InRelease is not valid yet (invalid for another 2h 3min 1s)."
+    done = bash("kept=/nowhere\n. files/host/dpkg.sh\nsaid=$1; complaint", said)
+    assert done.stdout.startswith(f": {said[3:]} Is its clock right? It says 20")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "curl: (60) SSL certificate problem: certificate is not yet valid",
+        "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired (_ssl.c:1006)')))",
+    ],
+)
+def test_a_certificate_of_another_time_is_told_with_what_the_clock_says(said: str) -> None:
+    sentence = given_up(said)
+    words = "is not yet valid" if "not yet" in said else "has expired"
+    assert sentence.startswith(f"watchpost: some words: certificate {words}. Is the clock of {HOST} right? It says 20")
+
+
 @pytest.mark.parametrize("said", ["", "ERROR: pip's dependency resolver failed to resolve it", "E: some error"])
 def test_anything_else_is_told_in_the_words_of_the_step(said: str) -> None:
     assert given_up(said) == "watchpost: some words\n"

@@ -1,8 +1,10 @@
 """The step that builds the app's environment: one at a time, even if the previous connection was lost."""
 
 import fcntl
+import hashlib
 import os
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,66 @@ def test_uv_installs_unless_pip_s_settings_name_another_index_and_pip_does_what_
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [*told, "flask 3"]
     assert {path.name for path in (app / "venv").iterdir()} == {"bin", "requirements.txt"}
+
+
+def wheel(folder: Path) -> str:
+    """Make an empty package; return the requirement for it."""
+    file = folder / "flask-0-py3-none-any.whl"
+    parts = {
+        "METADATA": "Metadata-Version: 2.1\nName: flask\nVersion: 0\n",
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": "",
+    }
+    with zipfile.ZipFile(file, "w") as content:
+        for name, text in parts.items():
+            content.writestr(f"flask-0.dist-info/{name}", text)
+    return f"flask @ file://{file} --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}\n"
+
+
+def test_pip_s_own_settings_send_nothing_to_a_user_s_folder_and_a_python_of_root_s_own_is_not_used(
+    tmp_path: Path,
+) -> None:
+    app, programs = tmp_path / "app", tmp_path / "programs"
+    app.mkdir()
+    (app / "requirements.txt").write_text(wheel(tmp_path))
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = http://127.0.0.1:9/\n[install]\nuser = true\n")
+    host = new_host(tmp_path)
+    own = Path("/run/user/tests/python3")  # in the host's own /run
+    inside = [*host.inside()]
+    (host.run / "user" / "tests").mkdir(parents=True)
+    programs.mkdir()
+    (host.run / "user" / "tests" / "python3").write_text("#!/bin/sh\nexit 9\n")
+    (host.run / "user" / "tests" / "python3").chmod(0o755)
+    (programs / "python3").symlink_to(own)
+    done = subprocess.run(
+        [*inside, *command("traced_app/environment.sh", "apply", {"directory": str(app)})],
+        env={
+            **os.environ,
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].split()[:2] == ["flask", "0"]
+    assert (app / "venv" / "bin" / "python").resolve().is_relative_to("/usr")
+
+
+def test_a_host_where_no_lock_can_be_kept_is_told_so_at_once(tmp_path: Path) -> None:
+    host = new_host(tmp_path)
+    host.run.mkdir()
+    (host.run / "watchpost").write_text("somebody's file")
+    done = subprocess.run(
+        [*host.inside(), *command("traced_app/environment.sh", "apply", {"directory": str(tmp_path / "app")})],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("watchpost: ")]
+    assert sentence.startswith("watchpost: root can't write to /run/watchpost on ")

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from components import step_command
 from components.remote import REPORT
+from components.step_command import StepCommand
 from sandbox.machine import Machine, tree
 from tests.contract import program
 
@@ -131,6 +133,30 @@ def test_a_claim_that_is_not_whole_is_made_anew_unless_notes_are_another_stack_s
     # Another stack's removal removes nothing, even without a claim.
     machine.run(ready.removesuffix("apply") + "remove", input="another/vm\n", user=machine.user)
     assert machine.run(f"cat {claim}; rm -r /var/lib/watchpost").stdout == "fake/vm\n"
+
+
+@pytest.mark.parametrize(
+    ("mount", "reason"),
+    [("-o ro", "Read-only file system"), ("-o size=4k", "No space left on device")],
+)
+def test_a_machine_where_nothing_can_be_kept_is_told_so_and_not_that_it_is_another_s(
+    machine: Machine, ready: str, mount: str, reason: str
+) -> None:
+    folder = "/var/lib/watchpost"
+    machine.run(f"mkdir {folder} && mount -t tmpfs {mount} none {folder}; head -c 9000 /dev/zero >{folder}/x || true")
+    claimed = machine.run(ready, input="fake/vm\n", user=machine.user, check=False)
+    machine.run(f"test ! -e {folder}/owner")
+    machine.run(
+        f"echo fake/vm >/srv/owner; touch {folder}/owner 2>/dev/null && mount --bind /srv/owner {folder}/owner || true"
+    )
+    library = StepCommand.of("host/library.sh", "apply", {}, sudo=False).render()
+    shared = machine.run(library, input=f"fake/vm\n{step_command.library()}", check=False)
+    machine.run(f"umount {folder}/owner 2>/dev/null; umount {folder} && rmdir {folder}; rm /srv/owner")
+    for done, place in ((claimed, folder), *([(shared, f"{folder}/library")] if "size" in mount else [])):
+        (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("watchpost: ")]
+        assert done.returncode == 1
+        assert sentence.startswith(f"watchpost: root can't write to {place} on vm")
+        assert f": {reason}; make that possible" in sentence
 
 
 @pytest.mark.long
