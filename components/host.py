@@ -23,8 +23,9 @@ DIAL_ATTEMPTS = 20
 class HostArgs:
     """One machine of the stack with the ownership tag ``owner``; ``packages`` use the syntax of Debian's ``Depends``.
 
-    ``directories`` and ``users`` are what purging those packages leaves behind. ``machines`` maps every host of the
-    stack to its machine's identity; each host adds its own.
+    ``directories`` and ``users`` are what purging those packages leaves behind; ``databases`` is the directory in which
+    a database server among them keeps data. ``machines`` maps every host of the stack to its machine's identity; each
+    host adds its own.
     """
 
     machine: HostSettings
@@ -32,6 +33,7 @@ class HostArgs:
     packages: Sequence[str] = ()
     directories: Sequence[str] = ()
     users: Sequence[str] = ()
+    databases: str = ""
     clean_on_destroy: bool = True
     repairs: Mapping[str, str] = field(default_factory=dict)
     machines: dict[str, pulumi.Output[str]] = field(default_factory=dict)
@@ -118,6 +120,7 @@ class Host(pulumi.ComponentResource):
                 "packages": ", ".join(args.packages),
                 "directories": " ".join(args.directories),
                 "users": " ".join(args.users),
+                "databases": args.databases,
             },
             depends_on=[shared.resource],
         )

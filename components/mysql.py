@@ -6,15 +6,16 @@ from typing import Any
 import pulumi
 import pulumi_random as random
 
-from components import templates
+from components import agent, templates
 from components.agent import DatadogAgent
 from components.remote import RemoteFile, fingerprints
 
-PACKAGES = ("mysql-server | mariadb-server | mysql-community-server | percona-server-server",)
-"""The distribution's server; an installed one is kept."""
+PACKAGES = ("mysql-server | mariadb-server | mysql-community-server | percona-server-server | virtual-mysql-server",)
+"""The distribution's server; an installed one is kept, whatever its package is called: all provide the last name."""
 
+DATABASES = "/var/lib/mysql"
 DIRECTORIES = (
-    "/var/lib/mysql",
+    DATABASES,
     "/var/lib/mysql-files",
     "/var/lib/mysql-keyring",
     "/var/log/mysql",
@@ -22,7 +23,7 @@ DIRECTORIES = (
     "/run/mysqld",
 )
 USERS = ("mysql",)
-"""The directories and users that purging the server's packages leaves behind."""
+"""The directories, that of the data among them, and users that purging the server's packages leaves behind."""
 
 USER_TIME = "mysql.performance.user_time"
 """The server's CPU time in user space, in seconds per second: 1.0 is one core.
@@ -78,7 +79,9 @@ class MySql(pulumi.ComponentResource):
             reports=[],
         )
         content = password.result.apply(lambda secret: templates.yaml_file("mysql/conf.yaml", {"password": secret}))
-        self.config = args.agent.file(f"{name}-conf.yaml", "conf.d/mysql.d/conf.yaml", content, parent=self)
+        self.config = args.agent.file(
+            f"{name}-conf.yaml", "conf.d/mysql.d/conf.yaml", content, parent=self, merged_by=agent.PYTHON
+        )
         proof = host.shell.run(
             f"{name}-proof",
             "agent/prove_check.sh",

@@ -61,6 +61,7 @@ class WatchedHost(pulumi.ComponentResource):
                 packages=[*agent.PACKAGES, *mysql.PACKAGES, *traced_app.PACKAGES],
                 directories=mysql.DIRECTORIES,
                 users=mysql.USERS,
+                databases=mysql.DATABASES,
                 clean_on_destroy=settings.on_destroy == "clean",
                 repairs=settings.repairs,
                 machines=args.machines,

@@ -162,8 +162,10 @@ in_scratch() {
   unshare --mount bash -c 'mount --bind "$0/tmp" /tmp && cd "$0" && exec "$@"' "$scratch" "$@"
 }
 
+# Its apt takes away nothing, such as an Agent of another flavor.
 run_script() {
-  HOME=$scratch GNUPGHOME=$scratch/gnupg DD_API_KEY=$no_key DD_INSTALL_ONLY=true DD_AGENT_MAJOR_VERSION=7 \
+  { cat "$APT_CONFIG" && echo 'APT::Get::Remove "false";'; } >"$apt/script.conf"
+  APT_CONFIG=$apt/script.conf TMPDIR=/tmp HOME=$scratch GNUPGHOME=$scratch/gnupg DD_API_KEY=$no_key DD_INSTALL_ONLY=true DD_AGENT_MAJOR_VERSION=7 \
     DD_AGENT_MINOR_VERSION=${version#7.} DD_INSTRUMENTATION_TELEMETRY_ENABLED=false in_scratch bash "$scratch/script.sh"
 }
 
@@ -190,10 +192,11 @@ explain() {
   local list_said files
   : "${said=}"
   case $said in
+  *'remove is disabled'*) echo "the Agent can't be installed on $(hostname)$(complaint)" ;;
   *'Conflicting values set for option '*)
     list_said=$(sed -n -E 's/.*regarding source ([^ ]+) .*/\1/p' <<<"$said" | head -n 1)
     files=$(grep -rlsF "${list_said%/}" /etc/apt/sources.list /etc/apt/sources.list.d | grep -vxF "$list" | paste -sd ' ')
-    echo "apt on $(hostname) has Datadog's repository already, in ${files:-another file}, with another key or none: remove it there, or give it [signed-by=$keyring]"
+    echo "apt on $(hostname) has Datadog's repository already, in ${files:-another file}, with another key or none: remove it there, or give it [signed-by=$keyring] (in a .sources file: Signed-By: $keyring)"
     ;;
   *NO_PUBKEY* | *BADSIG* | *EXPKEYSIG* | *EXPSIG* | *'is not signed'* | *'signatures were invalid'* | *"isn't valid, got"* | *'Hash Sum mismatch'*)
     echo "the signature of Datadog's repository is not good on $(hostname): something between may change what is downloaded, such as a proxy, or the clock is wrong"
@@ -207,7 +210,7 @@ explain() {
   *'Specified version not found'* | *"for 'datadog-agent' was not found"*)
     echo "there is no Agent $version in Datadog's repository: set watchpost:agentVersion to one that is (https://github.com/DataDog/datadog-agent/blob/main/CHANGELOG.rst)"
     ;;
-  *) echo "the Agent's install script failed" ;;
+  *) echo "the Agent's install script failed$(complaint)" ;;
   esac
 }
 
@@ -228,8 +231,14 @@ fail() {
   exit 1
 }
 
+# Libraries for single-step instrumentation, which somebody installed since; /etc/ld.so.preload may name one.
+# Source: https://docs.datadoghq.com/tracing/trace_collection/automatic_instrumentation/single-step-apm/linux/
+others_in() {
+  find "$1" -mindepth 1 -maxdepth 1 -name 'datadog-apm-*' -printf '%f\n' 2>/dev/null | sort | paste -sd ' '
+}
+
 restore() {
-  local kind path
+  local kind path others
   while read -r kind path; do
     case $kind in
     copied)
@@ -239,7 +248,12 @@ restore() {
     absent)
       # Others may have added settings there since.
       if [[ " ${left[*]} " == *" $path "* ]]; then
-        [ "$1" = kept ] || rm -rf "$path"
+        others=$(others_in "$path")
+        if [ -n "$others" ]; then
+          echo "keeping $path, which others use: $others"
+        elif [ "$1" != kept ]; then
+          rm -rf "$path"
+        fi
       elif [ "$path" != "$config/environment" ] || [ -z "$(folder show "$path" | head -c 1)" ]; then
         said=$(folder drop "$path" 2>&1) || echo "keeping $path: $said"
       fi

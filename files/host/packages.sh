@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs Debian packages in one go, and on removal takes away those that it brought: not what was there before, what
-# somebody has marked as manually installed since, or what somebody's packages need.
+# somebody has marked as manually installed since, or what somebody's packages or databases need.
 # Variables: packages (as in a Depends field: "a, b | c" means a, and b or else c),
 #   directories, users (what those packages make and leave behind, with blanks between),
+#   databases (a directory with a directory for each database of the server among those packages; default none),
 #   lock_wait (seconds to wait for another apt, default 600).
 # shellcheck disable=SC2154 # undo_folder and said are cause.sh's
 set -eu
-: "${packages?}" "${directories:=}" "${users:=}" "${lock_wait:=600}"
+: "${packages?}" "${directories:=}" "${users:=}" "${databases:=}" "${lock_wait:=600}"
 places=(/var/cache/apt/archives /var/lib/apt/lists /var/lib/dpkg /usr /var /tmp)
 kept=/var/lib/watchpost/packages
 note=$kept/ours
@@ -16,17 +17,33 @@ info=/var/lib/dpkg/info
 use files/host/cause.sh
 use files/host/dpkg.sh
 
+# Whether a package is there, or another one that stands for it (Provides).
 is_installed() {
-  [ "$(package_state "$1")" = installed ]
+  [ "$(package_state "$1")" = installed ] || dpkg-query -W -f '${db:Status-Status}, ${Provides}\n' | awk -F ', *' -v name="$1" '
+    $1 == "installed" { for (i = 2; i <= NF; i++) { sub(/[ :(].*/, "", $i); if ($i == name) found = 1 } }
+    END { exit !found }'
+}
+
+any_is_installed() {
+  local name
+  for name in "$@"; do ! is_installed "$name" || return 0; done
+  return 1
 }
 
 is_offered() {
   apt-cache policy "$1" | grep -q 'Candidate: [^(]'
 }
 
+# Whether apt has installed these, and only failed on others' packages, which it tries to configure each time.
+all_are_there() {
+  local name
+  for name in "$@"; do is_installed "$name" || return 1; done
+  echo "apt on $(hostname) has installed what it was to, and failed on others' packages$(complaint)"
+}
+
 # The first alternative that is there, else the first that apt offers.
 choose() {
-  for alternative in "$@"; do ! is_installed "$alternative" || return 0; done
+  ! any_is_installed "$@" || return 0
   for alternative in "$@"; do
     if is_offered "$alternative"; then
       missing+=("$alternative")
@@ -34,7 +51,7 @@ choose() {
     fi
   done
   # For apt, an update that reached nobody is no failure.
-  give_up "apt on $(hostname) offers none of: $*" "${places[@]}"
+  give_up "apt on $(hostname) offers none of: $*$unread" "${places[@]}"
 }
 
 # Whether directories and users are there just before the packages that make them are installed. What packages of ours
@@ -147,6 +164,21 @@ remove_made() {
   done
 }
 
+# Leaves a server of ours that somebody keeps data on: from now on it counts as installed by hand.
+leave_used_server() {
+  local name found
+  # Each server makes some itself. One without tables holds nothing.
+  found=$(find "${databases:-/dev/null}" -mindepth 2 -type f ! -name db.opt -printf '%P\n' 2>/dev/null |
+    sed 's|/.*||' | sort -u | grep -vxE 'mysql|performance_schema|sys|[#.].*|lost\+found' | paste -sd ' ')
+  [ -n "$found" ] || return 0
+  while read -r _ name _; do
+    [ -n "$(told_of "$databases" "$info/$name".{list,preinst,postinst,postrm})" ] || continue
+    echo "$name holds databases of others: $found"
+    apt-mark manual "$name" >/dev/null
+    sync /var/lib/apt/extended_states
+  done < <(ours)
+}
+
 # Before anything is looked at: what is kept is that run's, too.
 [ "$1" = check ] || alone packages
 
@@ -155,13 +187,11 @@ check)
   IFS=, read -ra wanted <<<"$packages"
   for alternatives in "${wanted[@]}"; do
     IFS=' |' read -ra names <<<"$alternatives"
-    found=
-    for name in "${names[@]}"; do ! is_installed "$name" || found=$name; done
-    [ -n "$found" ] || { echo "none of these packages is installed: ${names[*]}" >&2 && exit 1; }
+    any_is_installed "${names[@]}" || { echo "none of these packages is installed: ${names[*]}" >&2 && exit 1; }
   done
   ;;
 apply)
-  safely keep_undo packages packages directories users lock_wait
+  safely keep_undo packages packages directories users databases lock_wait
   read_old_note
   safely begin_note
   own_apt
@@ -172,11 +202,14 @@ apply)
   IFS=, read -ra wanted <<<"$packages"
   for alternatives in "${wanted[@]}"; do
     IFS=' |' read -ra names <<<"$alternatives"
-    is_installed "${names[0]}" || missing+=("${names[0]}")
+    any_is_installed "${names[@]}" || missing+=("${names[0]}")
   done
   if [ ${#missing[@]} -gt 0 ]; then
     take_over_lists
-    heard apt-get -q -y update || give_up "apt on $(hostname) can't read its sources" "${places[@]}"
+    # Others' sources may be broken for long; what is needed here may come from the rest.
+    unread=
+    heard apt-get -q -y update || unread=$(complaint)
+    [ -z "$unread" ] || echo "apt on $(hostname) can't read all of its sources$unread"
     missing=()
     for alternatives in "${wanted[@]}"; do
       IFS=' |' read -ra names <<<"$alternatives"
@@ -184,10 +217,10 @@ apply)
     done
     safely add_facts < <(note_absent)
     if [ ${#missing[@]} -gt 0 ]; then
-      heard apt-get -q -y install --no-install-recommends "${missing[@]}" && status=0 || status=1
+      heard apt-get -q -y install --no-remove --no-install-recommends "${missing[@]}" && status=0 || status=1
       keep_from_autoremove
       settle unmark
-      [ "$status" = 0 ] || give_up "apt on $(hostname) can't install ${missing[*]}" "${places[@]}"
+      [ "$status" = 0 ] || all_are_there "${missing[@]}" || give_up "apt on $(hostname) can't install ${missing[*]}$(complaint)" "${places[@]}"
     fi
   fi
   keep_from_autoremove
@@ -211,6 +244,7 @@ remove)
     repair_packages "${places[@]}"
     # Nobody has marked these since, but apt itself has.
     settle unmark
+    leave_used_server
     # Once the packages are gone, nothing else tells.
     made=$({ made_by_ours && facts | sed -n 's/^made //p'; } | sort -u)
     [ -z "$made" ] || echo "made ${made//$'\n'/$'\n'made }" | add_facts

@@ -149,19 +149,45 @@ def test_a_version_that_there_is_not_is_told_by_its_setting(machine: Machine, ac
     )
 
 
-@pytest.mark.parametrize("options", ["", "[trusted=yes]"])
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("mine.list", "deb {} stable 7"),
+        ("mine.list", "deb [trusted=yes] {} stable 7"),
+        ("datadog.sources", "Types: deb\nURIs: {}\nSuites: stable\nComponents: 7\nTrusted: yes"),
+    ],
+)
 def test_apt_is_whole_again_where_the_repository_was_listed_before_in_another_way(
-    machine: Machine, account: Account, before: set[str], options: str
+    machine: Machine, account: Account, before: set[str], name: str, source: str
 ) -> None:
-    source = f"deb {options} http://10.0.2.2:{account.port}/agent/apt/ stable 7"
-    machine.run(f"echo '{source}' >/etc/apt/sources.list.d/mine.list")
+    listed = f"/etc/apt/sources.list.d/{name}"
+    machine.run(f"cat >{listed}", input=source.format(f"http://10.0.2.2:{account.port}/agent/apt/") + "\n")
     told = sentence(step(machine, SCRIPT, "apply", wanted(account)))
-    assert told.startswith("apt on vm has Datadog's repository already, in /etc/apt/sources.list.d/mine.list, with ")
-    machine.run(
-        "apt-get check && apt-get update --print-uris && rm -f /etc/apt/sources.list.d/mine.list /var/cache/apt/*.bin"
-    )
-    if options:
+    assert told.startswith(f"apt on vm has Datadog's repository already, in {listed}, with ")
+    machine.run(f"apt-get check && apt-get update --print-uris && rm -f {listed} /var/cache/apt/*.bin")
+    if "rusted" in source:
         assert sorted(before ^ host_state(machine)) == []
+
+
+IOT_AGENT = r"""
+set -eu
+mkdir -p /srv/q/DEBIAN
+printf 'Package: datadog-iot-agent\nVersion: 1\nArchitecture: all\nMaintainer: me <me@example.com>
+Conflicts: datadog-agent\nDescription: mine\n' >/srv/q/DEBIAN/control
+dpkg-deb --build --root-owner-group /srv/q /srv/iot.deb >/dev/null && rm -r /srv/q
+DEBIAN_FRONTEND=noninteractive apt-get -qq install /srv/iot.deb >/dev/null
+rm -f /srv/iot.deb /var/cache/apt/*.bin
+"""
+
+
+def test_an_agent_of_another_flavor_is_not_taken_away_for_ours(
+    machine: Machine, account: Account, before: set[str]
+) -> None:
+    machine.run(IOT_AGENT)
+    told = sentence(step(machine, SCRIPT, "apply", wanted(account)))
+    assert told.startswith("the Agent can't be installed on vm: datadog-iot-agent would have to go. Remove that there")
+    machine.run("dpkg-query -W datadog-iot-agent; apt-get -qq -y purge datadog-iot-agent; rm -f /var/cache/apt/*.bin")
+    assert sorted(before ^ host_state(machine)) == []
 
 
 def test_it_waits_for_every_lock_and_leaves_nothing_of_its_own(machine: Machine, account: Account) -> None:
@@ -203,7 +229,11 @@ def test_a_newer_one_is_kept_where_none_is_named(machine: Machine, account: Acco
 def test_what_it_brought_goes_and_nothing_else(machine: Machine, account: Account, before: set[str]) -> None:
     machine.run("mkdir /etc/datadog-agent/conf.d/mine.d && rm -rf /var/cache/apt/*.bin")
     machine.run("systemctl stop datadog-agent datadog-agent-trace && userdel dd-agent")  # which a purge needs
-    went_well(step(machine, SCRIPT, "remove", wanted(account)))
+    theirs = "/opt/datadog-packages/datadog-apm-inject"
+    machine.run(f"mkdir {theirs} && touch {theirs}/launcher.preload.so")
+    said = went_well(step(machine, SCRIPT, "remove", wanted(account)))
+    assert "keeping /opt/datadog-packages, which others use: datadog-apm-inject" in said
+    machine.run(f"rm {theirs}/launcher.preload.so && rm -r /opt/datadog-packages")
     assert sorted(before ^ host_state(machine)) == []
 
 

@@ -115,6 +115,100 @@ def test_directories_and_users_go_only_where_packages_of_ours_made_them(machine:
     )
 
 
+APT_CONF = """
+APT::Get::AutomaticRemove "true"; APT::Get::Purge "true"; APT::Get::Show-Versions "true";
+Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";
+Dir::Cache::archives "/srv/archives"; Dir::State::lists "/srv/lists";
+DPkg::Lock::Timeout "0"; DPkg::Options { "--force-confnew"; };
+"""
+"""Somebody's options, which count for more than those by APT_CONFIG."""
+
+
+def test_nothing_of_others_goes_and_no_lock_is_in_the_way_whatever_apt_s_options_are(
+    machine: Machine, bare: set[str]
+) -> None:
+    machine.run(f"{APT} install --no-install-recommends jq && apt-mark auto jq")
+    machine.run("mkdir -p /srv/archives/partial /srv/lists/partial && cat >/etc/apt/apt.conf.d/99mine", input=APT_CONF)
+    machine.run("apt-get -qq update")
+    hold_lock(machine, "/var/lib/dpkg/lock-frontend", 3)
+    went_well(step(machine, SCRIPT, "apply", {"packages": "tree"}))
+    assert {"tree", "jq", "libjq1"} <= installed(machine)
+    hold_lock(machine, "/var/lib/dpkg/lock-frontend", 3)
+    went_well(step(machine, SCRIPT, "remove", {"packages": "tree"}))
+    machine.run("rm -r /etc/apt/apt.conf.d/99mine /srv/archives /srv/lists")
+    assert {"jq", "libjq1"} <= installed(machine)
+    assert "tree" not in installed(machine)
+    machine.run(f"{APT} purge --auto-remove jq; rm -f /run/held")
+    assert left_over(machine, bare) == []
+
+
+def test_a_server_of_another_name_will_do_and_no_package_is_taken_away_for_another(
+    machine: Machine, bare: set[str]
+) -> None:
+    provides = "Provides: virtual-mysql-server (= 8.0), mysql-server\\nConflicts: virtual-mysql-server, tree\\n"
+    package(machine, "some-cluster-server", more=provides)
+    machine.run(f"{APT} install /srv/some-cluster-server.deb")
+    wanted = {"packages": "mysql-community-server | virtual-mysql-server"}
+    # Nothing is missing, so what apt could reach doesn't matter.
+    machine.run("echo 'deb http://127.0.0.1:9/none ./' >/etc/apt/sources.list.d/theirs.list")
+    went_well(step(machine, SCRIPT, "apply", wanted))
+    went_well(step(machine, SCRIPT, "check", wanted))
+    told = sentence(step(machine, SCRIPT, "apply", {"packages": "tree"}))
+    assert told.startswith("apt on vm can't install tree: some-cluster-server would have to go. Remove that there")
+    assert "some-cluster-server" in installed(machine)
+    went_well(step(machine, SCRIPT, "remove", wanted))
+    machine.run(f"rm /etc/apt/sources.list.d/theirs.list; {APT} purge some-cluster-server; rm /srv/*.deb")
+    assert left_over(machine, bare) == []
+
+
+def test_a_broken_source_is_told_and_matters_only_where_it_is_needed(machine: Machine, bare: set[str]) -> None:
+    mirror = machine.run("apt-get indextargets --format '$(SITE)' | head -n 1").stdout.strip()
+    machine.run(f"echo 'deb {mirror} of-nobody main' >/etc/apt/sources.list.d/theirs.list")
+    said = went_well(step(machine, SCRIPT, "apply", {"packages": "tree"}))
+    assert "apt on vm can't read all of its sources: The repository '" in said
+    assert "tree" in installed(machine)
+    told = sentence(step(machine, SCRIPT, "apply", {"packages": "tree, never-heard-of"}))
+    assert told.startswith("apt on vm offers none of: never-heard-of: The repository '")
+    assert "of-nobody Release' does not have a Release file" in told
+    machine.run("rm /etc/apt/sources.list.d/theirs.list")
+    went_well(step(machine, SCRIPT, "remove", {"packages": "tree"}))
+    assert left_over(machine, bare) == []
+
+
+def test_a_package_of_others_that_can_not_be_configured_is_told_and_is_no_obstacle(
+    machine: Machine, bare: set[str]
+) -> None:
+    package(machine, "theirs", postinst="exit 3")
+    machine.run("dpkg -i /srv/theirs.deb || true")
+    told = (
+        "and failed on others' packages: dpkg: error processing package theirs (--configure): installed theirs package"
+    )
+    assert told in went_well(step(machine, SCRIPT, "apply", {"packages": "tree"}))
+    assert told in went_well(step(machine, SCRIPT, "remove", {"packages": "tree"}))
+    assert "tree" not in installed(machine)
+    machine.run("dpkg --purge theirs; rm /srv/theirs.deb")
+    assert left_over(machine, bare) == []
+
+
+def test_a_server_that_holds_somebody_s_databases_stays_and_says_so(machine: Machine, bare: set[str]) -> None:
+    package(machine, "a-server", postinst="mkdir -p /var/lib/a-server/mysql && touch /var/lib/a-server/mysql/user.ibd")
+    folder = "/var/lib/a-server"
+    wanted = {"packages": "/srv/a-server.deb", "directories": folder, "databases": folder}
+    for theirs in (True, False):
+        went_well(step(machine, SCRIPT, "apply", wanted))
+        machine.run(f"mkdir {folder}/empty {folder}/shop; touch {folder}/empty/db.opt")
+        if theirs:
+            machine.run(f"touch {folder}/shop/orders.ibd")
+        said = went_well(step(machine, SCRIPT, "remove", wanted))
+        assert ("a-server holds databases of others: shop\n" in said) == theirs
+        assert ("a-server" in installed(machine)) == theirs
+        if theirs:
+            machine.run(f"{APT} autoremove; test -e {folder}/shop/orders.ibd; test ! -e /var/lib/watchpost")
+            machine.run(f"{APT} purge a-server; rm -r {folder}")
+    machine.run("rm /srv/*.deb")
+    assert left_over(machine, bare) == []
+
+
 def test_a_package_that_apt_does_not_know_any_more_is_removed(machine: Machine, bare: set[str]) -> None:
     went_well(step(machine, SCRIPT, "apply", {"packages": "tree"}))
     machine.run("mv /etc/apt/sources.list /root/ && rm -rf /var/lib/apt/lists/*_*")
