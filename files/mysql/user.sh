@@ -19,11 +19,14 @@ host=$(hostname)
 export HOME=~root
 client=$(command -v mariadb || command -v mysql || true)
 
+# Where the server's socket is, unless root's client looks there by itself.
+socket=()
+
 # As root, by the socket, independent of the server's sql_mode. Each host has its own user, so it isn't replicated, and no
 # log of the server gets the password. Waits for others' locks for a minute, not a year; MariaDB 10.5 has no such limit
 # for some of them, and ends the statement.
 as_root() {
-  timeout 300 "$client" --connect-timeout=60 --batch --skip-column-names --init-command="SET SESSION sql_mode = '',
+  timeout 300 "$client" "${socket[@]}" --connect-timeout=60 --batch --skip-column-names --init-command="SET SESSION sql_mode = '',
     sql_quote_show_create = 1, sql_log_bin = 0, sql_log_off = 1, long_query_time = 31536000, lock_wait_timeout = 60,
     innodb_lock_wait_timeout = 60 /*M!100100 , max_statement_time = 65 */" "$@"
 }
@@ -58,6 +61,17 @@ as_the_agent() {
     3< <(printf '%s\n' '[client]' user=datadog "password=$password" host=127.0.0.1 port=3306)
 }
 
+# Whether root can log in; where its client finds no socket, at the one that the server listens on.
+root_can_log_in() {
+  local path
+  ! tried as_root --execute "SELECT 1" || return 0
+  [ ${#socket[@]} = 0 ] && [[ $error == 2002*socket* ]] || return 1
+  path=$(ss -H -l -x -p 2>/dev/null | awk '/"(mysqld|mariadbd)"/ && $5 !~ /mysqlx/ { print $5; exit }')
+  [ -S "$path" ] || return 1
+  socket=("--socket=$path")
+  tried as_root --execute "SELECT 1"
+}
+
 can_read() {
   tried as_the_agent \
     "SHOW GLOBAL STATUS LIKE 'Uptime'; SHOW ENGINE INNODB STATUS; SELECT 1 FROM performance_schema.threads LIMIT 1"
@@ -65,14 +79,18 @@ can_read() {
 
 # Whether the user has exactly the privileges and the limit of $sql.
 has_its_privileges() {
-  local limit
+  local limit mandatory=
+  # shellcheck disable=SC2016 # no command, but quotes of SQL
+  [ -z "$(value mandatory_roles)" ] || mandatory='/^GRANT `[^`]*`@/d'
   limit=$(sed -n 's/.*MAX_USER_CONNECTIONS \([0-9]*\);/\1/p' <<<"$sql")
   [ "$limit" = "$(asked \
     "SELECT max_user_connections FROM mysql.user WHERE User = 'datadog' AND Host = '127.0.0.1'")" ] || return 1
-  # MariaDB also shows the hash and the limit, and since 10.5 another name for REPLICATION CLIENT.
+  # MariaDB also shows the hash and the limit, and since 10.5 another name for REPLICATION CLIENT; MySQL the roles that
+  # it gives to everybody.
   cmp --quiet <(sed -n 's/^\(GRANT .*\) TO .*;/\1/p' <<<"$sql") <(asked "SHOW GRANTS FOR $user" |
     sed -E "s/ TO \`datadog\`@\`127.0.0.1\`( IDENTIFIED (BY PASSWORD|VIA \w+ USING) '[^']*')?//
-      s/ WITH MAX_USER_CONNECTIONS $limit$//; s/BINLOG MONITOR/REPLICATION CLIENT/")
+      s/ WITH MAX_USER_CONNECTIONS $limit$//; s/BINLOG MONITOR/REPLICATION CLIENT/
+      $mandatory")
 }
 
 # The statements that would recreate the user; none if there is none. Fails if the server doesn't tell.
@@ -112,15 +130,20 @@ find_service() {
 }
 
 fail() {
+  local holder
   journalctl --unit "$service" --lines 20 --no-pager >&2
-  give_up "$*"
+  holder=$(port_holder 3306)
+  case $holder in
+  '' | mysqld* | mariadbd*) give_up "$*" ;;
+  *) give_up "$*: port 3306 is taken by $holder; if that is a database, such as one in a container, Watchpost can't watch it" ;;
+  esac
 }
 
 # Starts the server, and waits until it accepts root's login; a refusal is final.
 start() {
   local deadline=$((SECONDS + 60))
   systemctl start "$service" || fail "$service does not start on $host"
-  until tried as_root --execute "SELECT 1"; do
+  until root_can_log_in; do
     case $error in
     2002* | 2003* | 2006* | 2013* | 1040* | 1053*)
       [ $SECONDS -lt $deadline ] || fail "$service does not answer on $host after a minute: $error"
@@ -161,6 +184,13 @@ undo_first_run() {
   fi
 }
 
+# Whether the server is one that the stack's packages brought, and that goes with them.
+goes_with_the_packages() {
+  local package
+  package=$(dpkg-query --search "*/systemd/system/$service" 2>/dev/null | sed -n '1s/[:,].*//p')
+  [ -n "$package" ] && grep -qsE "^install(ing|ed) $package purge \.$" /var/lib/watchpost/packages/ours
+}
+
 # Checks what the server has to fulfil before a user is created.
 look_at_the_server() {
   local port
@@ -179,7 +209,7 @@ refusal() {
     echo "its rules for passwords refuse the one that was made (error ${error%%:*}). Make another by" \
       "\`pulumi up --replace '**-mysql-password'\`; if that is refused too, see SHOW VARIABLES LIKE '%password%' there"
     ;;
-  1290* | 1836*) echo "it is read-only (error ${error%%:*}): turn that off there while \`pulumi up\` runs" ;;
+  1290* | 1836*) echo "it is read-only (error ${error%%:*}): turn that off there and try again" ;;
   1044* | 1045* | 1142* | 1227* | 1410*)
     echo "its administrator $(asked 'SELECT CURRENT_USER()') lacks a privilege (error ${error%%:*})"
     ;;
@@ -223,6 +253,7 @@ obstacle() {
 case $1 in
 check)
   read -r password
+  root_can_log_in || true
   can_read || { echo "the database user datadog can't read what the integration reads: $error" >&2 && exit 1; }
   has_its_privileges || { echo "the database user datadog has other privileges than it needs" >&2 && exit 1; }
   ;;
@@ -244,8 +275,7 @@ apply)
     write_whole "$kept_unit" <<<"$unit"
     at_end+=(undo_first_run)
   fi
-  systemctl --quiet is-enabled "$service" || systemctl enable --quiet "$service" ||
-    give_up "$service can't be enabled on $host"
+  systemctl --quiet is-enabled "$service" || enable_service "$service"
   start
   before=$(statements) ||
     give_up "the database on $host can't show how its user $user was created: run \`pulumi up\` again"
@@ -280,10 +310,15 @@ remove)
   elif [ "$(sed -n '1s/^-- unit .*/-- unit/p; $p' "$kept")" != "-- unit"$'\n'"$complete" ]; then
     echo "watchpost: $kept on $host is damaged, so nobody knows whether the database user $user was there before:" \
       "it is left; drop it if nothing else needs it" >&2
+  elif goes_with_the_packages && ! (start) >/dev/null 2>&1; then
+    echo "$service does not start on $host any more: its user datadog goes with it"
   else
+    active=$(systemctl is-active "$service" || true)
     start
-    put_back <"$kept" || give_up "the database user datadog can't be restored on $host: $error (see $kept)"
+    put_back <"$kept" || give_up "the database user datadog can't be restored on $host: $(refusal) (see $kept)"
     restore_unit "$kept"
+    # Somebody may have stopped it since.
+    [ "$active" = active ] || systemctl stop "$service"
   fi
   rm -f "$kept" "$kept_unit"
   undone mysql-user

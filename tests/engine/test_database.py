@@ -417,6 +417,62 @@ def test_a_server_that_the_agent_can_not_reach_is_told_and_gets_no_user(
     server.configured("")
 
 
+def test_a_server_whose_socket_root_s_client_does_not_know_is_found_and_stays_stopped_where_somebody_stopped_it(
+    server: Server,
+) -> None:
+    server.configured("socket = /run/mysqld/elsewhere.sock")
+    try:
+        server.applied()
+        server.machine.run(f"systemctl stop {server.unit}")
+        server.removed()
+        assert server.machine.run(f"systemctl is-active {server.unit}", check=False).stdout == "inactive\n"
+    finally:
+        server.configured("")
+
+
+def test_a_port_that_another_program_holds_is_told_with_who_it_is(server: Server) -> None:
+    server.machine.run(f"systemctl stop {server.unit}")
+    program = "import socket, time; held = socket.create_server(('127.0.0.1', 3306)); time.sleep(600)"
+    server.machine.run(f"systemd-run --quiet --unit held-port python3 -c {shlex.quote(program)}")
+    server.machine.run("timeout 20 bash -c 'until ss -Hltn | grep -q :3306; do sleep 0.1; done'")
+    try:
+        server.refused(new_password(), "does not start on db: port 3306 is taken by python3 (process ")
+    finally:
+        server.machine.run(
+            f"systemctl stop held-port; systemctl reset-failed {server.unit}; systemctl start {server.unit}"
+        )
+
+
+def test_roles_that_the_server_gives_to_everybody_are_no_drift(server: Server) -> None:
+    if server.flavor == "MariaDB":
+        pytest.skip("MariaDB has no mandatory_roles")
+    server.sql("CREATE ROLE everybody; SET GLOBAL mandatory_roles = 'everybody'")
+    try:
+        password = server.applied()
+        users = server.users()
+        server.applied(password)
+        assert server.users() == users
+    finally:
+        server.sql("SET GLOBAL mandatory_roles = ''; DROP ROLE everybody")
+
+
+def test_a_server_of_the_stack_s_own_that_does_not_start_any_more_is_no_obstacle(server: Server) -> None:
+    server.applied()
+    note, package = "/var/lib/watchpost/packages/ours", "mysql-server" if server.flavor == "MySQL" else "mariadb-server"
+    owner = server.machine.run(f"dpkg-query --search '*/systemd/system/{server.unit}.service'").stdout.partition(":")[0]
+    assert owner.startswith(package)
+    server.machine.run(f"systemctl mask --now --quiet {server.unit}")
+    try:
+        done = server.step("remove", new_password())
+        assert (done.code, done.said.count("watchpost: ")) == (1, 1), done.said
+        server.machine.run(f"mkdir -p {note.rpartition('/')[0]} && echo 'installed {owner} purge .' >{note}")
+        assert "its user datadog goes with it" in server.removed().said
+    finally:
+        server.machine.run(f"rm -rf {note.rpartition('/')[0]}; rmdir --ignore-fail-on-non-empty /var/lib/watchpost")
+        server.machine.run(f"systemctl unmask --quiet {server.unit}; systemctl start {server.unit}")
+        server.sql("DROP USER 'datadog'@'127.0.0.1'")
+
+
 @pytest.mark.long
 def test_a_server_that_resolves_no_names_or_reads_quotes_otherwise_does_too(server: Server) -> None:
     server.sql(SOMEBODY_ELSES)
@@ -455,6 +511,12 @@ def test_a_server_that_nobody_may_write_to_is_told(server: Server) -> None:
     server.sql("SET GLOBAL super_read_only = ON")
     server.refused(new_password(), "it is read-only")
     server.sql("SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF")
+    server.applied()
+    server.sql("SET GLOBAL super_read_only = ON")
+    done = server.step("remove", new_password())
+    assert (done.code, "can't be restored on db: it is read-only" in done.said) == (1, True), done.said
+    server.sql("SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF")
+    server.removed()
     assert server.users() == before
 
 
