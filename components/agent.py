@@ -92,6 +92,7 @@ class DatadogAgent(pulumi.ComponentResource):
                 "conf.d/network.d/conf.yaml",
                 templates.yaml_file("agent/network.yaml", {}),
                 parent=self,
+                merged_by=PYTHON,
             ),
         ]
         self.register_outputs({})

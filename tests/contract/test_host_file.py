@@ -299,3 +299,38 @@ def test_a_file_that_can_t_be_read_is_replaced_with_a_word_and_comes_back(host: 
     assert yaml.safe_load(path.read_text()) == yaml.safe_load(OURS)
     ok(host.remove(path))
     assert path.read_text() == "a: [\n"
+
+
+INTEGRATION = """\
+# theirs
+init_config:
+  service: shop
+instances:
+  - host: localhost
+    username: theirs
+  - host: db.example.com
+    username: remote
+    tags: [team:theirs]
+  - host: 127.0.0.1
+    port: 3307
+logs:
+  - type: file
+    path: /var/log/mysql/error.log
+"""
+OUR_INTEGRATION = "init_config: {}\ninstances:\n- host: 127.0.0.1\n  port: 3306\n  username: datadog\n"
+
+
+def test_an_integration_s_file_keeps_what_it_collects_besides(host: Host) -> None:
+    path = host.files / "conf.yaml"
+    path.write_text(INTEGRATION)
+    for _ in range(2):
+        done = host.apply(path, OUR_INTEGRATION, python=sys.executable)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"{path}: instances are changed, everything else in it stays\n"
+        theirs, ours = yaml.safe_load(INTEGRATION), yaml.safe_load(OUR_INTEGRATION)
+        assert yaml.safe_load(path.read_text()) == {
+            **theirs,
+            "instances": ours["instances"] + theirs["instances"][1:],
+        }
+    ok(host.remove(path))
+    assert path.read_text() == INTEGRATION
