@@ -68,6 +68,12 @@ def test_a_check_that_raises_is_no_proof_although_the_command_succeeds(programs:
     assert "no such table" in done.stderr
 
 
+def test_another_instance_that_fails_is_named_and_takes_nothing_from_the_proof(programs: Path) -> None:
+    done = prove(programs, printed_by_agent(instance(metric(512)), instance(error="no route to db.example.com")))
+    assert json.loads(done.stdout)["value"] == 512
+    assert done.stderr == "another instance of the check my_metric fails: no route to db.example.com\n"
+
+
 @pytest.mark.parametrize("found", [[], [metric(1, metric="other")]])
 def test_a_metric_that_is_missing_is_said_so(programs: Path, found: list[dict[str, Any]]) -> None:
     done = prove(programs, printed_by_agent(instance(*found)))
