@@ -502,8 +502,9 @@ def test_agent_config_is_merged_into_datadog_yaml(dev_stack: Program) -> None:
     document = yaml.safe_load(program.commands["vm-agent-datadog.yaml"].stdin)
     before = yaml.safe_load(dev_stack.commands["vm-agent-datadog.yaml"].stdin)
     assert document == {**before, **more, "apm_config": {**before["apm_config"], "env": "x"}}
-    variables = program.commands["vm-agent-datadog.yaml"].command.variables
-    assert variables["python"] == "/opt/datadog-agent/embedded/bin/python3"
+    for name in ("datadog.yaml", "network.yaml", "mysql-conf.yaml"):
+        (command,) = [step.command for full, step in program.commands.items() if full.endswith(name)]
+        assert command.variables["python"] == "/opt/datadog-agent/embedded/bin/python3"
 
 
 def test_the_app_s_port_is_the_same_in_its_unit_its_proofs_and_its_load() -> None:
