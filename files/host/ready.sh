@@ -115,7 +115,15 @@ said=$(as_root env true 2>&1) || {
 }
 look_at_the_release
 
-if [ -x "$(command -v cloud-init)" ]; then
+is_up() {
+  [[ $(systemctl is-system-running) =~ ^(running|degraded)$ ]]
+}
+
+# Where its units are masked, or it was installed since the machine has booted, it never runs, and would be waited for.
+# Source: https://docs.cloud-init.io/en/latest/explanation/return_codes.html ("not run", later "not started")
+if [ -x "$(command -v cloud-init)" ] && is_up && [[ $(cloud-init status 2>/dev/null) == *'status: not '* ]]; then
+  echo "cloud-init has not run on $(hostname), which is up without it; going on"
+elif [ -x "$(command -v cloud-init)" ]; then
   echo "waiting for cloud-init"
   # It may end with an error of a module that nothing here needs: whether the machine is up is looked at below. The code
   # is 2 for warnings, 1 for errors, 124 where it is still at work.

@@ -96,6 +96,16 @@ def test_a_machine_without_python_is_taken_for_what_apt_offers(machine: Machine,
     assert "python3 3.8 and" in refused[1]
 
 
+@pytest.mark.parametrize("status", ["not run", "not started"])
+def test_a_cloud_init_that_never_ran_is_not_waited_for(machine: Machine, ready: str, status: str) -> None:
+    text = f'#!/bin/sh\ncase "$*" in *--wait*) sleep 600 ;; esac\necho "status: {status}"\n'
+    machine.run("install -m 0755 /dev/stdin /usr/local/bin/cloud-init", input=text)
+    done = machine.run(ready, input="fake/vm\n", user=machine.user, check=False, timeout=120)
+    machine.run("rm /usr/local/bin/cloud-init; rm -r /var/lib/watchpost")
+    assert done.returncode == 0, done.stderr
+    assert "cloud-init has not run on vm" in done.stdout
+
+
 def test_removal_undoes_only_what_is_noted_whole_and_of_this_stack(machine: Machine, ready: str) -> None:
     machine.run(ready, input="fake/vm\n", user=machine.user)
     undo = "/var/lib/watchpost/undo"
