@@ -120,7 +120,7 @@ is_up() {
 }
 
 # Where its units are masked, or it was installed since the machine has booted, it never runs, and would be waited for.
-# Source: https://docs.cloud-init.io/en/latest/explanation/return_codes.html ("not run", later "not started")
+# Source: cloudinit/cmd/status.py in github.com/canonical/cloud-init ("not run", later "not started")
 if [ -x "$(command -v cloud-init)" ] && is_up && [[ $(cloud-init status 2>/dev/null) == *'status: not '* ]]; then
   echo "cloud-init has not run on $(hostname), which is up without it; going on"
 elif [ -x "$(command -v cloud-init)" ]; then
@@ -137,7 +137,10 @@ timeout 300 systemctl is-system-running --wait >/dev/null || true
 state=$(systemctl is-system-running || true)
 case $state in
 running | degraded) ;;
-*) fail "$(hostname) did not finish booting: systemd says '$state'" ;;
+*)
+  jobs=$(systemctl list-jobs --no-legend 2>/dev/null | awk '$4 == "running" { print $2 }' | paste -sd ' ')
+  fail "$(hostname) did not finish booting: systemd says '$state'${jobs:+ and is still at work on $jobs}"
+  ;;
 esac
 # Two stacks on one machine would undo each other's work; of two at once, one gets to make the file.
 if [ "$1" = apply ]; then

@@ -145,7 +145,7 @@ def test_nothing_of_others_goes_and_no_lock_is_in_the_way_whatever_apt_s_options
 def test_a_server_of_another_name_will_do_and_no_package_is_taken_away_for_another(
     machine: Machine, bare: set[str]
 ) -> None:
-    provides = "Provides: virtual-mysql-server (= 8.0), mysql-server\\nConflicts: virtual-mysql-server, tree\\n"
+    provides = "Provides: virtual-mysql-server (= 8.0), mysql-server\nConflicts: virtual-mysql-server, tree\n"
     package(machine, "some-cluster-server", more=provides)
     machine.run(f"{APT} install /srv/some-cluster-server.deb")
     wanted = {"packages": "mysql-community-server | virtual-mysql-server"}
@@ -192,8 +192,13 @@ def test_a_package_of_others_that_can_not_be_configured_is_told_and_is_no_obstac
 
 def test_a_server_that_holds_somebody_s_databases_stays_and_says_so(machine: Machine, bare: set[str]) -> None:
     package(machine, "a-server", postinst="mkdir -p /var/lib/a-server/mysql && touch /var/lib/a-server/mysql/user.ibd")
+    machine.run(
+        "cd /srv && { dpkg-deb -f a-server.deb && printf 'Filename: ./a-server.deb\\nSize: %s\\nSHA256: %s\\n'"
+        " $(stat -c %s a-server.deb) $(sha256sum a-server.deb | cut -d ' ' -f 1); } >Packages"
+        " && echo 'deb [trusted=yes] file:/srv ./' >/etc/apt/sources.list.d/theirs.list"
+    )
     folder = "/var/lib/a-server"
-    wanted = {"packages": "/srv/a-server.deb", "directories": folder, "databases": folder}
+    wanted = {"packages": "a-server", "directories": folder, "databases": folder}
     for theirs in (True, False):
         went_well(step(machine, SCRIPT, "apply", wanted))
         machine.run(f"mkdir {folder}/empty {folder}/shop; touch {folder}/empty/db.opt")
@@ -205,7 +210,7 @@ def test_a_server_that_holds_somebody_s_databases_stays_and_says_so(machine: Mac
         if theirs:
             machine.run(f"{APT} autoremove; test -e {folder}/shop/orders.ibd; test ! -e /var/lib/watchpost")
             machine.run(f"{APT} purge a-server; rm -r {folder}")
-    machine.run("rm /srv/*.deb")
+    machine.run("rm /srv/*.deb /srv/Packages /etc/apt/sources.list.d/theirs.list")
     assert left_over(machine, bare) == []
 
 

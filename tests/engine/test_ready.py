@@ -106,6 +106,25 @@ def test_a_cloud_init_that_never_ran_is_not_waited_for(machine: Machine, ready: 
     assert "cloud-init has not run on vm" in done.stdout
 
 
+STARTING = r"""#!/bin/sh
+case $1 in
+is-system-running) echo starting; exit 1 ;;
+list-jobs) printf '12 backup.service start running\n13 other.target start waiting\n' ;;
+*) exec /usr/bin/systemctl "$@" ;;
+esac
+"""
+
+
+def test_a_boot_that_does_not_end_is_told_with_what_it_waits_for(machine: Machine, ready: str) -> None:
+    machine.run("install -m 0755 /dev/stdin /usr/local/bin/systemctl", input=STARTING)
+    code, sentence, left = look(machine, ready)
+    machine.run("rm /usr/local/bin/systemctl")
+    assert (code, left) == (1, False)
+    assert sentence == (
+        "watchpost: vm did not finish booting: systemd says 'starting' and is still at work on backup.service"
+    )
+
+
 def test_removal_undoes_only_what_is_noted_whole_and_of_this_stack(machine: Machine, ready: str) -> None:
     machine.run(ready, input="fake/vm\n", user=machine.user)
     undo = "/var/lib/watchpost/undo"
