@@ -69,12 +69,17 @@ def take(stack: Stack, browser: Browser) -> None:
     """
     account = stack.account
     FOLDER.mkdir(parents=True, exist_ok=True)
+    with step("waiting for a customer in trouble"):
+        ticket = _ticket(account)
+    # First of all, since their trouble is rehearsed during `up` and over some minutes later.
+    customers = _path(stack.outputs()["customerExperience"]["dashboard"], account)
+    _shoot(browser, account, Picture(name="customers", path=customers))
     with step(f"waiting for {SEEN // 60} minutes of {METRIC}"):
         _wait(account)
     with step(f"waiting for {DATABASE} to stray from what it was"):
         _strain(stack)
     stack.python("-m", "watchpost", "snapshot", "--stack", stack.name, cwd=stack.project)
-    for picture in _of_now(stack.outputs(), account):
+    for picture in _of_now(stack.outputs(), account, ticket):
         _shoot(browser, account, picture)
     if not STATES.keys() <= {mail["kind"] for mail in account.mails() if mail["about"] == "monitor"}:
         demo.run(account, say)
@@ -115,8 +120,8 @@ def _strain(stack: Stack) -> None:
         time.sleep(5)
 
 
-def _of_now(outputs: Mapping[str, Any], account: Account) -> Iterator[Picture]:
-    """The pictures of what the stack's Agent and app sent."""
+def _of_now(outputs: Mapping[str, Any], account: Account, ticket: int) -> Iterator[Picture]:
+    """The pictures of what the stack's Agent and app sent, and of the ticket that followed."""
     timeboard = _path(outputs["timeboard"], account)
     yield Picture(name="hosts", path="/infrastructure", close=True)
     yield Picture(name="host", path="/infrastructure", query={"hostname": next(iter(outputs["hosts"])), "span": "15m"})
@@ -128,8 +133,6 @@ def _of_now(outputs: Mapping[str, Any], account: Account) -> Iterator[Picture]:
     yield Picture(name="shared", path=_path(outputs["sharedDashboard"], account))  # viewers can't choose a time frame
     yield Picture(name="service", path=_path(outputs["service"], account), query=_load(account))
     yield Picture(name="downtimes", path="/monitors/downtimes")
-    ticket = _ticket(account)
-    yield Picture(name="customers", path=_path(outputs["customerExperience"]["dashboard"], account))
     yield Picture(name="ticket", path=f"/tickets/{ticket}", close=True)
 
 
