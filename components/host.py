@@ -23,8 +23,8 @@ DIAL_ATTEMPTS = 20
 class HostArgs:
     """One machine of the stack with the ownership tag ``owner``; ``packages`` use the syntax of Debian's ``Depends``.
 
-    ``directories`` and ``users`` are what purging those packages leaves behind; ``databases`` is the directory in which
-    a database server among them keeps data. ``machines`` maps every host of the stack to its machine's identity; each
+    ``directories`` and ``users`` are what purging those packages leaves behind; ``databases`` is the data directory of
+    a database server among them. ``machines`` maps every host of the stack to its machine's identity; each
     host adds its own.
     """
 

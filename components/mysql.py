@@ -11,7 +11,7 @@ from components.agent import DatadogAgent
 from components.remote import RemoteFile, fingerprints
 
 PACKAGES = ("mysql-server | mariadb-server | mysql-community-server | percona-server-server | virtual-mysql-server",)
-"""The distribution's server; an installed one is kept, whatever its package is called: all provide the last name."""
+"""The distribution's server, or an installed one under any name: all provide the last."""
 
 DATABASES = "/var/lib/mysql"
 DIRECTORIES = (
@@ -23,7 +23,7 @@ DIRECTORIES = (
     "/run/mysqld",
 )
 USERS = ("mysql",)
-"""The directories, that of the data among them, and users that purging the server's packages leaves behind."""
+"""Directories, the data's among them, and users that purging the server's packages leaves behind."""
 
 USER_TIME = "mysql.performance.user_time"
 """The server's CPU time in user space, in seconds per second: 1.0 is one core.

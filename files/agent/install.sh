@@ -162,7 +162,7 @@ in_scratch() {
   unshare --mount bash -c 'mount --bind "$0/tmp" /tmp && cd "$0" && exec "$@"' "$scratch" "$@"
 }
 
-# Its apt takes away nothing, such as an Agent of another flavor.
+# Its apt removes nothing, such as an Agent of another flavor.
 run_script() {
   { cat "$APT_CONFIG" && echo 'APT::Get::Remove "false";'; } >"$apt/script.conf"
   APT_CONFIG=$apt/script.conf TMPDIR=/tmp HOME=$scratch GNUPGHOME=$scratch/gnupg DD_API_KEY=$no_key DD_INSTALL_ONLY=true DD_AGENT_MAJOR_VERSION=7 \
@@ -231,7 +231,7 @@ fail() {
   exit 1
 }
 
-# Libraries for single-step instrumentation, which somebody installed since; /etc/ld.so.preload may name one.
+# Libraries for Single Step Instrumentation that somebody installed since; /etc/ld.so.preload may name one.
 # Source: https://docs.datadoghq.com/tracing/trace_collection/automatic_instrumentation/single-step-apm/linux/
 others_in() {
   find "$1" -mindepth 1 -maxdepth 1 -name 'datadog-apm-*' -printf '%f\n' 2>/dev/null | sort | paste -sd ' '

@@ -15,12 +15,12 @@ running_folder() {
   install -d -m 0700 "$running"
 }
 
-# A new file of the step's there, or a folder (-d); in memory, since the disk may be full.
+# Makes a temporary file, or folder (-d), in memory: the disk may be full.
 in_memory() {
   local new words
   new=$(running_folder 2>&1 && mktemp "${@:2}" "$running/$1.XXXXXX" 2>&1) && echo "$new" && return
   words=${new##*$'\n'}
-  echo "watchpost: root can't write to $running on $(hostname), where steps keep what they hear: ${words##*: }; make that possible and run \`pulumi up\` again" >&2
+  echo "watchpost: root can't write to $running on $(hostname), where steps keep their output: ${words##*: }; fix that and run \`pulumi up\` again" >&2
   return 1
 }
 
@@ -36,7 +36,7 @@ alone() {
       [ $((++tries)) -gt 99 ] || { sleep 0.01 && continue; }
       writable=$(in_memory lock) || exit 1
       rm -f "$writable"
-      give_up "root can't write to $lock on $(hostname): make that possible and run \`pulumi up\` again"
+      give_up "root can't write to $lock on $(hostname): fix that and run \`pulumi up\` again"
     fi
     if ! flock --nonblock 9; then
       [ "${2:-}" = quietly ] || echo "waiting for an install that is still at work"
@@ -116,18 +116,18 @@ room() {
   } | awk '{ print $2 " on " $3 }' | sort -u | paste -sd , | sed 's/,/, /g'
 }
 
-# Who listens on a TCP port of 127.0.0.1: "nginx (process 812)"; nothing where nobody does.
+# Prints who listens on a TCP port of 127.0.0.1, such as "nginx (process 812)"; nothing if nobody does.
 port_holder() {
   ss -H -l -t -n -p "sport = :$1" 2>/dev/null |
     awk '$4 ~ /^(127\.0\.0\.1|0\.0\.0\.0|\*|\[::\]|\[::ffff:127\.0\.0\.1\])(%[^:]*)?:/' |
     sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1 (process \2)/p; q'
 }
 
-# Has systemd start a service with the machine.
+# Enables a service: systemd starts it at boot.
 enable_service() {
   said=$(systemctl enable --quiet "$1" 2>&1) && return
   said=${said##*$'\n'}
-  [[ $said != *masked* ]] || said+=" Somebody has done that: \`systemctl unmask $1\` lets it start"
+  [[ $said != *masked* ]] || said+=" Run \`systemctl unmask $1\` there to let it start"
   give_up "$1 can't be enabled on $(hostname): $said"
 }
 
@@ -153,7 +153,7 @@ cause() {
     fi
   elif [[ $said == *'Read-only file system'* ]]; then
     place=$(grep -m 1 'Read-only file system' <<<"$said" | grep -oE "/[^ :'\"]+" | head -n 1)
-    sentence="${place:-a file system} on $(hostname) can't be written (Read-only file system): mount it for writing and run \`pulumi up\` again"
+    sentence="${place:-a file system} on $(hostname) can't be written (Read-only file system): mount it read-write and run \`pulumi up\` again"
   elif [[ $said == *'certificate is not yet valid'* || $said == *'certificate has expired'* ]]; then
     sentence="$sentence: $(grep -m 1 -oE 'certificate (is not yet valid|has expired)' <<<"$said"). Is the clock of $(hostname) right? It says $(date -u '+%F %R UTC')"
   elif [[ $said =~ $unresolved ]]; then

@@ -51,9 +51,9 @@ package_state() {
 }
 
 # Apt with folders of its own: the host's lists and cache stay as they are, and nobody else's work on them is in the
-# way. All that apt is about to do to packages is noted first, and it takes none away that isn't asked for. Programs that
-# call apt find this by APT_CONFIG; it stands in the main configuration file, which is read last: the host's other ones
-# would count for more than APT_CONFIG itself. Source: apt.conf(5).
+# way. What apt is about to do to packages is noted first, and it removes none that it isn't told to. Programs that call
+# apt find this by APT_CONFIG, which names it as the main configuration file: that one is read last, after the host's
+# others, which would override APT_CONFIG itself. Source: apt.conf(5).
 # To remove packages it needs no sources (`no-sources`), which may be broken.
 own_apt() {
   at_end+=(drop_own_apt)
@@ -119,12 +119,12 @@ take_over_lists() {
     cp --preserve=timestamps --reflink=auto -t "$apt/lists" {} + 2>/dev/null || rm -f "$apt"/lists/*
 }
 
-# What apt complained of first in $said, to stand behind a sentence: ": ...". What failed in dpkg says more than apt.
+# Prints apt's first complaint in $said, to follow a sentence: ": ...". dpkg's says more than apt's.
 complaint() {
   local found
   if [[ $said == *'remove is disabled'* ]]; then
     found=$(sed -n '/^The following packages will be REMOVED:/,/^[^ ]/s/^  //p' <<<"$said" | tr -d '*' | paste -sd ' ')
-    echo ": ${found% } would have to go. Remove that there if nobody needs it"
+    echo ": ${found% } would have to go. Remove it there if nobody needs it"
     return
   fi
   found=$(sed -n '/^dpkg: error processing/{N;s/\n */ /p;q}' <<<"$said")
@@ -254,13 +254,13 @@ remove_ours() {
     none_is_left not-installed "${purge[@]}" || give_up "apt on $(hostname) can't remove ${purge[*]}$(complaint)" "$@"
 }
 
-# Whether apt has taken these away, so that nothing or what is given first is left of them, and only failed on others'
-# packages, which it tries to configure each time.
+# Whether apt has removed these, down to the state given first or further, and failed only on others' packages, which it
+# tries to configure each time.
 none_is_left() {
   local name left="|not-installed|$1|"
   shift
   for name in "$@"; do [[ $left == *"|$(package_state "$name")|"* ]] || [ -z "$(package_state "$name")" ] || return 1; done
-  echo "apt on $(hostname) has removed what it was to, and failed on others' packages$(complaint)"
+  echo "apt on $(hostname) has removed everything it was asked to, but failed on other packages$(complaint)"
 }
 
 # Whose packages would have to go with the first of these names; the others are ours.

@@ -51,7 +51,7 @@ def merged(before, ours, key=""):
 
 
 def server(instance):
-    """What an instance of an integration watches; this host's own server by default."""
+    """Return host and port that an integration's instance watches; by default this host's own server."""
     watched = instance if isinstance(instance, dict) else {}
     host = watched.get("host") or "localhost"
     return "localhost" if host in ("127.0.0.1", "::1") else host, str(watched.get("port") or 3306)

@@ -16,7 +16,7 @@ keep() {
 
 tried() {
   said=$("$@" 2>&1) && return
-  echo "watchpost: root can't write to $library on $(hostname): ${said##*[0-9]: }; make that possible and run \`pulumi up\` again" >&2
+  echo "watchpost: root can't write to $library on $(hostname): ${said##*[0-9]: }; fix that and run \`pulumi up\` again" >&2
   exit 1
 }
 

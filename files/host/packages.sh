@@ -3,7 +3,8 @@
 # somebody has marked as manually installed since, or what somebody's packages or databases need.
 # Variables: packages (as in a Depends field: "a, b | c" means a, and b or else c),
 #   directories, users (what those packages make and leave behind, with blanks between),
-#   databases (a directory with a directory for each database of the server among those packages; default none),
+#   databases (the data directory of a database server among those packages, with a directory for each database;
+#     default none),
 #   lock_wait (seconds to wait for another apt, default 600).
 # shellcheck disable=SC2154 # undo_folder and said are cause.sh's
 set -eu
@@ -17,7 +18,7 @@ info=/var/lib/dpkg/info
 use files/host/cause.sh
 use files/host/dpkg.sh
 
-# Whether a package is there, or another one that stands for it (Provides).
+# Whether a package is installed, or another one that provides it.
 is_installed() {
   [ "$(package_state "$1")" = installed ] || dpkg-query -W -f '${db:Status-Status}, ${Provides}\n' | awk -F ', *' -v name="$1" '
     $1 == "installed" { for (i = 2; i <= NF; i++) { sub(/[ :(].*/, "", $i); if ($i == name) found = 1 } }
@@ -34,11 +35,11 @@ is_offered() {
   apt-cache policy "$1" | grep -q 'Candidate: [^(]'
 }
 
-# Whether apt has installed these, and only failed on others' packages, which it tries to configure each time.
+# Whether apt has installed these, and failed only on others' packages, which it tries to configure each time.
 all_are_there() {
   local name
   for name in "$@"; do is_installed "$name" || return 1; done
-  echo "apt on $(hostname) has installed what it was to, and failed on others' packages$(complaint)"
+  echo "apt on $(hostname) has installed everything it was asked to, but failed on other packages$(complaint)"
 }
 
 # The first alternative that is there, else the first that apt offers.
@@ -164,16 +165,16 @@ remove_made() {
   done
 }
 
-# Leaves a server of ours that somebody keeps data on: from now on it counts as installed by hand.
+# Keeps a database server of ours that holds others' data: from now on it counts as installed by hand.
 leave_used_server() {
   local name found
-  # Each server makes some itself. One without tables holds nothing.
+  # Each server makes some databases itself; one without tables holds nothing.
   found=$(find "${databases:-/dev/null}" -mindepth 2 -type f ! -name db.opt -printf '%P\n' 2>/dev/null |
     sed 's|/.*||' | sort -u | grep -vxE 'mysql|performance_schema|sys|[#.].*|lost\+found' | paste -sd ' ')
   [ -n "$found" ] || return 0
   while read -r _ name _; do
     [ -n "$(told_of "$databases" "$info/$name".{list,preinst,postinst,postrm})" ] || continue
-    echo "$name holds databases of others: $found"
+    echo "$name holds others' databases: $found"
     apt-mark manual "$name" >/dev/null
     sync /var/lib/apt/extended_states
   done < <(ours)
@@ -206,7 +207,7 @@ apply)
   done
   if [ ${#missing[@]} -gt 0 ]; then
     take_over_lists
-    # Others' sources may be broken for long; what is needed here may come from the rest.
+    # Others' sources may be broken; the rest may have what is needed.
     unread=
     heard apt-get -q -y update || unread=$(complaint)
     [ -z "$unread" ] || echo "apt on $(hostname) can't read all of its sources$unread"

@@ -157,8 +157,8 @@ fi
 if [ -z "$found" ]; then
   [ ! -e "$claim" ] || fail "who has claimed $(hostname) can't be read in $claim any more, and there are notes of" \
     "another stack's: destroy that one, or if it is lost, run there: sudo rm $claim"
-  [ "$1" != apply ] || fail "root can't write to /var/lib/watchpost on $(hostname), where Watchpost keeps what it does:" \
-    "${said##*[0-9]: }; make that possible and run \`pulumi up\` again"
+  [ "$1" != apply ] || fail "root can't write to /var/lib/watchpost on $(hostname), where Watchpost keeps its records:" \
+    "${said##*[0-9]: }; fix that and run \`pulumi up\` again"
   fail "$(hostname) is not claimed by this stack any more: $claim is gone"
 fi
 [ "$found" = "$claimant" ] ||

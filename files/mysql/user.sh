@@ -19,7 +19,7 @@ host=$(hostname)
 export HOME=~root
 client=$(command -v mariadb || command -v mysql || true)
 
-# Where the server's socket is, unless root's client looks there by itself.
+# An option that names the server's socket, unless root's client finds it by itself.
 socket=()
 
 # As root, by the socket, independent of the server's sql_mode. Each host has its own user, so it isn't replicated, and no
@@ -61,7 +61,7 @@ as_the_agent() {
     3< <(printf '%s\n' '[client]' user=datadog "password=$password" host=127.0.0.1 port=3306)
 }
 
-# Whether root can log in; where its client finds no socket, at the one that the server listens on.
+# Whether root can log in; if its client finds no socket, by the one that the server listens on.
 root_can_log_in() {
   local path
   ! tried as_root --execute "SELECT 1" || return 0
@@ -184,7 +184,7 @@ undo_first_run() {
   fi
 }
 
-# Whether the server is one that the stack's packages brought, and that goes with them.
+# Whether the stack's packages brought the server, so that it is removed with them.
 goes_with_the_packages() {
   local package
   package=$(dpkg-query --search "*/systemd/system/$service" 2>/dev/null | sed -n '1s/[:,].*//p')

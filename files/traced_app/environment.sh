@@ -25,10 +25,10 @@ apply)
   alone environment
   # Only if something is missing: the app runs from this folder.
   if ! complete; then
-    # The app sees none of these folders (its unit's ProtectHome=), but a Python of root's own may be in one.
+    # The app sees none of these folders (ProtectHome= in its unit), but root's python3 may be in one.
     python=$(command -v python3 || echo python3)
     [[ $(readlink -f "$python") != /@(home|root|run/user)/* ]] || python=/usr/bin/python3
-    # Which pip's own settings may ask for, and which no virtual environment has.
+    # pip's settings may ask for it; a virtual environment can't.
     export PIP_USER=0
     pip() {
       "$directory/venv/bin/python" -m pip --no-input --disable-pip-version-check "$@"

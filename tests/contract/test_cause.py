@@ -77,7 +77,7 @@ def test_a_name_that_is_not_resolved_is_named(said: str, name: str) -> None:
 )  # fmt: skip
 def test_a_place_that_is_read_only_is_named(said: str, place: str) -> None:
     assert given_up(f"Get:1 some\n{said}\nmore") == (
-        f"watchpost: {place} on {HOST} can't be written (Read-only file system): mount it for writing and run "
+        f"watchpost: {place} on {HOST} can't be written (Read-only file system): mount it read-write and run "
         "`pulumi up` again\n"
     )
 

@@ -185,7 +185,7 @@ def test_an_agent_of_another_flavor_is_not_taken_away_for_ours(
 ) -> None:
     machine.run(IOT_AGENT)
     told = sentence(step(machine, SCRIPT, "apply", wanted(account)))
-    assert told.startswith("the Agent can't be installed on vm: datadog-iot-agent would have to go. Remove that there")
+    assert told.startswith("the Agent can't be installed on vm: datadog-iot-agent would have to go. Remove it there")
     machine.run("dpkg-query -W datadog-iot-agent; apt-get -qq -y purge datadog-iot-agent; rm -f /var/cache/apt/*.bin")
     assert sorted(before ^ host_state(machine)) == []
 

@@ -154,7 +154,7 @@ def test_a_server_of_another_name_will_do_and_no_package_is_taken_away_for_anoth
     went_well(step(machine, SCRIPT, "apply", wanted))
     went_well(step(machine, SCRIPT, "check", wanted))
     told = sentence(step(machine, SCRIPT, "apply", {"packages": "tree"}))
-    assert told.startswith("apt on vm can't install tree: some-cluster-server would have to go. Remove that there")
+    assert told.startswith("apt on vm can't install tree: some-cluster-server would have to go. Remove it there")
     assert "some-cluster-server" in installed(machine)
     went_well(step(machine, SCRIPT, "remove", wanted))
     machine.run(f"rm /etc/apt/sources.list.d/theirs.list; {APT} purge some-cluster-server; rm /srv/*.deb")
@@ -205,7 +205,7 @@ def test_a_server_that_holds_somebody_s_databases_stays_and_says_so(machine: Mac
         if theirs:
             machine.run(f"touch {folder}/shop/orders.ibd")
         said = went_well(step(machine, SCRIPT, "remove", wanted))
-        assert ("a-server holds databases of others: shop\n" in said) == theirs
+        assert ("a-server holds others' databases: shop\n" in said) == theirs
         assert ("a-server" in installed(machine)) == theirs
         if theirs:
             machine.run(f"{APT} autoremove; test -e {folder}/shop/orders.ibd; test ! -e /var/lib/watchpost")

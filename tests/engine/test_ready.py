@@ -185,7 +185,7 @@ def test_a_machine_where_nothing_can_be_kept_is_told_so_and_not_that_it_is_anoth
         (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("watchpost: ")]
         assert done.returncode == 1
         assert sentence.startswith(f"watchpost: root can't write to {place} on vm")
-        assert f": {reason}; make that possible" in sentence
+        assert f": {reason}; fix that" in sentence
 
 
 @pytest.mark.long
