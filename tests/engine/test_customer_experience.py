@@ -195,7 +195,7 @@ def test_recover_finds_webhooks_which_no_api_lists(stack: Stack) -> None:
     stack.configure(customerExperience={})
     assert up(stack).code == 0
     switch_on(stack)
-    killed(stack, f"{HOOKS}/webhooks", webhooks.KIND, 3)
+    killed(stack, f"{HOOKS}/webhooks", webhooks.KIND, 1)
     left = things(stack)[webhooks.KIND]
     shown = recover(stack)
     assert shown.returncode == 1

@@ -6,6 +6,7 @@ built from these.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -145,6 +146,17 @@ def test_a_webhook_goes_by_its_name_which_may_change(datadog: Plugin, account: A
     assert request(account, "GET", f"{HOOKS}/webhooks/first").json() == {"errors": ["Webhook does not exist"]}
     datadog.delete(WEBHOOK, "first", renamed)  # by the name in the state
     assert request(account, "GET", f"{HOOKS}/webhooks/second").status == 404
+
+
+def test_webhooks_and_their_variables_are_created_one_after_another(datadog: Plugin, account: Account) -> None:
+    """By ``webhookMutex`` of resource_datadog_webhook.go: of several, a kill can leave only one in doubt."""
+    account.fault("POST", f"{HOOKS}/*", "late", seconds=1, times=2)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda kind: datadog.create(kind, GOOD[kind]), (WEBHOOK, VARIABLE)))
+    first, second = (each["at"] for each in account.requests()[-2:])
+    assert second - first >= 1
+    for kind in (WEBHOOK, VARIABLE):
+        datadog.delete(kind, GOOD[kind]["name"], GOOD[kind])
 
 
 def test_a_secret_variable_is_kept_and_cannot_be_imported(datadog: Plugin) -> None:

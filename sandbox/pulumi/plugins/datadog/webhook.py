@@ -4,6 +4,7 @@ Source: datadog/fwprovider/resource_datadog_webhook.go and resource_datadog_webh
 https://github.com/DataDog/terraform-provider-datadog/tree/v4.19.0
 """
 
+import threading
 from collections.abc import Iterator
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -26,7 +27,19 @@ def decided_again(planned: Properties, old: Properties | None, *decided: str) ->
     return dict.fromkeys(names, UNKNOWN) | planned
 
 
-class Webhook(NewerKind):
+class WebhookKind(NewerKind):
+    """A type whose objects are created, updated and deleted one after another, of both types together."""
+
+    _writes = threading.Lock()  # webhookMutex
+
+    def ask(self, client: Client, doing: str, method: str, path: str, body: Any = None) -> Any:
+        if method == "GET":
+            return super().ask(client, doing, method, path, body)
+        with self._writes:
+            return super().ask(client, doing, method, path, body)
+
+
+class Webhook(WebhookKind):
     """Whom a message's ``@webhook-NAME`` posts to; its id is its name."""
 
     shape: ClassVar[dict[str, Shape]] = {
@@ -81,7 +94,7 @@ class Webhook(NewerKind):
         self.delete_at(client, "error deleting webhook", f"{PATH}/webhooks/{quote(old.get('name') or name)}")
 
 
-class WebhookCustomVariable(NewerKind):
+class WebhookCustomVariable(WebhookKind):
     """A variable that webhooks use; Datadog never answers the value of a secret one."""
 
     shape: ClassVar[dict[str, Shape]] = {"isSecret": bool, "name": str, "value": str}
