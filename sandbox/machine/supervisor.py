@@ -6,6 +6,7 @@ and network. The working folder is the machine's.
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -126,9 +127,11 @@ def forward(wanted: int) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a random port below those of outgoing connections, which could take it while the machine is halted.
+
+    Source: ip_local_port_range in https://docs.kernel.org/networking/ip-sysctl.html
+    """
+    return 20000 + secrets.randbelow(12000)
 
 
 def _add_forward(port: int) -> bool:

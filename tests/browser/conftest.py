@@ -67,26 +67,29 @@ def pytest_runtest_setup() -> None:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """The browser of all tests; pages store nothing in it, as each test asserts."""
+    """The browser of all tests here; pages store nothing in it, as each test asserts.
+
+    It ends with them: its event loop runs in this thread, where other tests begin theirs.
+    """
     with profile(tmp_path_factory.mktemp("profile")) as context:
         yield context
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """Hosts, a monitor that went through its states, dashboards, downtimes, services."""
     yield from _account(tmp_path_factory.mktemp("shown"), _fill, hostile=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """The same with hostile texts."""
     yield from _account(tmp_path_factory.mktemp("hostile"), _fill, hostile=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def in_trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an account some of whose customers are in trouble."""
     folder = tmp_path_factory.mktemp("in_trouble")
@@ -97,14 +100,14 @@ def in_trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def customers(in_trouble: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """Customers in trouble: their tickets, the monitors, SLOs and the dashboard."""
     folder = shutil.copytree(in_trouble, tmp_path_factory.mktemp("customers") / "account")
     yield from _account(folder, _customers, hostile=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hostile_customers(in_trouble: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """The same with hostile texts."""
     folder = shutil.copytree(in_trouble, tmp_path_factory.mktemp("hostile_customers") / "account")
