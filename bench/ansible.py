@@ -130,7 +130,8 @@ def variables(taken: list[Step]) -> dict[str, Any]:
         "packages": sorted({*names, "python3-packaging"}),  # the latter for Ansible's pip module
         "install_script": install.variables["url"],
         "agent_minor_version": install.variables["version"].removeprefix("7."),
-        "sql": user.variables["sql"].replace(":password", user.content.strip()),
+        # user.sh creates the user itself; Ansible has the whole as one text.
+        "sql": f"CREATE USER 'datadog'@'127.0.0.1' IDENTIFIED BY '{user.content.strip()}';\n{user.variables['sql']}",
         "agent_files": [file for file in files if file["path"].startswith("/etc/datadog-agent/")],
         "app_files": [file for file in files if not file["path"].startswith("/etc/datadog-agent/")],
         "version": by_script["files/traced_app/service.sh"].variables["version"],
