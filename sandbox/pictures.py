@@ -67,19 +67,19 @@ def take(stack: Stack, browser: Browser) -> None:
     Raises:
         SandboxError: something to be pictured doesn't appear; the message names it.
     """
-    account = stack.account
+    account, outputs = stack.account, stack.outputs()
     FOLDER.mkdir(parents=True, exist_ok=True)
     with step("waiting for a customer in trouble"):
         ticket = _ticket(account)
     # First of all, since their trouble is rehearsed during `up` and over some minutes later.
-    customers = _path(stack.outputs()["customerExperience"]["dashboard"], account)
+    customers = _path(outputs["customerExperience"]["dashboard"], account)
     _shoot(browser, account, Picture(name="customers", path=customers))
     with step(f"waiting for {SEEN // 60} minutes of {METRIC}"):
         _wait(account)
     with step(f"waiting for {DATABASE} to stray from what it was"):
         _strain(stack)
     stack.python("-m", "watchpost", "snapshot", "--stack", stack.name, cwd=stack.project)
-    for picture in _of_now(stack.outputs(), account, ticket):
+    for picture in _of_now(outputs, account, ticket):
         _shoot(browser, account, picture)
     if not STATES.keys() <= {mail["kind"] for mail in account.mails() if mail["about"] == "monitor"}:
         demo.run(account, say)
