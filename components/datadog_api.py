@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import ssl
-import urllib.request
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
@@ -112,11 +111,15 @@ def _authorities() -> str | None:
 
 
 def _use_proxy(configuration: Configuration, url: str) -> None:
-    parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme, "")
-    if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+    proxy = key_check.proxy_for(url)
+    if not proxy:
         return
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if not proxy.startswith(("http://", "https://")):
+        variable = f"{urlsplit(url).scheme.upper()}_PROXY"
+        raise AccountError(
+            f"Datadog's API at {shown(url)} can't be reached through {shown(proxy)} ({variable}):"
+            " only the Datadog provider takes such a proxy; set the address of an HTTP proxy, or NO_PROXY"
+        )
     login, _, _ = urlsplit(proxy).netloc.rpartition("@")
     configuration.proxy = shown(proxy)
     if login:

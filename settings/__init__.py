@@ -27,8 +27,8 @@ def load() -> tuple[Settings, Credentials]:
     settings = check = None
     raw, credentials = configured(), Credentials()
     needed = ["apiKey"] if raw.get("part") == "hosts" else ["apiKey", "appKey"]
-    key_faults = credentials.faults(needed)
-    if not key_faults and (site := raw.get("site")) in SITES:
+    key_faults = credentials.faults(needed, site := str(raw.get("site")))
+    if not key_faults and site in SITES:
         check = credentials.check(site, needed)  # runs while the settings are validated
     try:
         settings = validate(raw)

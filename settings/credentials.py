@@ -43,30 +43,46 @@ class Credentials:
         """The keys that are set nowhere, by the provider's names."""
         return [name for name in ("apiKey", "appKey") if _key(name) is None]
 
-    def faults(self, needed: Collection[str]) -> list[str]:
-        """Describe each key of ``needed`` that is missing or malformed, and a malformed API address, in a sentence."""
+    def faults(self, needed: Collection[str], site: str = "") -> list[str]:
+        """Describe each key of ``needed`` that is missing or malformed, and an API address that is, or of another site.
+
+        Each is a sentence.
+        """
         faults = [
             f"datadog:{name} is not set: `pulumi config set --secret datadog:{name}` asks for it,"
             f" or export {VARIABLES[name][0]} (create keys under Organization Settings)"
             for name in self.missing
             if name in needed
         ]
-        faults += [fault for name in needed if (key := _key(name)) and (fault := key.fault)]
-        parts = urlsplit(self.api_url)
-        if self.api_url and not (parts.scheme in ("http", "https") and parts.netloc):
-            setting, _ = of_environment("apiUrl")
-            named = "datadog:apiUrl" if pulumi.Config("datadog").get("apiUrl") else setting
+        faults += [fault for name in needed if (found := _key(name)) and (fault := found.fault)]
+        if self.api_url and not _is_address(self.api_url):
             faults.append(
-                f"{named} is {json.dumps(self.api_url.rpartition('@')[2])}: must be the address of Datadog's API, such"
-                " as https://api.datadoghq.com; set it with: pulumi config set datadog:apiUrl URL"
+                f"{self._api_url_shown}: must be the address of Datadog's API, such as https://api.datadoghq.com;"
+                " set it with: pulumi config set datadog:apiUrl URL"
+            )
+        elif (other := sites.site_of(self.api_url)) and site in sites.SITES and other != site:
+            faults.append(
+                f"{self._api_url_shown}: must be the API of {key('site')}, {site}, where Agents report and links lead;"
+                f" remove it, or set the site with: pulumi config set {key('site')} {other}"
             )
         return faults
 
+    @property
+    def _api_url_shown(self) -> str:
+        """Which setting holds the API's address, and its value."""
+        setting = "datadog:apiUrl" if pulumi.Config("datadog").get("apiUrl") else of_environment("apiUrl")[0]
+        return f"{setting} is {json.dumps(self.api_url.rpartition('@')[2])}"
+
     def check(self, site: str, needed: Collection[str]) -> key_check.Check | None:
-        """Start checking the keys of ``needed`` with Datadog; ``None`` without an API key or a Pulumi engine."""
+        """Start checking the keys of ``needed`` with Datadog; ``None`` without a key, an engine, or a way.
+
+        There is no way through a SOCKS proxy, or one that speaks TLS.
+        """
         api_key, app_key = _key("apiKey"), _key("appKey") if "appKey" in needed else None
         if api_key is None or not isinstance(get_monitor(), ResourceMonitorStub):
             return None
+        if urlsplit(key_check.proxy_for(self.url(site))).scheme not in ("", "http"):
+            return None  # the provider knows other proxies, Python's library doesn't
         choose = (
             "check datadog:apiUrl (or DD_HOST)"
             if self.api_url
@@ -92,6 +108,15 @@ class Credentials:
 def of_environment(name: str) -> tuple[str, str]:
     """Return the environment variable that holds a provider setting, and its value, empty if none is set."""
     return next(((v, os.environ[v]) for v in VARIABLES[name] if os.environ.get(v)), (VARIABLES[name][0], ""))
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        found = parts.hostname and (parts.port or 1)
+    except ValueError:
+        return False
+    return bool(found) and parts.scheme in ("http", "https") and all("!" <= character <= "~" for character in url)
 
 
 def _key(name: str) -> key_check.Key | None:

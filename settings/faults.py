@@ -63,6 +63,8 @@ def _sentence(details: ErrorDetails) -> str:
     key = setting_key(*path)
     kind = details["type"]
     allowed = _ALLOWED.get(kind) or str(details["msg"]).removeprefix("Value error, ").replace("Input should", "must")
+    if kind == "model_type" and path[-1] == "vagrant":
+        allowed = "must be true, or a map of settings"
     if kind == "extra_forbidden":
         return f"{key} {allowed}; remove it with: pulumi config rm --path '{key}'"
     if "[key]" in details["loc"]:
@@ -74,6 +76,10 @@ def _sentence(details: ErrorDetails) -> str:
     example = key
     if path[-1] in (*LISTS, *_INNER_LISTS):
         example = f"{key}[0]"
+    elif path == ["agentConfig"]:
+        example = setting_key(*path, "OPTION")
+    elif path == ["repairs"]:
+        example = setting_key(*path, "NAME")
     elif path[0] == "hosts" and len(path) < 3:
         example = setting_key("hosts", *(path[1:] or ["NAME"]), "address")
     elif path == ["customerExperience"]:

@@ -136,7 +136,7 @@ def status(url: str, headers: dict[str, str]) -> int:
     for tries in range(TRIES):
         try:
             return _status(url, headers)
-        except (http.client.HTTPException, ConnectionResetError, BrokenPipeError) as error:
+        except (http.client.HTTPException, *ENDED) as error:
             if tries + 1 == TRIES:
                 raise UnreachableError(why(ConnectionResetError(), url)) from error
     raise AssertionError("never reached")
@@ -157,8 +157,12 @@ def _status(url: str, headers: dict[str, str]) -> int:
         if isinstance(error.reason, ENDED):
             raise ConnectionResetError from error
         raise UnreachableError(why(error.reason, url)) from error
+    except ENDED:
+        raise
     except TimeoutError as error:
         raise UnreachableError(f"it gives no answer within {SECONDS:.0f} s") from error
+    except OSError as error:  # while it answers
+        raise UnreachableError(why(error, url)) from error
     except ValueError as error:
         raise UnreachableError("what answers there isn't Datadog's API") from error
 
@@ -173,12 +177,21 @@ def _trusted() -> ssl.SSLContext:
     return context
 
 
+def proxy_for(url: str) -> str:
+    """Return the environment's proxy for ``url``, with its scheme; empty if there is none."""
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme, "")
+    names = (parts.netloc.rpartition("@")[2], parts.hostname or "")  # NO_PROXY may name a port, or an IPv6 address
+    if not proxy or any(map(urllib.request.proxy_bypass, names)):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
 def why(reason: object, url: str, seconds: float = SECONDS) -> str:
     """Explain why there is no answer; ``seconds`` is how long one was waited for."""
     parts = urlsplit(url)
     asked, through = shown(url).partition("://")[2].partition("/")[0], ""
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.netloc):
+    if proxy := proxy_for(url):
         asked = proxy.rpartition("@")[2].rpartition("//")[2].rstrip("/")
         through = f"through the proxy {asked} ({parts.scheme.upper()}_PROXY, NO_PROXY), "
     text = str(reason)

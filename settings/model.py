@@ -107,7 +107,7 @@ def _web_address(value: str) -> str:
     allowed = "must be an https:// address without a user in it (http:// only for a private IP address)"
     try:
         parts = urlsplit(value)
-        host = parts.hostname or ""
+        host, _ = parts.hostname or "", parts.port
         private = bool(re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host)) and ipaddress.ip_address(host).is_private
     except ValueError:
         raise ValueError(allowed) from None
@@ -120,7 +120,7 @@ def _web_address(value: str) -> str:
 def _pages_address(value: str) -> str:
     """Validate the address of Datadog's pages, to which the links' paths are appended."""
     address = _web_address(value)
-    if urlsplit(address)._replace(scheme="", netloc="").geturl().strip("/"):
+    if address.rstrip("/").count("/") > 2 or set(address) & {"?", "#"}:
         raise ValueError("must be an address without a path, such as https://acme.datadoghq.com")
     return address.rstrip("/")
 
@@ -137,6 +137,26 @@ def _network_address(value: str) -> str:
     if len(value) > 253 or not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?\.?", value):
         port = "; a port is the setting `port`" if re.fullmatch(r"(\[.*\]|[^:]*):[0-9]+", value) else ""
         raise ValueError(f"must be a host name or IP address, such as 203.0.113.10 or 2001:db8::10{port}")
+    return value
+
+
+def _private_key(text: str) -> None:
+    """Refuse what is no private key for sure; the rest is left to the command plugin.
+
+    Sources: https://man.openbsd.org/sshd.8#AUTHORIZED_KEYS_FILE_FORMAT (a public key),
+    https://the.earth.li/~sgtatham/putty/0.83/htmldoc/AppendixC.html (PuTTY's)
+    """
+    if re.match(r"\s*(ssh|ecdsa|sk)-\S+ ", text):
+        raise ValueError("must be the private key, and not the public one (.pub)")
+    if text.startswith("PuTTY-User-Key-File"):
+        raise ValueError("must be a key in OpenSSH's form, which PuTTYgen exports, and not in PuTTY's")
+
+
+def _private_key_itself(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if re.fullmatch(r"[~/.][^\n]*", text):
+        raise ValueError("must be the key itself; the path of its file is the setting `privateKeyFile`")
+    _private_key(text)
     return value
 
 
@@ -195,6 +215,8 @@ HostKey = Annotated[
     ),
 ]
 NetworkAddress = Annotated[str, AfterValidator(_network_address)]
+Secret = Annotated[SecretStr, Field(strict=True)]
+PrivateKey = Annotated[Secret, AfterValidator(_private_key_itself)]
 Sha256 = Annotated[
     str, _matching(r"([0-9a-f]{64})?", "a SHA-256 as `sha256sum` prints it: 64 of the digits 0-9 and a-f", 64)
 ]
@@ -208,7 +230,11 @@ Weekday = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    # `pulumi config set --path` stores a text of digits as a number.
+    # Source: ``adjustObjectValue`` in sdk/go/common/resource/config/object.go of https://github.com/pulumi/pulumi
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, coerce_numbers_to_str=True
+    )
 
 
 class VagrantSettings(_Model):
@@ -225,25 +251,29 @@ class LoginSettings(_Model):
     address: NetworkAddress | None = None
     port: Annotated[int, Field(ge=1, le=65535)] = 22
     user: UserName | None = None
-    private_key: SecretStr | None = None
+    private_key: PrivateKey | None = None
     private_key_file: Path | None = None
-    private_key_password: SecretStr | None = None
+    private_key_password: Secret | None = None
     agent: bool = False
     host_key: HostKey | None = None
     accept_any_host_key: bool = False
 
     @field_validator("private_key_file")
     @classmethod
-    def _file_exists(cls, value: Path | None) -> Path | None:
+    def _file_holds_a_key(cls, value: Path | None) -> Path | None:
         if value is None:
             return None
         try:
             path = value.expanduser()
-            found = path.is_file()
+            if not path.is_file():
+                raise FileNotFoundError
+            _private_key(path.read_text())
+        except PermissionError:
+            raise ValueError("must be the path of a private key's file that you may read") from None
         except (OSError, RuntimeError):
-            found = False
-        if not found:
-            raise ValueError("must be the path of a private key's file; no file is there")
+            raise ValueError("must be the path of a private key's file; no file is there") from None
+        except UnicodeDecodeError:
+            raise ValueError("must be the path of a private key's file; what is there is no text") from None
         return path
 
     def _missing_for_login(self, instead: str = "") -> list[str]:
@@ -291,8 +321,8 @@ class HostSettings(LoginSettings):
 
     @field_validator("vagrant", mode="before")
     @classmethod
-    def _true_means_defaults(cls, value: object) -> object:
-        return {} if value in (True, "true") else value
+    def _switch(cls, value: object) -> object:
+        return {"true": {}, "false": None}.get(str(value).lower(), value)
 
     @model_validator(mode="after")
     def _one_login_method(self) -> Self:
@@ -359,7 +389,7 @@ class CustomerExperience(_Model):
     ticket_url: AddressOrNone = ""
     ticket_close_url: AddressOrNone = ""
     ticket_fields: dict[str, Any] = {}
-    ticket_token: SecretStr | None = None
+    ticket_token: Secret | None = None
     ticket_mention: Annotated[str, AfterValidator(lambda value: mentionable(value) if value else value)] = ""
     runbook_url: AddressOrNone = ""
     tell_again_minutes: Annotated[int, Field(ge=15, le=10_080)] = 240
@@ -480,7 +510,7 @@ class Settings(_Model):
     office_start: Clock
     office_end: Clock
     office_days: tuple[Weekday, ...]
-    window_minutes: Annotated[int, Field(ge=1, le=1440)]
+    window_minutes: Annotated[int, Field(ge=1, le=720)]
     warning_threshold: Annotated[int, Field(ge=0, le=1000)]
     alert_threshold: Annotated[int, Field(ge=0, le=1000)]
     no_data_minutes: Annotated[int, Field(ge=2, le=1440)]
@@ -566,7 +596,7 @@ class Settings(_Model):
         if value == "UTC" or ("/" in value and not value.startswith(("posix/", "right/"))):
             with contextlib.suppress(KeyError, ValueError, OSError):  # unknown; not a name; a folder
                 return ZoneInfo(value).key
-        raise ValueError("must be an IANA time zone such as Europe/Paris")
+        raise ValueError("must be an IANA time zone such as Europe/Paris, with its region, or UTC")
 
     @field_validator("office_days")
     @classmethod

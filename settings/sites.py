@@ -4,6 +4,7 @@ Source: https://docs.datadoghq.com/getting_started/site/
 """
 
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
 Site = Literal[
     "datadoghq.com",
@@ -35,3 +36,13 @@ def api_url(site: str) -> str:
 def app_url(site: str) -> str:
     """Return the web app's address for ``site``, without a trailing slash."""
     return f"https://{APP_HOSTS.get(site, site)}"
+
+
+def site_of(url: str) -> str | None:
+    """Return the site that has its API or its web app at ``url``; ``None`` if none has.
+
+    >>> site_of("https://api.us5.datadoghq.com/"), site_of("https://app.datadoghq.eu"), site_of("https://dd.example.com")
+    ('us5.datadoghq.com', 'datadoghq.eu', None)
+    """
+    host = urlsplit(url).hostname
+    return next((site for site in SITES if host in (f"api.{site}", APP_HOSTS.get(site, site))), None)

@@ -13,13 +13,15 @@ from tests.unit.mocks import API_KEY, APP_KEY, PROVIDER, run, run_program
 BOTH = ("apiKey", "appKey")
 
 
-def keys(config: dict[str, str] | None = None, environment: dict[str, str] | None = None) -> dict[str, Any]:
+def keys(
+    config: dict[str, str] | None = None, environment: dict[str, str] | None = None, site: str = "datadoghq.eu"
+) -> dict[str, Any]:
     """What a program finds: faults, the keys themselves, and the address for a site."""
     found: dict[str, Any] = {}
 
     def body() -> None:
         here = Credentials()
-        found.update(faults=here.faults(BOTH), url=here.url("datadoghq.eu"))
+        found.update(faults=here.faults(BOTH, site), url=here.url(site))
         pulumi.Output.all(here.api_key, here.app_key).apply(lambda both: found.update(keys=both))
 
     run(
@@ -62,7 +64,18 @@ def test_the_variables_count_in_the_provider_s_order() -> None:
     assert keys({"apiUrl": "https://dd.example.com/"}, both)["url"] == "https://dd.example.com"
 
 
-@pytest.mark.parametrize("url", ["api.datadoghq.eu", "//api.datadoghq.eu", "ftp://api.datadoghq.eu", "https://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.datadoghq.eu",
+        "//api.datadoghq.eu",
+        "ftp://api.datadoghq.eu",
+        "https://",
+        "https://api.datadoghq.eu:abc",
+        "https://[::1",
+        "https://api.datadoghq.eu/a b",
+    ],
+)
 def test_an_address_that_is_none_is_a_fault(url: str) -> None:
     found = keys({"apiUrl": url, "apiKey": API_KEY, "appKey": APP_KEY})
     (fault,) = found["faults"]
@@ -71,6 +84,54 @@ def test_an_address_that_is_none_is_a_fault(url: str) -> None:
         " with: pulumi config set datadog:apiUrl URL"
     )
     assert keys({}, {"DD_HOST": url, "DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY})["faults"][0].startswith("DD_HOST ")
+
+
+@pytest.mark.parametrize(
+    ("url", "site", "other"),
+    [
+        ("https://api.datadoghq.eu/", "datadoghq.com", "datadoghq.eu"),
+        ("https://api.us3.datadoghq.com", "us5.datadoghq.com", "us3.datadoghq.com"),
+        ("https://app.datadoghq.com", "ddog-gov.com", "datadoghq.com"),
+        ("https://api.datadoghq.eu", "datadoghq.eu", None),
+        ("https://dd.example.com", "datadoghq.eu", None),
+    ],
+)
+@pytest.mark.parametrize("setting", ["datadog:apiUrl", "DD_HOST"])
+def test_an_api_of_another_site_than_the_one_that_is_set_is_a_fault(
+    setting: str, url: str, site: str, other: str | None
+) -> None:
+    stored = {"apiKey": API_KEY, "appKey": APP_KEY, **({"apiUrl": url} if setting == "datadog:apiUrl" else {})}
+    found = keys(stored, {} if "apiUrl" in stored else {"DD_HOST": url}, site=site)["faults"]
+    told = (
+        f'{setting} is "{url}": must be the API of watchpost:site, {site}, where Agents report and links lead;'
+        f" remove it, or set the site with: pulumi config set watchpost:site {other}"
+    )
+    assert found == ([told] if other else [])
+
+
+def test_the_program_compares_the_api_with_its_site() -> None:
+    with pytest.raises(pulumi.RunError, match="must be the API of watchpost:site, "):
+        run_program(environment={"DD_HOST": "https://api.datadoghq.eu"})
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "socks5h://127.0.0.1:1080", "https://127.0.0.1:3129"])
+def test_nobody_is_asked_through_a_proxy_that_only_the_provider_knows(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check() -> key_check.Check | None:
+        return Credentials().check("datadoghq.eu", BOTH)
+
+    monkeypatch.setattr(key_check, "status", lambda *_: 200)
+    monkeypatch.setattr(credentials, "get_monitor", lambda: ResourceMonitorStub.__new__(ResourceMonitorStub))
+    monkeypatch.setenv("DD_API_KEY", API_KEY)
+    monkeypatch.setenv("DD_APP_KEY", APP_KEY)
+    for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert check() is not None
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    assert check() is None
+    monkeypatch.setenv("NO_PROXY", "api.datadoghq.eu")
+    assert check() is not None
 
 
 def test_without_an_engine_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

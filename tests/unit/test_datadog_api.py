@@ -216,3 +216,10 @@ def test_a_proxy_that_is_gone_is_named_without_its_password(monkeypatch: pytest.
     error = str(told("http://api.datadog.invalid"))
     assert "through the proxy 127.0.0.1:1 (HTTP_PROXY, NO_PROXY), 127.0.0.1:1 refuses the connection" in error
     assert "fake-word" not in error
+
+
+def test_a_proxy_that_only_the_provider_takes_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "socks5h://me:fake-word@127.0.0.1:1080")
+    error = str(told("https://api.datadog.invalid"))
+    assert "can't be reached through socks5h://127.0.0.1:1080 (HTTPS_PROXY)" in error
+    assert "fake-word" not in error

@@ -1,5 +1,6 @@
 """``settings.key_check``: what it reports of keys and APIs, with servers on loopback."""
 
+import http.client
 import socket
 import ssl
 import subprocess
@@ -133,6 +134,25 @@ def test_what_is_no_api_of_datadog_is_told(answer: int) -> None:
 def test_an_api_without_an_answer_is_told(answer: str, why: str) -> None:
     url, found = faults({API_KEY: answer})
     assert found == [f"Datadog's API at {url} can't be reached: {why}; {SITE}"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(113, "No route to host"), "No route to host"),
+        (ssl.SSLError(1, "bad record mac"), "bad record mac"),
+        (ssl.SSLEOFError(8, "EOF occurred"), "closes the connection without an answer"),
+        (BrokenPipeError(), "closes the connection without an answer"),
+        (TimeoutError(), "gives no answer within"),
+    ],
+)
+def test_an_answer_that_breaks_off_is_told(error: OSError, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", read)
+    _, (fault,) = faults({API_KEY: 200, BOTH_KEYS: 200})
+    assert told in fault
 
 
 def test_a_stack_that_only_has_hosts_needs_no_api() -> None:

@@ -149,6 +149,20 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"hosts": host(privateKey=None, privateKeyFile="/no")}, "hosts.vm.privateKeyFile", '"/no":', KEY_FILE),
     ({"hosts": host(privateKey=None, privateKeyFile="~no/x")}, "hosts.vm.privateKeyFile", '"~no/x":', KEY_FILE),
     ({"hosts": host(privateKey=5)}, "hosts.vm.privateKey", HIDDEN, "must be a valid string"),
+    (
+        {"hosts": host(privateKey="ssh-ed25519 AAAAfake me")},
+        "hosts.vm.privateKey",
+        HIDDEN,
+        "must be the private key, and",
+    ),
+    ({"hosts": host(privateKey="~/.ssh/id_ed25519")}, "hosts.vm.privateKey", HIDDEN, "the setting `privateKeyFile`"),
+    ({"hosts": host(privateKey="PuTTY-User-Key-File-3: x")}, "hosts.vm.privateKey", HIDDEN, "which PuTTYgen exports"),
+    ({"hosts": host(vagrant="yes")}, "hosts.vm.vagrant", HIDDEN, "must be true, or a map of settings"),
+    ({"windowMinutes": 721}, "windowMinutes", "721:", "must be less than or equal to 720"),
+    ({"agentUrl": "https://x:99999"}, "agentUrl", '"https://x:99999":', URL),
+    ({"appUrl": "https://acme.datadoghq.com#"}, "appUrl", "", "must be an address without a path"),
+    ({"repairs": "x"}, "repairs", '"x":', "must be a map"),
+    ({"agentConfig": {"api_key": "x"}}, "agentConfig", HIDDEN, "must leave out what is a setting of its own"),
     ({"hosts": host(address=None)}, "hosts.vm", HIDDEN, "needs `address`"),
     ({"hosts": host(user=None)}, "hosts.vm", HIDDEN, "needs `user`"),
     ({"hosts": host(privateKey=None)}, "hosts.vm", HIDDEN, LOGIN),
@@ -168,6 +182,8 @@ def command(key: str) -> str:
         "tags": "tags[0]",
         "officeDays": "officeDays[0]",
         "recipients": "recipients[0]",
+        "repairs": "repairs.NAME",
+        "agentConfig": "agentConfig.OPTION",
         "hosts": "hosts.NAME.address",
         "hosts.vm": "hosts.vm.address",
     }
@@ -266,6 +282,65 @@ def test_settings_do_not_show_private_keys_when_printed() -> None:
     assert PRIVATE_KEY not in repr(settings)
     assert "fake-password" not in repr(settings)
     assert settings.hosts["vm"].key() == PRIVATE_KEY
+
+
+def test_a_text_of_digits_may_be_a_number_as_pulumi_config_set_path_stores_it() -> None:
+    settings = validate(
+        mocks.settings(
+            hosts=host(user=1000),
+            repairs={"vm-packages": 20261127},
+            customerExperience={
+                "enabled": True,
+                "ticketUrl": "https://tickets.example.com",
+                "tiers": [1, 2],
+                "careTiers": [1],
+                "customers": [1234567890123456],
+                "steps": [{"name": 7, "objective": 1}],
+                "keyRotation": 20261127,
+            },
+        )
+    )
+    assert settings.hosts["vm"].user == "1000"
+    assert settings.repairs == {"vm-packages": "20261127"}
+    experience = settings.customer_experience
+    assert experience is not None
+    assert (experience.tiers, experience.care_tiers, experience.key_rotation) == (("1", "2"), ("1",), "20261127")
+    assert (experience.customers, experience.steps[0].name) == (("1234567890123456",), "7")
+
+
+def test_vagrant_may_be_switched_off() -> None:
+    assert validate(mocks.settings(hosts=host(vagrant=False))).hosts["vm"].vagrant is None
+    assert validate(mocks.settings(hosts=host(vagrant="false"))).hosts["vm"].vagrant is None
+
+
+@pytest.mark.parametrize(
+    ("content", "allowed"),
+    [
+        (b"ssh-rsa AAAAfake me\n", "must be the private key, and not the public one"),
+        (b"PuTTY-User-Key-File-2: ssh-rsa\n", "must be a key in OpenSSH's form"),
+        (b"\x30\x82\xff\xfe", "what is there is no text"),
+    ],
+)
+def test_a_file_that_holds_no_private_key_is_told_before_anything_is_made(
+    content: bytes, allowed: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    (fault,) = faults(hosts=host(privateKey=None, privateKeyFile=str(file)))
+    assert fault.startswith(f'watchpost:hosts.vm.privateKeyFile is "{file}": ')
+    assert allowed in fault
+
+
+def test_a_key_file_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "key"
+    file.write_text("fake")
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")  # root may read everything
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    (fault,) = faults(hosts=host(privateKey=None, privateKeyFile=str(file)))
+    assert "must be the path of a private key's file that you may read" in fault
 
 
 def test_a_key_file_is_read_and_an_agent_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
