@@ -35,6 +35,9 @@ LOGIN_SECONDS = 20
 CONCURRENT_CHECKS = 4
 """Concurrent checks per host."""
 
+HEARD = "watchpost-is-heard"
+"""What a login shell is asked to print first: a forced command could end well without checking anything."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HostStep:
@@ -113,22 +116,45 @@ async def _check_host(found: Sequence[HostStep]) -> list[Finding]:
 
     try:
         async with _login(found[0].connection) as host:
-            turns = asyncio.Semaphore(CONCURRENT_CHECKS)
-
-            async def check(step: HostStep) -> Finding | None:
-                async with turns:
-                    done = await host.run(step.command, input=step.stdin, check=False)
-                if not done.exit_status:
-                    return None
-                # The last line only: a login shell may print something first.
-                said = str(done.stderr or done.stdout).strip().splitlines()
-                return Finding(name=step.name, reason=said[-1] if said else "no reason given", repair=step.name)
-
-            return [finding for finding in await asyncio.gather(*map(check, found)) if finding]
-    except (OSError, TimeoutError, asyncssh.Error) as error:
+            heard = await host.run(f"echo {HEARD}", stdin=asyncssh.DEVNULL, check=False)
+            if HEARD in str(heard.stdout):
+                return await _check_steps(host, found)
+        reason = f"can't check the host: {_last_line(heard) or 'nothing'!r} answers, and not the login shell"
+    except (OSError, TimeoutError, ValueError, asyncssh.Error) as error:  # ValueError: a key that isn't one
         halted = "; `pulumi up` starts a VM that is halted" if found[0].vm else ""
         reason = f"can't check the host: {error or type(error).__name__}{halted}"
-        return [Finding(name=found[0].name, reason=reason, repair=found[0].name)]
+    return [Finding(name=found[0].name, reason=reason, repair=found[0].name)]
+
+
+async def _check_steps(host: "asyncssh.SSHClientConnection", found: Sequence[HostStep]) -> list[Finding]:
+    """Check the steps of one host, several at once as far as its sshd allows (``MaxSessions``)."""
+    import asyncssh
+
+    turns, refused = asyncio.Semaphore(CONCURRENT_CHECKS), []
+
+    async def check(step: HostStep) -> Finding | None:
+        async with turns:
+            try:
+                return await _check_step(host, step)
+            except asyncssh.ChannelOpenError:
+                refused.append(step)
+                return None
+
+    findings = await asyncio.gather(*map(check, found))
+    return [finding for finding in (*findings, *[await _check_step(host, step) for step in refused]) if finding]
+
+
+async def _check_step(host: "asyncssh.SSHClientConnection", step: HostStep) -> Finding | None:
+    """Check one step; without an exit status it has not been checked, which is a finding."""
+    done = await host.run(step.command, input=step.stdin, check=False)
+    if done.exit_status == 0:
+        return None
+    return Finding(name=step.name, reason=_last_line(done) or "no reason given", repair=step.name)
+
+
+def _last_line(done: "asyncssh.SSHCompletedProcess") -> str:
+    """Return the last line of what a command said: a login shell may print something first."""
+    return next(iter(reversed(str(done.stderr or done.stdout).strip().splitlines())), "")
 
 
 @contextlib.asynccontextmanager

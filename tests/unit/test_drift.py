@@ -1,10 +1,15 @@
 """``watchpost.drift``: reads an exported state, and compares downtimes with Datadog's answers."""
 
+import asyncio
 import json
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import time
 from types import SimpleNamespace
 from typing import Any
 
+import asyncssh
 import pytest
 from datadog_api_client.exceptions import ApiException
 from datadog_api_client.v2.api import downtimes_api
@@ -17,7 +22,7 @@ from components.recurrences import recurrences as schedules
 from components.step_command import StepCommand
 from settings.office_hours import DAYS, OfficeHours
 from tests.unit.mocks import COMMAND, DOWNTIME, run_program
-from watchpost.drift import Downtime, check_downtimes, downtimes, report, steps, unmuted
+from watchpost.drift import Downtime, HostStep, check_downtimes, check_hosts, downtimes, report, steps, unmuted
 from watchpost.errors import WatchpostError
 from watchpost.stack import plain
 
@@ -167,3 +172,106 @@ def test_findings_of_downtimes_carry_the_key_of_their_repair(monkeypatch: pytest
     for refused in ("403", "0404"):  # the latter of something else than Datadog
         with pytest.raises(ApiException):
             check_downtimes(client, [Downtime(name=NAME, identifier=refused)])
+
+
+@contextmanager
+def ssh_host(
+    answer: Callable[["asyncssh.SSHServerProcess[str]"], Awaitable[None]], sessions: int = 10
+) -> Iterator[list[HostStep]]:
+    """Two steps of a host on loopback, whose SSH server calls ``answer`` for each command, in so many ``sessions``."""
+    key, user_key = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    begun, ended, port = threading.Event(), threading.Event(), 0
+    open_now = 0
+
+    async def process(process: "asyncssh.SSHServerProcess[str]") -> None:
+        nonlocal open_now
+        try:
+            await answer(process)
+        finally:
+            open_now -= 1
+
+    class Server(asyncssh.SSHServer):
+        def session_requested(self) -> Any:
+            nonlocal open_now
+            if open_now >= sessions:
+                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "open failed")
+            open_now += 1
+            return asyncssh.process.SSHServerProcess(process, None, 3, False)
+
+    async def serve() -> None:
+        nonlocal port
+        users = asyncssh.import_authorized_keys(user_key.export_public_key().decode())
+        server = await asyncssh.listen(
+            "127.0.0.1", 0, server_factory=Server, server_host_keys=[key], authorized_client_keys=users, gss_host=None
+        )
+        port = server.get_port()
+        begun.set()
+        await asyncio.to_thread(ended.wait)
+        server.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    try:
+        assert begun.wait(10)
+        connection = {
+            "host": "127.0.0.1",
+            "port": port,
+            "user": "me",
+            "privateKey": user_key.export_private_key().decode(),
+            "hostKey": key.export_public_key().decode(),
+        }
+        yield [
+            HostStep(name=name, connection=connection, command=f"check {name}", stdin="fake-secret\n")
+            for name in ("vm-ready", "vm-packages")
+        ]
+    finally:
+        ended.set()
+        thread.join(10)
+
+
+def checked(found: list[HostStep]) -> list[str]:
+    return report(asyncio.run(check_hosts(found))).splitlines()
+
+
+async def as_a_shell(process: "asyncssh.SSHServerProcess[str]") -> None:
+    program, _, argument = str(process.command).partition(" ")
+    await process.stdin.read()
+    await asyncio.sleep(0.02)
+    process.stdout.write(f"{argument}\n" if program == "echo" else "as it was\n")
+    process.exit(0)
+
+
+@pytest.mark.parametrize("sessions", [10, 2, 1])
+def test_a_host_is_checked_however_many_sessions_its_ssh_server_allows(sessions: int) -> None:
+    with ssh_host(as_a_shell, sessions) as found:
+        assert checked(found * 3) == []
+
+
+def test_a_command_that_runs_in_place_of_every_check_is_told_and_gets_no_secret() -> None:
+    received = []
+
+    async def forced(process: "asyncssh.SSHServerProcess[str]") -> None:
+        received.append(await process.stdin.read())
+        process.stdout.write("Welcome\n")
+        process.exit(0)
+
+    with ssh_host(forced) as found:
+        assert checked(found) == ["vm-ready: can't check the host: 'Welcome' answers, and not the login shell"]
+    assert received == [""]
+
+
+def test_a_check_that_ends_without_an_exit_status_is_no_success() -> None:
+    async def cut_off(process: "asyncssh.SSHServerProcess[str]") -> None:
+        if str(process.command).startswith("echo "):
+            await as_a_shell(process)
+        await process.stdin.read()
+        process.close()
+
+    with ssh_host(cut_off) as found:
+        assert checked(found) == ["vm-ready: no reason given", "vm-packages: no reason given"]
+
+
+def test_a_key_that_is_none_is_told() -> None:
+    connection = {"host": "127.0.0.1", "port": 1, "user": "me", "privateKey": "nonsense"}
+    (told,) = checked([HostStep(name="vm-ready", connection=connection, command="", stdin="")])
+    assert told.startswith("vm-ready: can't check the host: ")
