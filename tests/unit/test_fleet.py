@@ -124,6 +124,37 @@ def test_a_fault_of_the_inventory_is_told_with_its_place(tmp_path: Path, change:
     assert fault in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"host": {"privateKey": "fake-secret"}}, "host.privateKey"),
+        (
+            {"hosts": {"web-1": {"proxy": {"privateKeyPassword": "fake-secret"}}}},
+            "hosts.web-1.proxy.privateKeyPassword",
+        ),
+        ({"settings": {"datadog:appKey": "fake-secret"}}, "settings.datadog:appKey"),
+        (
+            {"settings": {"customerExperience": {"ticketToken": "fake-secret"}}},
+            "settings.watchpost:customerExperience.ticketToken",
+        ),
+    ],
+)
+def test_a_secret_is_never_in_an_inventory_itself(changes: dict[str, Any], where: str, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text(yaml.safe_dump({"stack": "prod", "shards": 1, "hosts": {"web-1": {}}} | changes))
+    with pytest.raises(WatchpostError) as error:
+        load(path)
+    assert str(error.value).endswith(f"must have {{fromEnvironment: NAME}}, an environment variable, for {where}")
+
+
+@pytest.mark.parametrize("content", [b"host: {privateKey: 'fake-secret\n  x: [", b"a: \xff\xfe"])
+def test_an_inventory_that_can_not_be_read_is_told_without_its_content(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_bytes(content)
+    with pytest.raises(WatchpostError, match="can't be read: ") as error:
+        load(tmp_path / "fleet.yaml")
+    assert "fake-secret" not in str(error.value)
+
+
 def test_an_inventory_that_is_no_yaml_is_told(tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text("hosts: [")
     with pytest.raises(WatchpostError, match="can't be read"):
@@ -408,6 +439,8 @@ def test_destroying_is_asked_for_in_so_many_words(tmp_path: Path) -> None:
     [
         ("postgres://me:fake-password@db.example.com/state", "https://github.com/example/watchpost"),
         (None, "https://me:fake-token@github.com/example/watchpost"),
+        (None, "https://fake-token@github.com/example/watchpost"),
+        ("postgres://me@db.example.com/state?password=fake-password", "https://github.com/example/watchpost"),
     ],
 )
 def test_a_password_in_an_address_never_gets_into_a_document(backend: str | None, repository: str) -> None:
@@ -415,6 +448,11 @@ def test_a_password_in_an_address_never_gets_into_a_document(backend: str | None
     with pytest.raises(WatchpostError, match="holds a password") as error:
         kubernetes.render(fleet(), source)
     assert "fake" not in str(error.value)
+
+
+def test_the_user_of_an_ssh_address_is_no_secret() -> None:
+    repository = "ssh://git@github.com/example/watchpost"
+    assert kubernetes.render(fleet(), kubernetes.Source(repository=repository, branch="main"))
 
 
 def test_no_example_destroys_what_its_document_made() -> None:

@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from settings.model import HostName
 from settings.project import PROJECT
@@ -15,6 +15,9 @@ from watchpost.errors import WatchpostError
 
 SECRET = "fromEnvironment"  # noqa: S105 - the name of a key
 """In an inventory, ``{fromEnvironment: NAME}`` is a secret: the value of the environment variable NAME."""
+
+ONLY_SECRET = ("privateKey", "privateKeyPassword", "ticketToken", "datadog:apiKey", "datadog:appKey")
+"""Settings that an inventory, a document of many readers, holds only as :data:`SECRET`."""
 
 MADE_BY_THE_PLAN = ("part", "datadogStack", "hosts")
 
@@ -52,6 +55,21 @@ class Inventory(BaseModel):
             raise ValueError(f"must leave out {', '.join(made)}: the plan sets them")
         return named
 
+    @model_validator(mode="after")
+    def _no_secret_in_plain_text(self) -> Self:
+        if found := list(_plain_secrets({"settings": self.settings, "host": self.host, "hosts": self.hosts})):
+            raise ValueError(f"must have {{{SECRET}: NAME}}, an environment variable, for {', '.join(found)}")
+        return self
+
+
+def _plain_secrets(value: object, path: str = "") -> Iterator[str]:
+    """Yield the paths of secrets that stand in the inventory itself."""
+    for key, entry in value.items() if isinstance(value, Mapping) else ():
+        if key in ONLY_SECRET and variable(entry) is None:
+            yield f"{path}{key}"
+        else:
+            yield from _plain_secrets(entry, f"{path}{key}.")
+
 
 def load(path: Path) -> Inventory:
     """Read an inventory.
@@ -61,8 +79,11 @@ def load(path: Path) -> Inventory:
     """
     try:
         return Inventory.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError) as error:
-        raise WatchpostError(f"the inventory {path} can't be read: {error}") from error
+    except yaml.MarkedYAMLError as error:  # whose own text repeats the line, which may hold a secret
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise WatchpostError(f"the inventory {path} can't be read: {error.problem}{line}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise WatchpostError(f"the inventory {path} can't be read: {error}") from None
     except ValidationError as error:
         faults = [
             f"  - {'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg'].removeprefix('Value error, ')}"

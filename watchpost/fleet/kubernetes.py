@@ -52,10 +52,12 @@ def render(inventory: Inventory, source: Source) -> list[Document]:
             password, or the repository's is neither ``https://`` nor ``ssh://``.
     """
     for option, url in (("--backend", source.backend), ("--repository", source.repository)):
-        if url and urlsplit(url).password:
+        parts = urlsplit(url or "")
+        # A token is often the user's name; over SSH that is no secret.
+        if parts.password or (parts.username and parts.scheme != "ssh") or "password=" in parts.query:
             raise WatchpostError(
-                f"{option} holds a password, which would stand in a document that many can read: give one that logs in"
-                " by the workspace's own account"
+                f"{option} holds a password or a token, which would stand in a document that many can read: give one"
+                " that logs in by the workspace's own account"
             )
     if urlsplit(source.repository).scheme not in ("https", "ssh"):
         raise WatchpostError(f"--repository is {source.repository}: it must begin with https:// or ssh://")
