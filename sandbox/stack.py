@@ -108,6 +108,7 @@ class Stack:
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             # The state contains each script several times, and is written whole before and after every step.
             "PULUMI_DIY_BACKEND_GZIP": os.environ.get("PULUMI_DIY_BACKEND_GZIP", "true"),
+            "GOGC": os.environ.get("GOGC", "400"),  # a process of a second has little use for a garbage collector
             # Cache bytecode outside the clone: the program and the stand-ins start faster.
             "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONPYCACHEPREFIX": str(paths.cache() / "bytecode"),

@@ -15,13 +15,15 @@ from sandbox.stack import Stack
 
 LOOK = r"""
 export LC_ALL=C
-apt="-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="
+cache=$(mktemp -d)
+apt="-o Dir::Cache::pkgcache=$cache/packages -o Dir::Cache::srcpkgcache=$cache/sources"
 dpkg-query -W -f 'package ${db:Status-Status} ${binary:Package} ${Version}\n'
 dpkg --audit | sed 's/^/unfinished /'
 apt-mark $apt showhold | sed 's/^/hold /'
 apt-mark $apt showmanual | sed 's/^/manual /'
 echo "apt check $(apt-get $apt -qq check 2>&1)"
 echo "apt sources $(apt-get $apt -qq update --print-uris 2>&1 >/dev/null)"
+rm -r "$cache"
 sed 's/^/user /' /etc/passwd
 sed 's/^/group /' /etc/group
 systemctl list-unit-files --no-legend | awk '{ print "unit", $1, $2 }'

@@ -191,24 +191,6 @@ def test_killed_while_it_is_created_the_next_update_makes_one_of_each(stack: Sta
     assert again.code == 0, again.text
 
 
-def test_recover_finds_webhooks_which_no_api_lists(stack: Stack) -> None:
-    stack.configure(customerExperience={})
-    assert up(stack).code == 0
-    switch_on(stack)
-    killed(stack, f"{HOOKS}/webhooks", webhooks.KIND, 1)
-    left = things(stack)[webhooks.KIND]
-    shown = recover(stack)
-    assert shown.returncode == 1
-    for name in left:
-        assert f"webhook   {name}\n" in shown.stdout
-    assert recover(stack, "--yes").returncode == 0
-    assert not things(stack)[webhooks.KIND]
-    done = up(stack)
-    assert done.code == 0, done.text
-    assert "was left behind" not in done.text
-    assert counted(stack) == ALL
-
-
 LOST = {path for path in CREATED if path not in ("/api/v1/monitor", "/api/v1/dashboard")}
 
 
@@ -264,26 +246,17 @@ def delete_what_others_are_made_of(stack: Stack) -> None:
         call(stack, "DELETE", f"/api/v1/{path}?force=true")
 
 
-def test_a_webhook_renamed_or_deleted_by_hand_is_recreated_and_the_renamed_one_left_alone(stack: Stack) -> None:
+def test_what_was_deleted_or_renamed_by_hand_is_recreated_and_the_renamed_left_alone(stack: Stack) -> None:
     switch_on(stack)
     assert up(stack).code == 0
     renamed, deleted = sorted(things(stack)[webhooks.KIND])[:2]
     call(stack, "PUT", f"{HOOKS}/webhooks/{renamed}", {"name": f"{renamed}-mine"})
     call(stack, "DELETE", f"{HOOKS}/webhooks/{deleted}")
-    done = up(stack, "--refresh")
-    assert done.code == 0, done.text
-    found = things(stack)[webhooks.KIND]
-    assert {renamed, deleted, f"{renamed}-mine"} <= set(found)
-    assert len(found) == ALL[webhooks.KIND] + 1
-    call(stack, "DELETE", f"{HOOKS}/webhooks/{renamed}-mine")
-
-
-def test_what_others_are_made_of_is_deleted_by_hand_and_one_update_puts_it_right(stack: Stack) -> None:
-    switch_on(stack)
-    assert up(stack).code == 0
     delete_what_others_are_made_of(stack)
     done = up(stack, "--refresh")  # a refresh would fail at the composites, were they validated
     assert done.code == 0, done.text
+    assert {renamed, deleted, f"{renamed}-mine"} <= set(things(stack)[webhooks.KIND])
+    call(stack, "DELETE", f"{HOOKS}/webhooks/{renamed}-mine")
     assert counted(stack) == ALL
 
 
@@ -301,6 +274,24 @@ def test_switched_off_all_of_it_is_gone_and_nothing_else_is_touched(stack: Stack
         assert {name: before[kind][name] for name in found} == found
     asked = [request for request in stack.account.requests()[since:] if not request["path"].endswith("/validate")]
     assert {request["method"] for request in asked} <= {"GET", "DELETE"}
+
+
+def test_recover_finds_webhooks_which_no_api_lists(stack: Stack) -> None:
+    stack.configure(customerExperience={})
+    assert up(stack).code == 0
+    switch_on(stack)
+    killed(stack, f"{HOOKS}/webhooks", webhooks.KIND, 1)
+    left = things(stack)[webhooks.KIND]
+    shown = recover(stack)
+    assert shown.returncode == 1
+    for name in left:
+        assert f"webhook   {name}\n" in shown.stdout
+    assert recover(stack, "--yes").returncode == 0
+    assert not things(stack)[webhooks.KIND]
+    done = up(stack)
+    assert done.code == 0, done.text
+    assert "was left behind" not in done.text
+    assert counted(stack) == ALL
 
 
 def test_destroyed_nothing_of_it_is_left(stack: Stack) -> None:

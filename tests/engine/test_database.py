@@ -358,6 +358,7 @@ def test_a_user_that_can_not_be_noted_is_not_touched(server: Server) -> None:
     server.sql("DROP USER 'datadog'@'127.0.0.1', 'datadog'@'10.%'; DROP DATABASE shop")
 
 
+@pytest.mark.long
 def test_an_administrator_who_may_make_users_but_give_them_nothing_leaves_none(server: Server) -> None:
     server.sql(HALF_AN_ADMINISTRATOR[server.flavor])
     before = server.users()
@@ -443,6 +444,7 @@ def test_a_port_that_another_program_holds_is_told_with_who_it_is(server: Server
         )
 
 
+@pytest.mark.long
 def test_roles_that_the_server_gives_to_everybody_are_no_drift(server: Server) -> None:
     if server.flavor == "MariaDB":
         pytest.skip("MariaDB has no mandatory_roles")

@@ -142,6 +142,7 @@ def test_nothing_of_others_goes_and_no_lock_is_in_the_way_whatever_apt_s_options
     assert left_over(machine, bare) == []
 
 
+@pytest.mark.long
 def test_a_server_of_another_name_will_do_and_no_package_is_taken_away_for_another(
     machine: Machine, bare: set[str]
 ) -> None:
@@ -175,6 +176,7 @@ def test_a_broken_source_is_told_and_matters_only_where_it_is_needed(machine: Ma
     assert left_over(machine, bare) == []
 
 
+@pytest.mark.long
 def test_a_package_of_others_that_can_not_be_configured_is_told_and_is_no_obstacle(
     machine: Machine, bare: set[str]
 ) -> None:
@@ -212,6 +214,7 @@ def test_a_server_that_holds_somebody_s_databases_stays_and_says_so(machine: Mac
     assert left_over(machine, bare) == []
 
 
+@pytest.mark.long
 def test_a_package_that_apt_does_not_know_any_more_is_removed(machine: Machine, bare: set[str]) -> None:
     went_well(step(machine, SCRIPT, "apply", {"packages": "tree"}))
     machine.run("mv /etc/apt/sources.list /root/ && rm -rf /var/lib/apt/lists/*_*")
