@@ -59,8 +59,9 @@ _ALLOWED = {
 
 def _sentence(details: ErrorDetails) -> str:
     """Describe one fault: the setting, its value, what is allowed, and the command that sets it."""
-    path = [str(part) for part in details["loc"] if part != "[key]"]
-    key = setting_key(*path)
+    place = [part for part in details["loc"] if part != "[key]"]
+    path = [str(part) for part in place]
+    key = setting_key(*place)
     kind = details["type"]
     allowed = _ALLOWED.get(kind) or str(details["msg"]).removeprefix("Value error, ").replace("Input should", "must")
     if kind == "model_type" and path[-1] == "vagrant":
@@ -77,19 +78,19 @@ def _sentence(details: ErrorDetails) -> str:
     if path[-1] in (*LISTS, *_INNER_LISTS):
         example = f"{key}[0]"
     elif path == ["agentConfig"]:
-        example = setting_key(*path, "OPTION")
+        example = setting_key(*place, "OPTION")
     elif path == ["repairs"]:
-        example = setting_key(*path, "NAME")
+        example = setting_key(*place, "NAME")
     elif path[0] == "hosts" and len(path) < 3:
-        example = setting_key("hosts", *(path[1:] or ["NAME"]), "address")
+        example = setting_key("hosts", *(place[1:] or ["NAME"]), "address")
     elif path == ["customerExperience"]:
-        example = setting_key(*path, "enabled" if kind == "model_type" else "ticketUrl")
+        example = setting_key(*place, "enabled" if kind == "model_type" else "ticketUrl")
     elif kind == "model_type" and len(path) > 2 and path[-2] == "steps":
-        example = setting_key(*path, "name")
+        example = setting_key(*place, "name")
     elif path[-1] == "steps":
-        example = setting_key(*path, "0", "objective")
+        example = setting_key(*place, 0, "objective")
     elif path[0] == "hosts" and path[-1] == "proxy":
-        example = setting_key(*path, "address")
+        example = setting_key(*place, "address")
     nested = "--path " if len(path) > 1 or example != key else ""
     return f"{key}{shown} {allowed}; set it with: pulumi config set {secret}{nested}'{example}' VALUE"
 

@@ -19,11 +19,16 @@ def _name() -> str:
 PROJECT = _name()
 
 
-def key(*path: str) -> str:
+def key(*path: str | int) -> str:
     """Build a setting's key for ``pulumi config set --path``.
 
-    >>> key("hosts", "db.example.com", "tags", "0")
+    >>> key("hosts", "db.example.com", "tags", 0)
     'watchpost:hosts["db.example.com"].tags[0]'
+    >>> key("hosts", "1", "address")
+    'watchpost:hosts["1"].address'
     """
-    parts = [f"[{part}]" if part.isdigit() else f'["{part}"]' if "." in part else f".{part}" for part in path]
+    parts = [
+        f"[{part}]" if isinstance(part, int) else f'["{part}"]' if "." in part or part.isdigit() else f".{part}"
+        for part in path
+    ]
     return f"{PROJECT}:" + "".join(parts).removeprefix(".")

@@ -6,7 +6,10 @@ Datadog's keys are those of the stack's configuration, else DD_API_KEY and DD_AP
 import sys
 from collections.abc import Sequence
 
-import click
+try:
+    import click
+except ModuleNotFoundError:  # another Python than the project's
+    sys.exit("watchpost: run it with the Python of the virtual environment: .venv/bin/python -m watchpost ...")
 
 from watchpost import changes, completion, drift, recover, snapshot
 from watchpost.errors import WatchpostError

@@ -208,7 +208,12 @@ def of_one_stack(command: Callable[..., None]) -> Callable[..., None]:
         command(stack=Stack(name, cwd), **options)
 
     folder = click.option(
-        "-C", "--cwd", metavar="FOLDER", default=".", help="The project's folder  [default: this one]"
+        "-C",
+        "--cwd",
+        metavar="FOLDER",
+        type=click.Path(exists=True, file_okay=False),
+        default=".",
+        help="The project's folder  [default: this one]",
     )
     stack = click.option(
         "-s",

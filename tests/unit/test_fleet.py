@@ -155,6 +155,12 @@ def test_an_inventory_that_can_not_be_read_is_told_without_its_content(content: 
     assert "fake-secret" not in str(error.value)
 
 
+def test_an_inventory_that_is_empty_is_told(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text("")
+    with pytest.raises(WatchpostError, match="the file: must be a map"):
+        load(tmp_path / "fleet.yaml")
+
+
 def test_an_inventory_that_is_no_yaml_is_told(tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text("hosts: [")
     with pytest.raises(WatchpostError, match="can't be read"):

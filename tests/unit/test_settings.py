@@ -143,6 +143,7 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"hosts": {}}, "hosts", HIDDEN, "must have at least one entry"),
     ({"hosts": host(port=0)}, "hosts.vm.port", "0:", "must be greater than or equal to 1"),
     ({"hosts": {"a.b": {**HOST, "port": 0}}}, 'hosts["a.b"].port', "0:", "must be greater than or equal to 1"),
+    ({"hosts": {"1": {**HOST, "port": 0}}}, 'hosts["1"].port', "0:", "must be greater than or equal to 1"),
     ({"hosts": host(user="Root!")}, "hosts.vm.user", '"Root!":', "must be the name of a user"),
     ({"hosts": host(address="-oX")}, "hosts.vm.address", '"-oX":', "must be a host name or IP address"),
     ({"hosts": host(hostKey="AAAA")}, "hosts.vm.hostKey", '"AAAA":', "ssh-keyscan"),

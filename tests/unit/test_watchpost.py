@@ -27,6 +27,21 @@ def test_a_wrong_option_is_told_with_the_way_to_help(capsys: pytest.CaptureFixtu
     assert "No such option '--stak'. Did you mean '--stack'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["drift", "recover", "snapshot"])
+def test_a_folder_that_is_not_there_is_told(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--cwd", "/nowhere", "--stack", "dev"]) == 2
+    assert "Directory '/nowhere' does not exist." in capsys.readouterr().err
+
+
+def test_another_python_is_told_where_the_right_one_is() -> None:
+    look = f"import sys, runpy\nsys.modules['click'] = None\nsys.path.insert(0, {str(ROOT)!r})\n"
+    run = [sys.executable, "-c", f"{look}runpy.run_module('watchpost', run_name='__main__')"]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("watchpost: run it with the Python of the virtual environment: .venv/bin/python ")
+    assert "Traceback" not in done.stderr
+
+
 def test_help_takes_no_provider_s_sdk_and_no_client(tmp_path: Path) -> None:
     look = (
         "import sys\nfrom watchpost.__main__ import main\nmain(['drift', '--help'])\n"

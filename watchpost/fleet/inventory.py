@@ -86,7 +86,8 @@ def load(path: Path) -> Inventory:
         raise WatchpostError(f"the inventory {path} can't be read: {error}") from None
     except ValidationError as error:
         faults = [
-            f"  - {'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg'].removeprefix('Value error, ')}"
+            f"  - {'.'.join(map(str, fault['loc'])) or 'the file'}: "
+            + {"model_type": "must be a map"}.get(fault["type"], fault["msg"].removeprefix("Value error, "))
             for fault in error.errors()
         ]
         raise WatchpostError("\n".join([f"the inventory {path} can't be used:", *faults])) from None
