@@ -1,10 +1,11 @@
 """The configuration of a stack: typed, and fully validated before any resource is created."""
 
 import json
+import re
 from typing import Any
 
 import pulumi
-from pulumi.runtime.config import CONFIG, get_config_env
+from pulumi.runtime.config import CONFIG, get_config_env, get_config_secret_keys_env, is_config_secret
 
 from settings import agent_options
 from settings.credentials import Credentials
@@ -44,7 +45,26 @@ def load() -> tuple[Settings, Credentials]:
             f"{key('agentConfig')} holds {', '.join(unknown)}, which resembles no option that Watchpost knows"
             f" ({agent_options.TEMPLATE}): it is written unchanged, and the Agent ignores options that it doesn't know"
         )
+    for name in in_plain_text(settings):
+        pulumi.log.warn(
+            f"{name} is in plain text in the stack's settings file: encrypt it with `pulumi config set --secret --path"
+            f" '{name}'`, and if others have seen the file, use another one"
+        )
     return settings, credentials
+
+
+def in_plain_text(settings: Settings) -> list[str]:
+    """List the secrets that the stack's settings file holds unencrypted, by their keys for ``pulumi config set``."""
+    configuration = {**get_config_env(), **CONFIG.get()}
+    found: list[str] = [name for name in ("datadog:apiKey", "datadog:appKey") if name in configuration]
+    for name, host in settings.hosts.items():
+        for place, login in (((name,), host), ((name, "proxy"), host.proxy)):
+            found += [key("hosts", *place, "privateKey")] if login and login.private_key else []
+            found += [key("hosts", *place, "privateKeyPassword")] if login and login.private_key_password else []
+    experience = settings.customer_experience
+    found += [key("customerExperience", "ticketToken")] if experience and experience.ticket_token else []
+    encrypted = get_config_secret_keys_env()  # a map counts as one secret as soon as anything in it is
+    return [name for name in found if (of := re.split(r"[.[]", name)[0]) not in encrypted and not is_config_secret(of)]
 
 
 def configured() -> dict[str, Any]:

@@ -113,7 +113,7 @@ def of_environment(name: str) -> tuple[str, str]:
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        found = parts.hostname and (parts.port or 1)
+        found = parts.hostname and (parts.port or 1) and "@" not in parts.netloc
     except ValueError:
         return False
     return bool(found) and parts.scheme in ("http", "https") and all("!" <= character <= "~" for character in url)

@@ -109,6 +109,11 @@ def test_an_api_of_another_site_than_the_one_that_is_set_is_a_fault(
     assert found == ([told] if other else [])
 
 
+def test_an_address_with_a_login_in_it_is_a_fault_that_does_not_show_it() -> None:
+    found = keys({"apiUrl": "https://me:fake-word@dd.example.com", "apiKey": API_KEY, "appKey": APP_KEY})["faults"]
+    assert found[0].startswith('datadog:apiUrl is "dd.example.com": must be the address of Datadog')
+
+
 def test_the_program_compares_the_api_with_its_site() -> None:
     with pytest.raises(pulumi.RunError, match="must be the API of watchpost:site, "):
         run_program(environment={"DD_HOST": "https://api.datadoghq.eu"})

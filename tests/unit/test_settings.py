@@ -1,5 +1,6 @@
 """What settings accept, and how they report what they don't."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from settings import agent_options
+from settings import agent_options, load
 from settings.faults import LISTS, STRUCTURED, SettingsError, validate
 from settings.model import CustomerExperience, Settings
 from tests.unit import mocks
 from tests.unit.mocks import HOST, PRIVATE_KEY, ROOT
+
+PLACES = (
+    "hosts.vm.privateKey",
+    "hosts.vm.proxy.privateKey",
+    "hosts.vm.proxy.privateKeyPassword",
+    "customerExperience.ticketToken",
+)
 
 
 def host(**changes: Any) -> dict[str, dict[str, Any]]:
@@ -611,3 +619,27 @@ def test_agent_config_leaves_out_what_is_a_setting_of_its_own_and_its_values_are
     with pytest.raises(SettingsError, match=rf"agentConfig is \(not shown\): must leave out .*{key} \(") as fault:
         validate(mocks.settings(agentConfig={key: "fake-value", "logs_enabled": True}))
     assert "fake-value" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("encrypted", "told"),
+    [
+        ((), ["datadog:apiKey", *(f"watchpost:{place}" for place in PLACES)]),
+        (("watchpost:hosts",), ["datadog:apiKey", "watchpost:customerExperience.ticketToken"]),
+        (("watchpost:hosts", "watchpost:customerExperience", "datadog:apiKey"), []),
+    ],
+)
+def test_a_secret_in_plain_text_is_told_and_not_shown(encrypted: tuple[str, ...], told: list[str]) -> None:
+    proxy = {**HOST, "privateKeyPassword": "fake-password"}
+    experience = {"enabled": True, "ticketUrl": "https://tickets.example.com", "ticketToken": "fake-token"}
+    values = mocks.settings(hosts={"vm": {**HOST, "proxy": proxy}}, customerExperience=experience)
+    config = {
+        f"watchpost:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in values.items()
+    }
+    environment = {"DD_APP_KEY": mocks.APP_KEY}
+    warnings = mocks.run(
+        load, config=config | {"datadog:apiKey": mocks.API_KEY}, secret_keys=encrypted, environment=environment
+    ).warnings
+    assert [warning.partition(" is in plain text")[0] for warning in warnings] == told
+    for secret in (*mocks.SECRETS, "fake-password", "fake-token"):
+        assert secret not in " ".join(warnings)
