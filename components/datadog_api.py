@@ -144,7 +144,8 @@ def _refusal(url: str, error: ApiException) -> str:
         )
     if not isinstance(error.body, dict):
         return f"{shown(url)} doesn't answer as Datadog's API does (HTTP {error.status})"
-    said = error.body.get("errors") or [error.body]
+    said = error.body.get("errors") or error.body
+    said = said if isinstance(said, list) else [said]
     return f"{refused}: {'; '.join(text if isinstance(text, str) else json.dumps(text) for text in said)}"
 
 

@@ -109,6 +109,8 @@ def told(address: str, function: Callable[[str], None] = ask) -> AccountError:
             (400, b'{"errors": ["no", {"detail": "so"}]}', {}),
             'Datadog at {url} refused: 400 Bad Request: no; {"detail": "so"}',
         ),
+        ((400, b'{"errors": "no"}', {}), "Datadog at {url} refused: 400 Bad Request: no"),
+        ((400, b'{"errors": 5}', {}), "Datadog at {url} refused: 400 Bad Request: 5"),
         ((400, b"{}", {}), "Datadog at {url} refused: 400 Bad Request: {}"),
         ((404, b"<html>no</html>", {}), "{url} doesn't answer as Datadog's API does (HTTP 404)"),
         ((200, b"<html>Sign in</html>", {}), "what answers at {url} isn't Datadog's API"),
