@@ -69,12 +69,14 @@ def _former_switch(value: object) -> object:
 
 
 INTEGRATIONS = (
-    "case", "eventbridge", "google-chat", "hangouts", "jira", "oncall", "opsgenie", "pagerduty", "servicenow", "slack",
-    "sns", "splunk-oncall", "team", "teams", "victorops", "webhook", "workflow", "xmatters", "zendesk",
+    "case", "eventbridge", "google-chat", "hangouts", "incident", "jira", "oncall", "opsgenie", "pagerduty",
+    "servicenow", "slack", "sns", "splunk-oncall", "team", "teams", "victorops", "webhook", "workflow",
+    "xmatters", "zendesk",
 )  # fmt: skip
 """The prefixes of handles that aren't e-mail addresses.
 
-Source: https://docs.datadoghq.com/monitors/notify/#configure-notifications-and-automations
+Sources: https://docs.datadoghq.com/monitors/notify/#configure-notifications-and-automations,
+https://docs.datadoghq.com/api/latest/incidents/#create-global-incident-handle (``incident-sev-1``)
 """
 
 

@@ -502,7 +502,17 @@ def test_a_value_of_any_other_kind_is_a_fault_and_no_crash(value: object) -> Non
 
 @pytest.mark.parametrize(
     "handle",
-    ["slack-ops", "@slack-Acme-ops_2", "pagerduty-Ops", "pagerduty", "webhook-my.hook", "team-sre", "workflow-Restart"],
+    [
+        "slack-ops",
+        "@slack-Acme-ops_2",
+        "pagerduty-Ops",
+        "pagerduty",
+        "webhook-my.hook",
+        "team-sre",
+        "workflow-Restart",
+        "incident-sev-1",
+        "@case-SUPPORT",
+    ],
 )
 def test_a_recipient_may_be_whatever_datadog_can_mention(handle: str) -> None:
     assert validate(mocks.settings(recipients=[handle])).mentions == f"@{handle.removeprefix('@')}"
