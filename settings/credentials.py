@@ -34,8 +34,9 @@ class Credentials:
 
     def __init__(self) -> None:
         config = pulumi.Config("datadog")
-        self.api_key_of_stack = _trimmed(config.get_secret("apiKey"))
-        self.app_key_of_stack = _trimmed(config.get_secret("appKey"))
+        self.api_key_of_stack, self.app_key_of_stack = (
+            pulumi.Output.secret(value) if (value := _of_stack(name)) else None for name in ("apiKey", "appKey")
+        )
         self.api_url = (config.get("apiUrl") or of_environment("apiUrl")[1]).strip()
 
     @property
@@ -122,11 +123,12 @@ def _is_address(url: str) -> bool:
 def _key(name: str) -> key_check.Key | None:
     """Return a key in plain text; only for :mod:`settings.key_check`."""
     option = f"datadog:{name}"
-    if of_stack := ({**get_config_env(), **CONFIG.get()}.get(option) or "").strip():
+    if of_stack := _of_stack(name):
         return key_check.Key(value=of_stack, setting=option, remedy=f"`pulumi config set --secret {option}` asks for")
     variable, value = of_environment(name)
     return key_check.Key(value=value, setting=variable, remedy=f"export {variable} with") if value else None
 
 
-def _trimmed(secret: pulumi.Output[str] | None) -> pulumi.Output[str] | None:
-    return None if secret is None else secret.apply(str.strip)
+def _of_stack(name: str) -> str:
+    """Return a key of the stack's configuration, in plain text; empty if there is none."""
+    return str({**get_config_env(), **CONFIG.get()}.get(f"datadog:{name}") or "").strip()

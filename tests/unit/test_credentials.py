@@ -53,6 +53,8 @@ def test_a_blank_key_is_a_missing_one() -> None:
     found = keys({"apiKey": "  "}, {"DD_APP_KEY": APP_KEY})
     assert [fault.partition(":")[0] for fault in found["faults"]] == ["datadog"]
     assert found["faults"][0].startswith("datadog:apiKey is not set: ")
+    found = keys({"apiKey": "  "}, {"DD_API_KEY": API_KEY, "DD_APP_KEY": APP_KEY})
+    assert (found["faults"], found["keys"]) == ([], [API_KEY, APP_KEY])
 
 
 def test_the_variables_count_in_the_provider_s_order() -> None:
