@@ -594,8 +594,8 @@ class Settings(_Model):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        # The zone folder also holds files that are no zones, such as "localtime", and variants of all zones.
-        if value == "UTC" or ("/" in value and not value.startswith(("posix/", "right/"))):
+        # A name without a region is a link to one that has it, or no place, such as Factory.
+        if value == "UTC" or "/" in value:
             with contextlib.suppress(KeyError, ValueError, OSError):  # unknown; not a name; a folder
                 return ZoneInfo(value).key
         raise ValueError("must be an IANA time zone such as Europe/Paris, with its region, or UTC")

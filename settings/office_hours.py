@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, reset_tzpath
+
+# The rules of the pinned package tzdata: the system's can be older, and two machines that disagree on a zone's clock
+# changes would replace each other's downtimes at every update.
+reset_tzpath(to=())
 
 DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 """Weekdays as in iCalendar, Monday first, like ``date.weekday``."""

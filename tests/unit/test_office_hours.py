@@ -1,7 +1,11 @@
 """Muted exactly outside office hours: every minute of a year, checked against an independent oracle."""
 
+import importlib.resources
+import subprocess
+import sys
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise, product
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -16,6 +20,7 @@ from settings.faults import validate
 from settings.office_hours import DAYS, OfficeHours
 from tests.unit import mocks
 from tests.unit.clock import Repeated, first_difference, is_muted, minute, should_be_muted
+from tests.unit.mocks import ROOT
 
 YEAR = datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
 OFFICE_DAYS = ("MO", "TU", "WE", "TH", "FR")
@@ -340,3 +345,13 @@ def test_no_two_time_zones_look_alike_in_a_name() -> None:
 @pytest.mark.parametrize("zone", ZONES)
 def test_settings_accept_the_usual_hours_in_many_zones(zone: str) -> None:
     assert validate(mocks.settings(timezone=zone)).office_hours == hours(zone)
+
+
+def test_clock_changes_are_those_of_the_pinned_rules_whatever_the_system_s(tmp_path: Path) -> None:
+    rules = importlib.resources.files("tzdata") / "zoneinfo"
+    (tmp_path / "Europe").mkdir()
+    (tmp_path / "Europe" / "Paris").write_bytes((rules / "UTC").read_bytes())  # which has no clock changes
+    look = "from components.recurrences import changes; print(len(changes('Europe/Paris')))"
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONTZPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", look], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "20\n"
