@@ -600,6 +600,13 @@ class Settings(_Model):
                 return ZoneInfo(value).key
         raise ValueError("must be an IANA time zone such as Europe/Paris, with its region, or UTC")
 
+    @field_validator("office_start", mode="before")
+    @classmethod
+    def _on_its_day(cls, value: object) -> object:
+        if value == "24:00":
+            raise ValueError("must be earlier than 24:00; an office that opens at midnight opens at 00:00 of that day")
+        return value
+
     @field_validator("office_days")
     @classmethod
     def _in_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -123,6 +123,7 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"timezone": "Factory"}, "timezone", '"Factory":', "must be an IANA time zone such as Europe/Paris"),
     ({"officeStart": "9:00"}, "officeStart", '"9:00":', "HH:MM, from 00:00 to 24:00"),
     ({"officeStart": "0٩:00"}, "officeStart", "", "HH:MM, from 00:00 to 24:00"),
+    ({"officeStart": "24:00"}, "officeStart", '"24:00":', "must be earlier than 24:00"),
     ({"officeEnd": "24:01"}, "officeEnd", '"24:01":', "HH:MM, from 00:00 to 24:00"),
     ({"officeDays": ["MON"]}, "officeDays[0]", '"MON":', "must be 'MO', 'TU'"),
     ({"windowMinutes": 0}, "windowMinutes", "0:", "must be greater than or equal to 1"),
