@@ -1,7 +1,6 @@
 """The configuration of a stack: typed, and fully validated before any resource is created."""
 
 import json
-import re
 from typing import Any
 
 import pulumi
@@ -55,16 +54,21 @@ def load() -> tuple[Settings, Credentials]:
 
 def in_plain_text(settings: Settings) -> list[str]:
     """List the secrets that the stack's settings file holds unencrypted, by their keys for ``pulumi config set``."""
-    configuration = {**get_config_env(), **CONFIG.get()}
-    found: list[str] = [name for name in ("datadog:apiKey", "datadog:appKey") if name in configuration]
-    for name, host in settings.hosts.items():
-        for place, login in (((name,), host), ((name, "proxy"), host.proxy)):
-            found += [key("hosts", *place, "privateKey")] if login and login.private_key else []
-            found += [key("hosts", *place, "privateKeyPassword")] if login and login.private_key_password else []
+    configuration, encrypted = {**get_config_env(), **CONFIG.get()}, get_config_secret_keys_env()
+
+    def plain(setting: str) -> bool:  # a map counts as one secret as soon as anything in it is
+        return setting not in encrypted and not is_config_secret(setting)
+
+    found: list[str] = [name for name in ("datadog:apiKey", "datadog:appKey") if name in configuration and plain(name)]
+    if plain(key("hosts")):
+        for name, host in settings.hosts.items():
+            for place, login in (((name,), host), ((name, "proxy"), host.proxy)):
+                found += [key("hosts", *place, "privateKey")] if login and login.private_key else []
+                found += [key("hosts", *place, "privateKeyPassword")] if login and login.private_key_password else []
     experience = settings.customer_experience
-    found += [key("customerExperience", "ticketToken")] if experience and experience.ticket_token else []
-    encrypted = get_config_secret_keys_env()  # a map counts as one secret as soon as anything in it is
-    return [name for name in found if (of := re.split(r"[.[]", name)[0]) not in encrypted and not is_config_secret(of)]
+    if experience and experience.ticket_token and plain(key("customerExperience")):
+        found.append(key("customerExperience", "ticketToken"))
+    return found
 
 
 def configured() -> dict[str, Any]:

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from settings import agent_options, load
+import settings
+from settings import agent_options, load, project
 from settings.faults import LISTS, STRUCTURED, SettingsError, validate
 from settings.model import CustomerExperience, Settings
 from tests.unit import mocks
@@ -640,17 +641,22 @@ def test_agent_config_leaves_out_what_is_a_setting_of_its_own_and_its_values_are
         (("watchpost:hosts", "watchpost:customerExperience", "datadog:apiKey"), []),
     ],
 )
-def test_a_secret_in_plain_text_is_told_and_not_shown(encrypted: tuple[str, ...], told: list[str]) -> None:
+@pytest.mark.parametrize("name", ["watchpost", "my.project"])
+def test_a_secret_in_plain_text_is_told_and_not_shown(
+    name: str, encrypted: tuple[str, ...], told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project, "PROJECT", name)
+    monkeypatch.setattr(settings, "PROJECT", name)
     proxy = {**HOST, "privateKeyPassword": "fake-password"}
     experience = {"enabled": True, "ticketUrl": "https://tickets.example.com", "ticketToken": "fake-token"}
     values = mocks.settings(hosts={"vm": {**HOST, "proxy": proxy}}, customerExperience=experience)
-    config = {
-        f"watchpost:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in values.items()
-    }
-    environment = {"DD_APP_KEY": mocks.APP_KEY}
+    config = {f"{name}:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     warnings = mocks.run(
-        load, config=config | {"datadog:apiKey": mocks.API_KEY}, secret_keys=encrypted, environment=environment
+        load,
+        config=config | {"datadog:apiKey": mocks.API_KEY},
+        secret_keys=[key.replace("watchpost:", f"{name}:") for key in encrypted],
+        environment={"DD_APP_KEY": mocks.APP_KEY},
     ).warnings
-    assert [warning.partition(" is in plain text")[0] for warning in warnings] == told
+    assert [warning.partition(" is in plain text")[0].replace(f"{name}:", "watchpost:") for warning in warnings] == told
     for secret in (*mocks.SECRETS, "fake-password", "fake-token"):
         assert secret not in " ".join(warnings)
