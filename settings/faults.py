@@ -1,6 +1,7 @@
 """Reports configuration faults: the setting, its value, what is allowed, and the command that sets it."""
 
 import json
+import re
 from collections.abc import Mapping
 from types import UnionType
 from typing import Any, get_origin
@@ -73,7 +74,7 @@ def _sentence(details: ErrorDetails) -> str:
             f"{key} is not a host's name: it {allowed}; set it under another one after: pulumi config rm --path '{key}'"
         )
     shown = "" if kind == "missing" else f" is {_shown(path, details['input'])}:"
-    secret = "--secret " if path[-1] in _SECRET else ""
+    needed = re.search(r"needs (?:one of )?`(\w+)`", allowed)
     example = key
     if path[-1] in (*LISTS, *_INNER_LISTS):
         example = f"{key}[0]"
@@ -82,7 +83,7 @@ def _sentence(details: ErrorDetails) -> str:
     elif path == ["repairs"]:
         example = setting_key(*place, "NAME")
     elif path[0] == "hosts" and len(path) < 3:
-        example = setting_key("hosts", *(place[1:] or ["NAME"]), "address")
+        example = setting_key("hosts", *(place[1:] or ["NAME"]), needed[1] if needed else "address")
     elif path == ["customerExperience"]:
         example = setting_key(*place, "enabled" if kind == "model_type" else "ticketUrl")
     elif kind == "model_type" and len(path) > 2 and path[-2] == "steps":
@@ -90,9 +91,12 @@ def _sentence(details: ErrorDetails) -> str:
     elif path[-1] == "steps":
         example = setting_key(*place, 0, "objective")
     elif path[0] == "hosts" and path[-1] == "proxy":
-        example = setting_key(*place, "address")
-    nested = "--path " if len(path) > 1 or example != key else ""
-    return f"{key}{shown} {allowed}; set it with: pulumi config set {secret}{nested}'{example}' VALUE"
+        example = setting_key(*place, needed[1] if needed else "address")
+    options = "--secret " if example.endswith(_SECRET) else ""
+    # Pulumi asks for a secret: a value on the command line would end up in the shell's history.
+    value = " VALUE" if not options else " <FILE" if example.endswith("privateKey") else ""
+    options += "--path " if len(path) > 1 or example != key else ""
+    return f"{key}{shown} {allowed}; set it with: pulumi config set {options}'{example}'{value}"
 
 
 def _shown(path: list[str], value: object) -> str:

@@ -187,7 +187,11 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
 ]
 
 
-def command(key: str) -> str:
+LACKING = {"needs `user`": "user", LOGIN: "privateKey", "ssh-keyscan -t ed25519 -p 22 198.18.0.2": "hostKey"}
+"""What a host lacks, by what is said of it."""
+
+
+def command(key: str, allowed: str) -> str:
     """The command that sets a setting; one entry of a list or map."""
     instead = {
         "tags": "tags[0]",
@@ -196,11 +200,12 @@ def command(key: str) -> str:
         "repairs": "repairs.NAME",
         "agentConfig": "agentConfig.OPTION",
         "hosts": "hosts.NAME.address",
-        "hosts.vm": "hosts.vm.address",
+        "hosts.vm": f"hosts.vm.{LACKING.get(allowed, 'address')}",
     }
     target = instead.get(key, key)
-    options = "--secret " * key.endswith("privateKey") + "--path " * ("[" in target or "." in target)
-    return f"pulumi config set {options}'watchpost:{target}' VALUE"
+    secret = target.endswith("privateKey")
+    options = "--secret " * secret + "--path " * ("[" in target or "." in target)
+    return f"pulumi config set {options}'watchpost:{target}' {'<FILE' if secret else 'VALUE'}"
 
 
 @pytest.mark.parametrize(
@@ -213,7 +218,7 @@ def test_a_fault_names_the_setting_its_value_what_is_allowed_and_the_command(
     (fault,) = faults(**changes)
     assert fault.startswith(f"watchpost:{key} is {shown}")
     assert allowed in fault
-    assert fault.endswith(f"; set it with: {command(key)}")
+    assert fault.endswith(f"; set it with: {command(key, allowed)}")
     assert "\n" not in fault
     assert len(fault) < 600
 
