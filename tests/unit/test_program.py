@@ -512,3 +512,11 @@ def test_the_app_s_port_is_the_same_in_its_unit_its_proofs_and_its_load() -> Non
     assert "APP_PORT=8080" in program.commands["vm-app-unit"].stdin
     for name in ("vm-app-service", "vm-app-proof", "vm-load-run"):
         assert program.commands[name].command.variables["port"] == "8080"
+
+
+def test_hosts_are_the_same_without_what_watches_them_in_datadog(dev_stack: Program) -> None:
+    hosts_alone = run_program(part="hosts")
+    assert not hosts_alone.of(*DATADOG)
+    assert {name: step.plain for name, step in hosts_alone.commands.items()} == {
+        name: step.plain for name, step in dev_stack.commands.items()
+    }
