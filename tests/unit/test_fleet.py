@@ -155,6 +155,19 @@ def test_an_inventory_that_can_not_be_read_is_told_without_its_content(content: 
     assert "fake-secret" not in str(error.value)
 
 
+def test_a_host_that_is_there_twice_is_told_with_its_line(tmp_path: Path) -> None:
+    text = "stack: prod\nshards: 1\nhosts:\n  web-1: {address: a}\n  web-2: {address: b}\n  web-1: {address: c}\n"
+    (tmp_path / "fleet.yaml").write_text(text)
+    with pytest.raises(WatchpostError, match="can't be read: web-1 is there twice in line 6"):
+        load(tmp_path / "fleet.yaml")
+
+
+def test_a_map_that_is_merged_may_be_overridden(tmp_path: Path) -> None:
+    text = "stack: prod\nshards: 1\nhost: &all {user: a}\nhosts:\n  web-1: {<<: *all, user: b}\n"
+    (tmp_path / "fleet.yaml").write_text(text)
+    assert load(tmp_path / "fleet.yaml").hosts == {"web-1": {"user": "b"}}
+
+
 def test_an_inventory_that_is_empty_is_told(tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text("")
     with pytest.raises(WatchpostError, match="the file: must be a map"):

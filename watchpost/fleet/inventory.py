@@ -71,6 +71,19 @@ def _plain_secrets(value: object, path: str = "") -> Iterator[str]:
             yield from _plain_secrets(entry, f"{path}{key}.")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a map with a key twice, such as a host: PyYAML would silently take the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a map; merged ones (``<<``) may be overridden."""
+        seen: set[str] = set()
+        for name, _ in node.value:
+            if isinstance(name, yaml.ScalarNode) and name.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{name.value} is there twice", name.start_mark)
+            seen.add(str(name.value))
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path) -> Inventory:
     """Read an inventory.
 
@@ -78,7 +91,7 @@ def load(path: Path) -> Inventory:
         WatchpostError: it can't be read, or is invalid; the message lists every fault.
     """
     try:
-        return Inventory.model_validate(yaml.safe_load(path.read_text()))
+        return Inventory.model_validate(yaml.load(path.read_text(), Loader=_Loader))  # noqa: S506 - a safe one
     except yaml.MarkedYAMLError as error:  # whose own text repeats the line, which may hold a secret
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise WatchpostError(f"the inventory {path} can't be read: {error.problem}{line}") from None
