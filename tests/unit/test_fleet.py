@@ -155,6 +155,16 @@ def test_an_inventory_that_can_not_be_read_is_told_without_its_content(content: 
     assert "fake-secret" not in str(error.value)
 
 
+def test_office_hours_need_no_quotes(tmp_path: Path) -> None:
+    text = (
+        "stack: prod\nshards: 1\nhosts: {web-1: {}}\nsettings: {officeStart: 9:30, officeEnd: 19:00, appPort: 5051}\n"
+    )
+    (tmp_path / "fleet.yaml").write_text(text)
+    found = load(tmp_path / "fleet.yaml").settings
+    assert (found["watchpost:officeStart"], found["watchpost:officeEnd"]) == ("9:30", "19:00")
+    assert found["watchpost:appPort"] == 5051
+
+
 def test_a_host_that_is_there_twice_is_told_with_its_line(tmp_path: Path) -> None:
     text = "stack: prod\nshards: 1\nhosts:\n  web-1: {address: a}\n  web-2: {address: b}\n  web-1: {address: c}\n"
     (tmp_path / "fleet.yaml").write_text(text)

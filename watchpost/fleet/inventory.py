@@ -72,7 +72,10 @@ def _plain_secrets(value: object, path: str = "") -> Iterator[str]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a map with a key twice, such as a host: PyYAML would silently take the last one."""
+    """Refuses a map with a key twice, such as a host: PyYAML would silently take the last one.
+
+    Reads 19:00 as a text, as Pulumi does in a stack's settings file; to YAML 1.1 it is the number 1140.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a map; merged ones (``<<``) may be overridden."""
@@ -82,6 +85,12 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"{name.value} is there twice", name.start_mark)
             seen.add(str(name.value))
         return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [("tag:yaml.org,2002:str", re.compile(r"\d+:\d\d$")), *others]
+    for first, others in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def load(path: Path) -> Inventory:
