@@ -32,6 +32,9 @@ DOWNTIME = "datadog:index/downtimeSchedule:DowntimeSchedule"
 LOGIN_SECONDS = 20
 """Timeout of a login."""
 
+KEEPALIVE_SECONDS = 20
+"""Interval of keepalives; a host that misses three of them is lost."""
+
 CONCURRENT_CHECKS = 4
 """Concurrent checks per host."""
 
@@ -145,8 +148,14 @@ async def _check_steps(host: "asyncssh.SSHClientConnection", found: Sequence[Hos
 
 
 async def _check_step(host: "asyncssh.SSHClientConnection", step: HostStep) -> Finding | None:
-    """Check one step; without an exit status it has not been checked, which is a finding."""
+    """Check one step.
+
+    Raises:
+        ConnectionResetError: the check was cut off.
+    """
     done = await host.run(step.command, input=step.stdin, check=False)
+    if done.exit_status is None:
+        raise ConnectionResetError(f"the check of {step.name} was cut off")
     if done.exit_status == 0:
         return None
     return Finding(name=step.name, reason=_last_line(done) or "no reason given", repair=step.name)
@@ -183,6 +192,7 @@ def _connect(connection: Mapping[str, Any], tunnel: "asyncssh.SSHClientConnectio
         config=None,
         tunnel=tunnel or (),
         connect_timeout=LOGIN_SECONDS,
+        keepalive_interval=KEEPALIVE_SECONDS,
     )
 
 

@@ -22,6 +22,7 @@ from components.recurrences import recurrences as schedules
 from components.step_command import StepCommand
 from settings.office_hours import DAYS, OfficeHours
 from tests.unit.mocks import COMMAND, DOWNTIME, run_program
+from watchpost import drift
 from watchpost.drift import Downtime, HostStep, check_downtimes, check_hosts, downtimes, report, steps, unmuted
 from watchpost.errors import WatchpostError
 from watchpost.stack import plain
@@ -268,7 +269,23 @@ def test_a_check_that_ends_without_an_exit_status_is_no_success() -> None:
         process.close()
 
     with ssh_host(cut_off) as found:
-        assert checked(found) == ["vm-ready: no reason given", "vm-packages: no reason given"]
+        (told,) = checked(found)
+    assert told.startswith("vm-ready: can't check the host: the check of vm-")
+
+
+def test_a_host_that_falls_silent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift, "KEEPALIVE_SECONDS", 0.1)
+    told = threading.Event()
+
+    async def silent(process: "asyncssh.SSHServerProcess[str]") -> None:
+        if not str(process.command).startswith("echo "):
+            told.wait(5)  # nothing of the server goes on, as where the network drops all packets
+        await as_a_shell(process)
+
+    with ssh_host(silent) as found:
+        findings = checked(found)
+        told.set()
+    assert [finding.partition(" the check of ")[0] for finding in findings] == ["vm-ready: can't check the host:"]
 
 
 def test_a_key_that_is_none_is_told() -> None:
