@@ -21,14 +21,19 @@ client=$(command -v mariadb || command -v mysql || true)
 
 # An option that names the server's socket, unless root's client finds it by itself.
 socket=()
+# What else keeps the session's changes from a cluster's other servers.
+apart=
 
 # As root, by the socket, independent of the server's sql_mode. Each host has its own user, so it isn't replicated, and no
 # log of the server gets the password. Waits for others' locks for a minute, not a year; MariaDB 10.5 has no such limit
-# for some of them, and ends the statement.
+# for some of them, and ends the statement. Option files give the login, but neither another server nor another form of
+# the output.
 as_root() {
-  timeout 300 "$client" "${socket[@]}" --connect-timeout=60 --batch --skip-column-names --init-command="SET SESSION sql_mode = '',
-    sql_quote_show_create = 1, sql_log_bin = 0, sql_log_off = 1, long_query_time = 31536000, lock_wait_timeout = 60,
-    innodb_lock_wait_timeout = 60 /*M!100100 , max_statement_time = 65 */" "$@"
+  timeout 300 "$client" "${socket[@]}" --host=localhost --protocol=socket --connect-timeout=60 --batch --skip-column-names \
+    --skip-table --skip-vertical --skip-auto-vertical-output --skip-show-warnings --skip-force \
+    --init-command="SET SESSION sql_mode = '', sql_quote_show_create = 1, sql_log_bin = 0, sql_log_off = 1,
+    long_query_time = 31536000, lock_wait_timeout = 60, innodb_lock_wait_timeout = 60$apart
+    /*M!100100 , max_statement_time = 65, old_passwords = 0 */" "$@"
 }
 
 # Reads as root; hides errors, since they may contain a line of root's option file.
@@ -64,12 +69,16 @@ as_the_agent() {
 # Whether root can log in; if its client finds no socket, by the one that the server listens on.
 root_can_log_in() {
   local path
-  ! tried as_root --execute "SELECT 1" || return 0
-  [ ${#socket[@]} = 0 ] && [[ $error == 2002*socket* ]] || return 1
-  path=$(ss -H -l -x -p 2>/dev/null | awk '/"(mysqld|mariadbd)"/ && $5 !~ /mysqlx/ { print $5; exit }')
-  [ -S "$path" ] || return 1
-  socket=("--socket=$path")
-  tried as_root --execute "SELECT 1"
+  if ! tried as_root --execute "SELECT 1"; then
+    [ ${#socket[@]} = 0 ] && [[ $error == 2002*socket* ]] || return 1
+    path=$(ss -H -l -x -p 2>/dev/null | awk '/"(mysqld|mariadbd)"/ && $5 !~ /mysqlx/ { print $5; exit }')
+    [ -S "$path" ] || return 1
+    socket=("--socket=$path")
+    tried as_root --execute "SELECT 1" || return 1
+  fi
+  # Galera replicates statements about users whatever sql_log_bin is; MySQL has this variable only in Percona's cluster.
+  # Source: https://mariadb.com/docs/galera-cluster/reference/galera-cluster-system-variables#wsrep_on
+  [ "$(value wsrep_on)" != ON ] || apart=", wsrep_on = OFF"
 }
 
 can_read() {
@@ -150,8 +159,7 @@ start() {
       sleep 0.5
       ;;
     1045* | 1698*)
-      give_up "the database on $host refused root's login, $error: write root's password into /root/.my.cnf there," \
-        "as a line password=... below a line [client], and run \`pulumi up\` again"
+      give_up "the database on $host refused root's login, $error: write root's password into /root/.my.cnf there, as a line password=... below a line [client], and run \`pulumi up\` again"
       ;;
     1227*) give_up "the database on $host lets /root/.my.cnf log in, but not as an administrator: $error" ;;
     *) give_up "root can't log in to the database on $host with the options of /etc/mysql and /root/.my.cnf: $error" ;;
@@ -194,12 +202,16 @@ goes_with_the_packages() {
 # Checks what the server has to fulfil before a user is created.
 look_at_the_server() {
   local port
+  [ "$(asked 'SELECT 1')" = 1 ] ||
+    give_up "root's client on $host prints more than answers: take options such as tee and verbose out of the section [mysql] of /etc/mysql and /root/.my.cnf, and run \`pulumi up\` again"
+  tried as_root --execute "SHOW GRANTS" || [[ $error != *--skip-grant-tables* ]] ||
+    give_up "the database on $host runs with skip-grant-tables, so it lets in everybody and has no users: take that out of its configuration, restart $service, and run \`pulumi up\` again"
   port=$(value port)
-  [ "$(value skip_networking)" != ON ] || give_up "the database on $host takes no TCP connections, and the Agent" \
-    "needs 127.0.0.1: take skip-networking out of its configuration, restart $service, and run \`pulumi up\` again"
+  [ "$(value skip_networking)" != ON ] ||
+    give_up "the database on $host takes no TCP connections, and the Agent needs 127.0.0.1: take skip-networking out of its configuration, restart $service, and run \`pulumi up\` again"
   [ "$port" = 3306 ] || give_up "the database on $host listens on port $port, and the Agent's integration needs 3306"
-  [ "$(value require_secure_transport)" != ON ] || give_up "the database on $host takes connections over TLS only," \
-    "and the Agent's to 127.0.0.1 has none: set require_secure_transport to OFF and run \`pulumi up\` again"
+  [ "$(value require_secure_transport)" != ON ] ||
+    give_up "the database on $host takes connections over TLS only, and the Agent's to 127.0.0.1 has none: set require_secure_transport to OFF and run \`pulumi up\` again"
 }
 
 # Why the server refused a statement, by the number of its error.
@@ -277,11 +289,11 @@ apply)
   fi
   systemctl --quiet is-enabled "$service" || enable_service "$service"
   start
+  look_at_the_server
   before=$(statements) ||
     give_up "the database on $host can't show how its user $user was created: run \`pulumi up\` again"
   [ -e "$kept" ] || write_note "$unit" < <(printf '%s\n' "$before")
   rm -f "$kept_unit"
-  look_at_the_server
   # Only if needed: a server with a password history refuses the one that the user has.
   if ! can_read || ! has_its_privileges; then
     why=

@@ -81,6 +81,13 @@ def test_a_script_says_what_it_does_and_which_variables_it_takes(script: Path) -
     assert [name for name in demanded(script) if not re.search(rf"\b{name}\b", said.partition("Variables:")[2])] == []
 
 
+@pytest.mark.parametrize("script", OURS, ids=named)
+def test_a_sentence_is_a_single_argument(script: Path) -> None:
+    """Those after it are the paths whose free space is told."""
+    text = script.read_text().replace("\\\n", " ")
+    assert re.findall(r'give_up "(?:[^"\\]|\\.)*"\s+"(?![/$])[^"]*"', text) == []
+
+
 def test_scripts_get_the_variables_that_they_name(resources: dict[str, program.Inputs]) -> None:
     seen = set()
     for step in resources["defaults"]["command:remote:Command"]:

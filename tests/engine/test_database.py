@@ -378,7 +378,7 @@ def test_root_with_a_password_needs_root_s_option_file(server: Server) -> None:
     by_password = "WITH caching_sha2_password BY" if server.flavor == "MySQL" else "BY"
     server.sql(f"ALTER USER 'root'@'localhost' IDENTIFIED {by_password} 'fake-Password-1'")
     password = new_password()
-    server.refused(password, "refused root's login", "Access denied", "/root/.my.cnf")
+    server.refused(password, "refused root's login", "Access denied", "into /root/.my.cnf there, as a line password=")
     server.machine.run("install -m 0600 /dev/stdin /root/.my.cnf", input="[client]\npassword=fake-Password-0\n")
     server.refused(password, "refused root's login", "/root/.my.cnf")
     server.machine.run(
@@ -402,10 +402,11 @@ def test_root_with_a_password_needs_root_s_option_file(server: Server) -> None:
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
-        ("skip-networking", "takes no TCP connections"),
+        ("skip-networking", "takes no TCP connections, and the Agent needs 127.0.0.1: take skip-networking out"),
         ("port = 3307", "listens on port 3307"),
-        ("require_secure_transport = ON", "over TLS only"),
+        ("require_secure_transport = ON", "over TLS only, and the Agent's to 127.0.0.1 has none: set require_"),
         ("bind_address = 127.0.0.2", "bind_address is 127.0.0.2"),
+        ("skip-grant-tables", "runs with skip-grant-tables, so it lets in everybody"),
     ],
 )
 def test_a_server_that_the_agent_can_not_reach_is_told_and_gets_no_user(
@@ -414,7 +415,53 @@ def test_a_server_that_the_agent_can_not_reach_is_told_and_gets_no_user(
     before = server.users()
     server.configured(lines)
     server.refused(new_password(), sentence)
+    server.configured("")
     assert server.users() == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "options",
+    [
+        "[client]\nhost = 10.0.2.2\nport = 3399\n",
+        "[client]\nprotocol = tcp\n",
+        "[mysql]\ntable\nvertical\nauto-vertical-output\ncolumn-names\nshow-warnings\nforce\nsafe-updates\n",
+    ],
+)
+def test_root_s_option_file_names_no_other_server_and_no_other_form_of_answers(server: Server, options: str) -> None:
+    server.machine.run("install -m 0600 /dev/stdin /root/.my.cnf", input=options)
+    try:
+        server.applied()
+        server.removed()
+    finally:
+        server.machine.run("rm /root/.my.cnf")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("option", ["tee = /root/tee.log", "verbose"])
+def test_a_client_that_prints_more_than_answers_is_told(server: Server, option: str) -> None:
+    server.machine.run("install -m 0600 /dev/stdin /root/.my.cnf", input=f"[mysql]\n{option}\n")
+    server.refused(new_password(), "root's client on db prints more than answers: take options such as tee and verbose")
+    server.machine.run("rm -f /root/.my.cnf /root/tee.log")
+
+
+@pytest.mark.long
+def test_each_server_of_a_cluster_has_its_own_user(server: Server) -> None:
+    library = "/usr/lib/galera/libgalera_smm.so"
+    if server.machine.run(f"test -e {library}", check=False).returncode:
+        pytest.skip("this server has no Galera")
+
+    def replicated() -> str:
+        return server.sql("SHOW STATUS LIKE 'wsrep_last_committed'")
+
+    server.configured(f"wsrep_on = ON\nwsrep_provider = {library}\nwsrep_cluster_address = gcomm://")
+    before = replicated()
+    server.sql("CREATE USER 'somebody'@'localhost'; DROP USER 'somebody'@'localhost'")
+    between = replicated()
+    assert between != before
+    server.applied()
+    server.removed()
+    assert replicated() == between
     server.configured("")
 
 
