@@ -116,9 +116,16 @@ forget_what_is_not_ours() {
   settle_user
 }
 
-# Notes whether the Agent's user existed before the script ran; if it didn't, it came with our package.
+# Notes whether the Agent's user and group existed before the script ran; if they didn't, they came with our package.
+# It moves somebody else's user into its group.
 note_user() {
-  if getent passwd dd-agent >/dev/null; then echo "present-user dd-agent"; else echo "absent-user dd-agent"; fi
+  getent group dd-agent >/dev/null || facts | grep -qx script || echo "absent-group dd-agent"
+  if getent passwd dd-agent >/dev/null; then
+    echo "present-user dd-agent"
+    facts | grep -qx script || echo "group-of-user $(id -g dd-agent)"
+  else
+    echo "absent-user dd-agent"
+  fi
 }
 
 settle_user() {
@@ -142,6 +149,17 @@ remove_group() {
     give_up "the group dd-agent can't be removed on $(hostname): $said"
 }
 
+# Gives somebody else's user its group back, and removes the one that our package made.
+restore_group() {
+  local group
+  group=$(facts | sed -n 's/^group-of-user //p')
+  if [ -n "$group" ] && [ "$(id -g dd-agent)" != "$group" ] && ! heard usermod --gid "$group" dd-agent; then
+    echo "keeping the user dd-agent in the group $(id -gn dd-agent): $said"
+  elif facts | grep -qx 'absent-group dd-agent'; then
+    remove_group
+  fi
+}
+
 # Removes our Agent's user, unless it is another one by now.
 remove_user() {
   local user
@@ -150,7 +168,9 @@ remove_user() {
   elif facts | grep -qx "made-user $user"; then
     heard userdel dd-agent || give_up "the user dd-agent can't be removed on $(hostname): $said"
     remove_group
-  elif facts | grep -qx 'absent-user dd-agent'; then
+  elif ! facts | grep -qx 'absent-user dd-agent'; then
+    restore_group
+  else
     echo "keeping the user dd-agent, of which it isn't known who made it"
   fi
 }
@@ -366,7 +386,7 @@ apply)
     take_over_lists
     unshare --mount true 2>/dev/null ||
       fail "$(hostname) allows no mount namespace (unshare --mount), without which the Agent's install script would work in the /tmp that all users share"
-    safely add_facts < <(echo script && note_user)
+    safely add_facts < <(note_user && echo script)
     heard run_script && status=0 || status=1
     settle
     settle_user

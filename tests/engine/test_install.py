@@ -236,6 +236,18 @@ def test_what_it_brought_goes_and_nothing_else(machine: Machine, account: Accoun
     assert sorted(before ^ host_state(machine)) == []
 
 
+@pytest.mark.long
+def test_somebody_else_s_user_of_the_agent_s_name_keeps_its_group(machine: Machine, account: Account) -> None:
+    machine.run("useradd --uid 4321 --gid users --no-create-home dd-agent")
+    theirs = host_state(machine)
+    went_well(step(machine, SCRIPT, "apply", wanted(account)))
+    # As the real package does: omnibus/package-scripts/agent-deb/postinst of DataDog/datadog-agent.
+    machine.run("usermod --gid dd-agent dd-agent")
+    went_well(step(machine, SCRIPT, "remove", wanted(account)))
+    assert sorted(theirs ^ host_state(machine)) == []
+    machine.run("userdel dd-agent")
+
+
 def theirs(line: str) -> bool:
     """Whether a line differs because of somebody else's running Agent: its logs and rewritten units."""
     return "/var/log/datadog/" in line or (line.startswith("size ") and "/datadog-agent" in line)
