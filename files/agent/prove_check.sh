@@ -11,7 +11,7 @@ use files/host/cause.sh
 timeout 300 systemctl is-system-running --wait >/dev/null 2>&1 || true
 options=(--json)
 [ "$twice" = no ] || options+=(--check-rate)
-output=$(captured 600 sudo -n -u dd-agent -- datadog-agent check "$check" "${options[@]}" </dev/null) ||
+output=$(seconds=600 as_agent datadog-agent check "$check" "${options[@]}") ||
   give_up "'datadog-agent check $check' failed: $output"
 # An exception in the check doesn't fail the command: the error is in its output, after its log lines.
 sample=$(python3 -c '
@@ -33,5 +33,5 @@ if errors:
     print(f"another instance of the check {check} fails: {errors[0]}", file=sys.stderr)
 interval = (runs[-1]["runner"].get("Interval") or 0) / 1e9
 print(json.dumps({"value": found[-1]["points"][-1][1], "tags": found[-1]["tags"], "interval_s": interval}))
-' "$check" "$metric" <<<"$output")
+' "$check" "$metric" <<<"$output") || exit 1
 report "$sample"

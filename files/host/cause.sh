@@ -101,10 +101,11 @@ as_user() {
 
 # The Agent's programs, folders and configuration are its user's, who would be root if root ran them.
 as_agent() {
+  local seconds=${seconds:-120}
   if getent passwd dd-agent >/dev/null; then
-    as_user dd-agent 120 "$@" </dev/null
+    as_user dd-agent "$seconds" "$@" </dev/null
   else
-    captured 120 "$@" </dev/null
+    captured "$seconds" "$@" </dev/null
   fi
 }
 

@@ -108,6 +108,7 @@ said=$(as_root env true 2>&1) || {
   case $said in
   *'password is required'* | *'not in the sudoers'* | *'not allowed to'*) rule="$(id -un) ALL=(ALL) NOPASSWD:ALL" ;;
   *"env: "*) rule="Defaults:$(id -un) !noexec" ;;
+  *'must have a tty'*) rule="Defaults:$(id -un) !requiretty" ;;
   esac
   [ -z "$rule" ] || advice="; allow it there with: echo '$rule' > /etc/sudoers.d/watchpost"
   [ -x "$(command -v sudo)" ] || advice="; install it there, or log in as root"

@@ -27,10 +27,12 @@ def instance(*metrics: dict[str, Any], error: str = "") -> dict[str, Any]:
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A folder with a ``sudo`` that keeps the user, and prints the one requested."""
+    """A folder with a ``setpriv`` that changes nothing, and notes what was requested."""
     folder = tmp_path / "bin"
+    stand_in(folder, "getent", "")
+    stand_in(folder, "id", "echo 998")
     stand_in(
-        folder, "sudo", f'echo "sudo $*" >{tmp_path}/called\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"'
+        folder, "setpriv", f'echo "$*" >{tmp_path}/called\nwhile [ "$1" != datadog-agent ]; do shift; done\nexec "$@"'
     )
     return folder
 
@@ -51,7 +53,9 @@ def test_a_good_run_gives_value_tags_and_interval(programs: Path) -> None:
     done = prove(programs, printed_by_agent(instance(metric(512))))
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == {"value": 512, "tags": ["custom_check:my_metric"], "interval_s": 45}
-    assert (programs.parent / "called").read_text() == "sudo -n -u dd-agent -- datadog-agent check my_metric --json\n"
+    called = (programs.parent / "called").read_text()
+    assert called.startswith("--reuid=dd-agent --regid=998 ")
+    assert called.endswith(" --no-new-privs datadog-agent check my_metric --json\n")
 
 
 def test_of_two_runs_the_last_value_counts(programs: Path) -> None:

@@ -77,7 +77,7 @@ def test_an_option_of_sudo_that_is_none_of_a_step_s_business(machine: Machine, o
 @pytest.mark.parametrize(
     ("rules", "words"),
     [
-        (f"{ALLOWED}Defaults:{USER} requiretty\n", "vm: sudo: sorry, you must have a tty to run sudo"),
+        (f"{ALLOWED}Defaults:{USER} requiretty\n", "'Defaults:jane !requiretty' > /etc/sudoers.d/watchpost"),
         (f"{ALLOWED}Defaults:{USER} noexec\n", "'Defaults:jane !noexec' > /etc/sudoers.d/watchpost"),
         (f"{USER} ALL=(ALL) ALL\n", NOPASSWD),
         (f"{USER} ALL=(ALL) NOPASSWD: /usr/bin/true, /usr/bin/id\n", NOPASSWD),

@@ -290,6 +290,7 @@ def test_a_host_of_root_without_sudo_and_with_a_tight_umask_lives_like_any_other
     machine.run(
         f"""
         install -d -m 700 ~root/.ssh && cp ~{machine.user}/.ssh/authorized_keys ~root/.ssh/
+        sed -i '/^root/d' /etc/sudoers
         echo 'umask 077; CDPATH=/tmp; export CDPATH POSIXLY_CORRECT=1; echo Hello' >>~root/.bashrc
         apt-get -q update >/dev/null
         """
