@@ -9,7 +9,14 @@ said=
 running=/run/watchpost
 at_end=()
 # The last first, since what was begun first is let go of last.
-trap 'ended=$?; for ((each = ${#at_end[@]}; each--;)); do ${at_end[each]} || true; done' EXIT
+trap 'ended=$?; unexplained "${1:-}" "$BASH_COMMAND"; for ((each = ${#at_end[@]}; each--;)); do ${at_end[each]} || true; done' EXIT
+
+# Ends a step in a sentence that stopped at a command of its own, which has only said why. A signal is no such case, and
+# `exit` comes after a sentence.
+unexplained() {
+  [ "$ended" != 0 ] && [ "$ended" -lt 126 ] && [ "$1" != check ] && [[ $2 != exit* ]] || return 0
+  echo "watchpost: $0 stopped on $(hostname) for the reason above: fix that there and try again" >&2
+}
 
 running_folder() {
   install -d -m 0700 "$running"

@@ -117,7 +117,7 @@ apply)
   elif [ ! -e "$kept/was" ]; then
     folder adopt "$path" "$kept"
   fi
-  said=$(write 2>&1) || give_up "$path can't be written: $said" "$(dirname "$path")"
+  said=$(write 2>&1) || give_up "$path can't be written: ${said#"$path can't be written: "}" "$(dirname "$path")"
   [ -z "$said" ] || echo "$said"
   ;;
 remove)

@@ -13,7 +13,7 @@ folder() {
 
 folder_program=$(
   cat <<'PYTHON'
-import contextlib, hashlib, json, os, pwd, grp, secrets, shutil, stat, sys
+import contextlib, errno, hashlib, json, os, pwd, grp, secrets, shutil, stat, sys
 
 LARGE = 16 << 20
 
@@ -155,6 +155,10 @@ def staged(at, name, whose):
     for _ in range(20):
         try:
             os.mkdir(new, 0o700, dir_fd=at)
+        except FileExistsError:
+            new = f"{name}.watchpost-{secrets.token_hex(8)}"
+            continue
+        try:
             inner = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
         except OSError:
             new = f"{name}.watchpost-{secrets.token_hex(8)}"
@@ -198,17 +202,24 @@ def clear(at, new):
 def placed(path, fill, make=False):
     """Put a new file at a path, filling it while only root can reach it."""
     name = os.path.basename(path)
-    at, whose = walk(path, make)
-    with staged(at, name, whose) as (inner, new):
-        fill(inner, new)
-        try:
+    try:
+        at, whose = walk(path, make)
+        with staged(at, name, whose) as (inner, new):
+            fill(inner, new)
             os.rename(new, name, src_dir_fd=inner, dst_dir_fd=at)
-        except OSError as error:
-            raise Refused(f"{path} can't be written: {error.strerror}") from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Refused(f"{path} can't be written: {reason(error)}") from None
     os.fsync(at)
     again, _ = walk(path)
     if not os.path.samestat(os.fstat(at), os.fstat(again)):
         raise Refused(f"the folder of {path} was moved away while it was written, by {called(whose or 0)}")
+
+
+def reason(error):
+    """Return the system's words, and what they usually mean to root."""
+    return f"{error.strerror}{' (immutable? see lsattr, and chattr -i)' if error.errno == errno.EPERM else ''}"
 
 
 def ids(owner):
@@ -380,7 +391,7 @@ def drop(path):
     except FileNotFoundError:
         return
     except OSError as error:
-        raise Refused(f"{path} can't be removed: {error.strerror}") from None
+        raise Refused(f"{path} can't be removed: {reason(error)}") from None
     os.fsync(at)
 
 

@@ -34,6 +34,30 @@ def given_up(said: str, place: str = "/") -> str:
     return done.stderr
 
 
+def test_a_step_that_stops_at_a_command_of_its_own_ends_in_a_sentence_too() -> None:
+    done = bash("rm /nowhere/x; echo on", "apply")
+    *_, reason, sentence = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "/nowhere/x" in reason
+    assert sentence == (
+        f"watchpost: files/host/some.sh stopped on {HOST} for the reason above: fix that there and try again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "verb"),
+    [
+        ("rm /nowhere/x", "check"),
+        ("echo 'watchpost: a sentence' >&2; exit 1", "apply"),
+        ("give_up 'a sentence'", "remove"),
+        ("kill -TERM $$; sleep 10", "apply"),
+        ("true", "apply"),
+    ],
+)
+def test_nothing_is_added_to_what_is_said_already(text: str, verb: str) -> None:
+    assert "stopped on" not in bash(text, verb).stderr
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -232,6 +232,32 @@ def test_a_run_that_is_killed_leaves_the_file_alone_and_the_next_one_works(
     assert list(host.kept.iterdir()) == []
 
 
+@pytest.mark.parametrize("user", ["root", "nobody"])
+def test_what_can_not_be_written_is_told_with_the_true_cause(host: Host, user: str) -> None:
+    path = host.files / "there"
+    path.write_text("mine")
+    os.chown(host.files, pwd.getpwnam(user).pw_uid, -1)
+    variables = {"path": str(path), "owner": OWNER, "mode": "0640"}
+    read_only = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    inside = ["unshare", "--mount", "sh", "-c", read_only, host.files, *host.inside()]
+    for verb in ("apply", "remove"):
+        done = run(SCRIPT, verb, variables=variables, stdin="new", inside=inside)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"watchpost: {path} on {os.uname().nodename} can't be written (Read-only file ")
+    for immutable in (host.files, path):
+        if subprocess.run(["chattr", "+i", immutable], check=False).returncode:
+            pytest.skip("no file can be made immutable here")
+        try:
+            done = host.apply(path, "new")
+        finally:
+            subprocess.run(["chattr", "-i", immutable], check=True)
+        words = "Operation not permitted (immutable? see lsattr, and chattr -i)"
+        assert (done.returncode, done.stderr) == (1, f"watchpost: {path} can't be written: {words}\n")
+    assert host.apply(path, "new").returncode == 0
+    assert host.remove(path).returncode == 0
+    assert path.read_text() == "mine"
+
+
 def test_an_owner_that_is_not_there_changes_nothing(host: Host) -> None:
     path = host.files / "app.conf"
     path.write_text("original")
