@@ -141,6 +141,8 @@ find_service() {
 fail() {
   local holder
   journalctl --unit "$service" --lines 20 --no-pager >&2
+  # MySQL's own words are there only.
+  tail -n 10 /var/log/mysql/error.log >&2 2>/dev/null || true
   holder=$(port_holder 3306)
   case $holder in
   '' | mysqld* | mariadbd*) give_up "$*" ;;
@@ -222,6 +224,7 @@ refusal() {
       "\`pulumi up --replace '**-mysql-password'\`; if that is refused too, see SHOW VARIABLES LIKE '%password%' there"
     ;;
   1290* | 1836*) echo "it is read-only (error ${error%%:*}): turn that off there and try again" ;;
+  3501*) echo "its own tables can't be written (error ${error%%:*}): see innodb_read_only and innodb_force_recovery there" ;;
   1044* | 1045* | 1142* | 1227* | 1410*)
     echo "its administrator $(asked 'SELECT CURRENT_USER()') lacks a privilege (error ${error%%:*})"
     ;;
@@ -258,6 +261,7 @@ obstacle() {
     fi
     ;;
   2002* | 2003*) error="$error (bind_address is $(value bind_address))" ;;
+  1184* | 2013*) [ -z "$(value init_connect)" ] || error="$error (see the server's init_connect)" ;;
   esac
   echo "$error"
 }

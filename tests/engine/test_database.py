@@ -407,6 +407,7 @@ def test_root_with_a_password_needs_root_s_option_file(server: Server) -> None:
         ("require_secure_transport = ON", "over TLS only, and the Agent's to 127.0.0.1 has none: set require_"),
         ("bind_address = 127.0.0.2", "bind_address is 127.0.0.2"),
         ("skip-grant-tables", "runs with skip-grant-tables, so it lets in everybody"),
+        ("init_connect = 'SELECT nothing'", "(see the server's init_connect)"),
     ],
 )
 def test_a_server_that_the_agent_can_not_reach_is_told_and_gets_no_user(
@@ -417,6 +418,20 @@ def test_a_server_that_the_agent_can_not_reach_is_told_and_gets_no_user(
     server.refused(new_password(), sentence)
     server.configured("")
     assert server.users() == before
+
+
+@pytest.mark.long
+def test_a_server_that_does_not_start_is_told_in_its_own_words(server: Server) -> None:
+    with pytest.raises(SandboxError, match="systemctl restart"):
+        server.configured("no_such_option = 1")
+    try:
+        done = server.step("apply", new_password())
+        assert (done.code, done.said.count("watchpost: ")) == (1, 1), done.said
+        assert f"{server.unit}.service does not start on db" in done.said
+        assert "no_such_option=1" in done.said
+    finally:
+        server.machine.run(f"systemctl reset-failed {server.unit}")
+        server.configured("")
 
 
 @pytest.mark.long
@@ -566,6 +581,9 @@ def test_a_server_that_nobody_may_write_to_is_told(server: Server) -> None:
     assert (done.code, "can't be restored on db: it is read-only" in done.said) == (1, True), done.said
     server.sql("SET GLOBAL super_read_only = OFF; SET GLOBAL read_only = OFF")
     server.removed()
+    server.configured("innodb_read_only = ON")
+    server.refused(new_password(), "its own tables can't be written (error 3501")
+    server.configured("")
     assert server.users() == before
 
 
