@@ -8,6 +8,7 @@ said=
 # What steps keep while they run: root's alone, and gone with them.
 running=/run/watchpost
 at_end=()
+ended=0
 # The last first, since what was begun first is let go of last.
 trap 'ended=$?; unexplained "${1:-}" "$BASH_COMMAND"; for ((each = ${#at_end[@]}; each--;)); do ${at_end[each]} || true; done' EXIT
 

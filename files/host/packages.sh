@@ -4,11 +4,11 @@
 # Variables: packages (as in a Depends field: "a, b | c" means a, and b or else c),
 #   directories, users (what those packages make and leave behind, with blanks between),
 #   databases (the data directory of a database server among those packages, with a directory for each database;
-#     default none),
+#     default none), port (where that server listens, default 3306),
 #   lock_wait (seconds to wait for another apt, default 600).
 # shellcheck disable=SC2154 # undo_folder and said are cause.sh's
 set -eu
-: "${packages?}" "${directories:=}" "${users:=}" "${databases:=}" "${lock_wait:=600}"
+: "${packages?}" "${directories:=}" "${users:=}" "${databases:=}" "${port:=3306}" "${lock_wait:=600}"
 places=(/var/cache/apt/archives /var/lib/apt/lists /var/lib/dpkg /usr /var /tmp)
 kept=/var/lib/watchpost/packages
 note=$kept/ours
@@ -165,6 +165,14 @@ remove_made() {
   done
 }
 
+# A new database server that can't listen fails to install, and it would not be the one that somebody else runs.
+look_at_the_port() {
+  local holder=
+  [ -z "$databases" ] || [ -e "$databases" ] || holder=$(port_holder "$port")
+  [ -z "$holder" ] ||
+    give_up "port $port on $(hostname), which the database needs that would be installed, is taken by $holder: stop that program; if it is a database, such as one in a container, Watchpost can't watch it"
+}
+
 # Keeps a database server of ours that holds others' data: from now on it counts as installed by hand.
 leave_used_server() {
   local name found
@@ -216,6 +224,7 @@ apply)
       IFS=' |' read -ra names <<<"$alternatives"
       choose "${names[@]}"
     done
+    [ ${#missing[@]} = 0 ] || look_at_the_port
     safely add_facts < <(note_absent)
     if [ ${#missing[@]} -gt 0 ]; then
       heard apt-get -q -y install --no-remove --no-install-recommends "${missing[@]}" && status=0 || status=1
@@ -252,8 +261,7 @@ remove)
     remove_ours marks "${places[@]}"
     [ -z "$made" ] || remove_made <<<"$made"
     # What an apt that was killed since the machine was claimed has left, where none is at work.
-    # Not pgrep, which complains of a pattern that is longer than a name can be.
-    ps -e -o comm= | awk '/^(apt|apt-get|aptitude|dpkg|unattended-upgr)$/ { found = 1 } END { exit !found }' ||
+    grep -qsxE 'apt|apt-get|aptitude|dpkg|unattended-upgr' /proc/[0-9]*/comm ||
       find /tmp -maxdepth 1 -user root -type d -name 'apt-dpkg-install-??????' -newer "${claim:?}" -exec rm -rf {} +
     drop_folder "$kept"
   elif [ -e "$undo_folder/packages" ]; then

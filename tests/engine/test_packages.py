@@ -199,6 +199,14 @@ def test_a_server_that_holds_somebody_s_databases_stays_and_says_so(machine: Mac
     )
     folder = "/var/lib/a-server"
     wanted = {"packages": "a-server", "directories": folder, "databases": folder}
+    in_background(machine, "their-container", "python3 -m http.server --bind 127.0.0.1 3306")
+    machine.run("timeout 20 bash -c 'until ss -Hltn | grep -q :3306; do sleep 0.1; done'")
+    told = sentence(step(machine, SCRIPT, "apply", wanted))
+    machine.run("systemctl stop their-container")
+    assert told.startswith(
+        "port 3306 on vm, which the database needs that would be installed, is taken by python3 (proc"
+    )
+    assert "a-server" not in installed(machine)
     for theirs in (True, False):
         went_well(step(machine, SCRIPT, "apply", wanted))
         machine.run(f"mkdir {folder}/empty {folder}/shop; touch {folder}/empty/db.opt")
@@ -218,9 +226,10 @@ def test_a_server_that_holds_somebody_s_databases_stays_and_says_so(machine: Mac
 def test_a_package_that_apt_does_not_know_any_more_is_removed(machine: Machine, bare: set[str]) -> None:
     went_well(step(machine, SCRIPT, "apply", {"packages": "tree"}))
     machine.run("mv /etc/apt/sources.list /root/ && rm -rf /var/lib/apt/lists/*_*")
-    machine.run(f"{APT} purge tree")  # by hand, and no longer available
-    went_well(step(machine, SCRIPT, "remove", {"packages": "tree"}))
-    machine.run("mv /root/sources.list /etc/apt/ && apt-get -qq update")
+    machine.run(f"{APT} purge tree && mv /usr/bin/ps /root/")  # by hand, no longer available; and no procps
+    done = step(machine, SCRIPT, "remove", {"packages": "tree"})
+    machine.run("mv /root/ps /usr/bin/ && mv /root/sources.list /etc/apt/ && apt-get -qq update")
+    assert (done.returncode, done.stderr) == (0, "")
     assert left_over(machine, bare) == []
 
 
