@@ -117,12 +117,15 @@ as_agent() {
   fi
 }
 
-# The room on those paths, which a step writes to, and on whatever else is full: "0 on /tmp, 12M on /var".
+# The room on those paths, which a step writes to, and on whatever else is full, also of inodes: "0 on /tmp, 12M on /var".
 room() {
   {
-    df -h --output=pcent,avail,target "$@" 2>/dev/null | sed 1d
-    df -h --local --output=pcent,avail,target -x squashfs | awk '$1 + 0 >= 99'
-  } | awk '{ print $2 " on " $3 }' | sort -u | paste -sd , | sed 's/,/, /g'
+    {
+      df -h --output=pcent,avail,target "$@" 2>/dev/null | sed 1d
+      df -h --local --output=pcent,avail,target -x squashfs | awk '$1 + 0 >= 99'
+    } | awk '{ print $2 " on " $3 }'
+    df --local --output=ipcent,target -x squashfs | awk '$1 + 0 >= 99 { print "no inodes on " $2 }'
+  } | sort -u | paste -sd , | sed 's/,/, /g'
 }
 
 # Prints who listens on a TCP port of 127.0.0.1, such as "nginx (process 812)"; nothing if nobody does.

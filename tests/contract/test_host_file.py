@@ -258,6 +258,19 @@ def test_what_can_not_be_written_is_told_with_the_true_cause(host: Host, user: s
     assert path.read_text() == "mine"
 
 
+def test_a_file_system_without_inodes_is_told_as_such(host: Host) -> None:
+    path = host.files / "there"
+    variables = {"path": str(path), "owner": OWNER, "mode": "0640"}
+    without = 'mount -t tmpfs -o nr_inodes=1 none "$0" && exec "$@"'
+    inside = ["unshare", "--mount", "sh", "-c", without, host.files, *host.inside()]
+    done = run(SCRIPT, variables=variables, stdin="new", inside=inside)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"watchpost: no space left on {os.uname().nodename}: make room there and run `pulumi u"
+    )
+    assert f"no inodes on {host.files}" in done.stderr
+
+
 def test_an_owner_that_is_not_there_changes_nothing(host: Host) -> None:
     path = host.files / "app.conf"
     path.write_text("original")
