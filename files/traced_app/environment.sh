@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the app's virtual environment next to its requirements.txt, with uv or else pip; deletes it on removal.
 # Variables: directory (of the app). Standard input: fingerprint of requirements.txt, so that a change reruns the step.
+# shellcheck disable=SC2154 # said is cause.sh's
 set -eu
 : "${directory:?}"
 # By `make update`: uv with the hashes of its wheels for amd64 and arm64.
@@ -14,6 +15,18 @@ complete() {
   # Without an index pip installs nothing, and fails if something is missing or has another version.
   "$directory/venv/bin/python" -m pip --isolated --disable-pip-version-check install --quiet --no-index --no-deps \
     --requirement "$directory/requirements.txt" >/dev/null 2>&1
+}
+
+# Prints why pip failed, in its own words, to follow a sentence.
+complaint() {
+  local reason
+  reason=$(grep -E 'connection broken|ConnectionPool' <<<"$said" |
+    grep -oE 'certificate verify failed[^()]*[^() ]|timed out|\[Errno [0-9]+\] [A-Za-z ]+' | sed -n '1s/.*\] //; 1p')
+  if [ -n "$reason" ]; then
+    echo ", since it doesn't reach its index ($reason): let the host reach it, or name a proxy or another index in /etc/pip.conf there"
+  else
+    sed -n -E 's/^ERROR: /: /p' <<<"$said" | sed -E 's#(://)[^/@ ]*@#\1#g; 1q'
+  fi
 }
 
 case $1 in
@@ -48,7 +61,7 @@ apply)
         { install_by_uv || pip install --quiet --require-hashes --only-binary :all: --requirement "$directory/requirements.txt"; }
     }
     heard install_requirements ||
-      give_up "pip on $(hostname) can't install $directory/requirements.txt" "$directory" "${TMPDIR:-/tmp}"
+      give_up "pip on $(hostname) can't install $directory/requirements.txt$(complaint)" "$directory" "${TMPDIR:-/tmp}"
     # uv, and the world-writable lock that it leaves.
     rm -rf "$directory/venv/uv" "$directory/venv/.lock"
     # Last, so that an interrupted install starts over, even after a power cut.

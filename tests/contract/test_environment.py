@@ -67,6 +67,54 @@ def test_an_install_that_is_still_at_work_is_waited_for(tmp_path: Path, verb: st
     assert ("the install began" in rest) == (verb == "apply")
 
 
+BROKEN = (
+    "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by"
+    " '{}': /simple/blinker/\nERROR: Could not find a version that satisfies the requirement blinker==1.9.0"
+    " (from versions: none)\nERROR: No matching distribution found for blinker==1.9.0"
+)
+"""pip's words where it doesn't reach its index (23.0.1)."""
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            BROKEN.format(
+                "NewConnectionError('<x>: Failed to establish a new connection: [Errno 111] Connection refused')"
+            ),
+            ", since it doesn't reach its index (Connection refused): let the host reach it, or name a proxy or",
+        ),
+        (
+            BROKEN.format(
+                "SSLError(SSLCertVerificationError(1, '[SSL] certificate verify failed: self-signed (_ssl.c:1)'))"
+            ),
+            ", since it doesn't reach its index (certificate verify failed: self-signed): let ",
+        ),
+        (
+            "ERROR: https://me:fake@index.test/x is not a supported wheel on this platform.\nERROR: more",
+            ": https://index.test/x is not a supported wheel on this platform.\n",
+        ),
+        ("Killed", "\n"),
+    ],
+)
+def test_why_pip_fails_is_told(tmp_path: Path, said: str, told: str) -> None:
+    app, programs, host = tmp_path / "app", tmp_path / "programs", new_host(tmp_path)
+    app.mkdir()
+    (app / "requirements.txt").write_text("blinker==1.9.0\n")
+    stand_in(programs, "python3", f"cat <<'SAID'\n{said}\nSAID\nexit 1")
+    done = subprocess.run(
+        [*host.inside(), *command("traced_app/environment.sh", "apply", {"directory": str(app)})],
+        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    before = f"watchpost: pip on {os.uname().nodename} can't install {app}/requirements.txt"
+    assert done.stderr.startswith(before + told)
+
+
 @pytest.mark.parametrize(
     ("pip_settings", "uv_code", "told"),
     [
