@@ -11,8 +11,8 @@ use files/host/cause.sh
 timeout 300 systemctl is-system-running --wait >/dev/null 2>&1 || true
 options=(--json)
 [ "$twice" = no ] || options+=(--check-rate)
-output=$(seconds=600 as_agent datadog-agent check "$check" "${options[@]}") ||
-  give_up "'datadog-agent check $check' failed: $output"
+output=$(seconds=600 as_agent datadog-agent check "$check" "${options[@]}" 2>&1) ||
+  give_up "'datadog-agent check $check' failed: ${output##*$'\n'}"
 # An exception in the check doesn't fail the command: the error is in its output, after its log lines.
 sample=$(python3 -c '
 import json, re, sys

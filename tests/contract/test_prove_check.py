@@ -37,10 +37,10 @@ def programs(tmp_path: Path) -> Path:
     return folder
 
 
-def prove(programs: Path, printed: str, *, code: int = 0, twice: str = "no", wanted: str = "my_metric") -> Done:
-    """Run the proof, with an Agent that prints ``printed`` and ends with ``code``."""
+def prove(programs: Path, printed: str, *, twice: str = "no", wanted: str = "my_metric") -> Done:
+    """Run the proof, with an Agent that prints ``printed``."""
     (programs.parent / "printed").write_text(printed)
-    stand_in(programs, "datadog-agent", f"cat {programs.parent}/printed\nexit {code}")
+    stand_in(programs, "datadog-agent", f"cat {programs.parent}/printed")
     variables = {"check": "my_metric", "metric": wanted, "twice": twice}
     return run("agent/prove_check.sh", variables=variables, programs=programs)
 
@@ -87,9 +87,11 @@ def test_a_metric_that_is_missing_is_said_so(programs: Path, found: list[dict[st
 
 
 def test_a_command_that_fails_is_said_so(programs: Path) -> None:
-    done = prove(programs, "Error: no valid check found", code=255)
+    stand_in(programs, "datadog-agent", "echo some log; echo 'Error: no valid check found' >&2; exit 255")
+    variables = {"check": "my_metric", "metric": "my_metric", "twice": "no"}
+    done = run("agent/prove_check.sh", variables=variables, programs=programs)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "watchpost: 'datadog-agent check my_metric' failed: Error: no valid check found" in done.stderr
+    assert done.stderr == "watchpost: 'datadog-agent check my_metric' failed: Error: no valid check found\n"
 
 
 def test_a_run_with_hundreds_of_metrics_is_read(programs: Path) -> None:
