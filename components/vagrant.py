@@ -148,16 +148,17 @@ def connection(host: str, vm: Mapping[str, Any]) -> dict[str, Any]:
     """Build the connection arguments for steps on the VM.
 
     Raises:
-        pulumi.RunError: the VM's key is missing on this machine; a preview only warns.
+        pulumi.RunError: the VM's key is missing on this machine, or can't be read; a preview only warns.
     """
     key_file = Path(vm["private_key_file"])
     known = {"host": vm["address"], "port": vm["port"], "user": vm["user"], "host_key": vm["host_key"]}
     try:
         return {**known, "private_key": key_file.read_text()}
-    except OSError:
-        said = (
-            f"the key of host {host}, a Vagrant VM, {key_file}, is not here: run Pulumi on the machine that holds the"
-            " VM, or give the host an `address`"
+    except OSError as error:
+        said = f"the key of host {host}, a Vagrant VM, {key_file}, " + (
+            "is not here: run Pulumi on the machine that holds the VM, or give the host an `address`"
+            if isinstance(error, FileNotFoundError)
+            else f"can't be read ({error.strerror}): run Pulumi as the user that created the VM"
         )
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(said) from None

@@ -9,11 +9,19 @@
 # PULUMI_COMMAND_STDOUT: the output of the resource's last run.
 set -euo pipefail
 : "${name:?}"
-box=${box:-} memory=${memory:-} cpus=${cpus:-}
+vm=${vm:-} box=${box:-} memory=${memory:-} cpus=${cpus:-}
 # Neither Vagrant nor a box's Ruby needs these, and they may point at another Vagrantfile.
 unset DD_API_KEY DD_APP_KEY PULUMI_ACCESS_TOKEN PULUMI_CONFIG_PASSPHRASE
-unset VAGRANT_CWD VAGRANT_DOTFILE_PATH VAGRANT_VAGRANTFILE
+unset VAGRANT_CWD VAGRANT_DOTFILE_PATH VAGRANT_VAGRANTFILE VAGRANT_FORCE_COLOR
 export VAGRANT_NO_COLOR=1
+# In the locale C, which services and CI often have, Vagrant's Ruby fails on a path with letters beyond ASCII.
+case $(locale charmap 2>/dev/null) in
+'' | ANSI_X3.4-1968 | US-ASCII)
+  LC_ALL=$(locale -a 2>/dev/null | grep -iE '^(C|en_US)\.utf-?8$' | head -n 1) || true
+  export LC_ALL="${LC_ALL:-C.UTF-8}"
+  ;;
+esac
+exec 3>&2 # shows what Vagrant says, also from within $(...)
 
 PROVIDERS=' virtualbox vmware_desktop parallels hyperv libvirt ' # of which the Vagrantfile sets memory and cpus
 HOST_KEYS='ssh-ed25519 ecdsa-sha2-nistp256 ecdsa-sha2-nistp384 ecdsa-sha2-nistp521 ssh-rsa'
@@ -42,7 +50,7 @@ before() {
   printf '%s\n' "${PULUMI_COMMAND_STDOUT:-}" | field "$1"
 }
 
-# Vagrant's own records of the VM, .../PROVIDER/id; nothing if there is no VM.
+# Vagrant's own records of the VM, .../NAME/PROVIDER/id; nothing if there is no VM.
 noted() {
   local id
   for id in "$1"/.vagrant/machines/*/*/id; do
@@ -52,39 +60,151 @@ noted() {
   done
 }
 
-# Runs Vagrant on this VM; it asks nothing, since its standard input is empty.
+# Runs Vagrant on this VM; it asks nothing, since its standard input is empty. Its log, if VAGRANT_LOG asks for one, goes
+# to a file, since everything else ends up in the stack's state.
 vagrant_here() (
-  cd "$folder" && exec vagrant "$@" </dev/null
+  cd "$folder" || exit
+  if [ -n "${VAGRANT_LOG:-}" ]; then
+    export VAGRANT_LOG_FILE="${VAGRANT_LOG_FILE:-${VAGRANT_DOTFILE_PATH:-$folder}/vagrant.log}"
+  fi
+  exec vagrant "$@" </dev/null
 )
 
-# Keeps only the final state of a line in which Vagrant redraws its progress.
-plain() {
+# Shows what Vagrant says, and prints it as one line, to be searched. Of a line in which Vagrant redraws its progress it
+# takes the final state, of a Ruby error the error alone.
+told() {
   local line
   while IFS= read -r line || [ -n "$line" ]; do
     line=${line%$'\r'}
     line=${line##*$'\r'}
-    printf '%s\n' "${line#$'\e[K'}"
+    line=${line#$'\e[K'}
+    if [[ $line != $'\tfrom '* ]]; then
+      printf '%s\n' "$line" >&3
+      printf '%s ' "$line"
+    fi
+  done | tr -s '[:space:]' ' '
+}
+
+# Runs a Vagrant command that changes the VM; sets $said, what it said.
+change() {
+  until said=$(vagrant_here "$@" 2>&1 | told); do
+    wait_for_others || return
   done
 }
 
-# Runs a Vagrant command that changes the VM. An interrupted one continues to its end, and locks the VM until then.
-change() {
-  local said left=120
-  said=$(mktemp)
-  until vagrant_here "$@" 2>&1 | plain | tee "$said" >&2; do
-    if ! grep -q 'another process is already executing an action' "$said" || [ $((left -= 1)) -eq 0 ]; then
-      rm -f "$said"
-      return 1
-    fi
-    say "waiting for another Vagrant command on the VM of '$name' to end"
-    sleep 5
+# Runs a Vagrant command that only answers; sets $answer, and $said if it fails.
+ask() {
+  until answer=$(vagrant_here "$@" 2>&1); do
+    said=$(told <<<"$answer")
+    wait_for_others || return
   done
-  rm -f "$said"
+}
+
+# Whether another Vagrant command holds a lock. An interrupted one continues to its end, and locks the VM until then.
+locked() {
+  case $said in
+  *'another process is already executing an action'* | *'held by another instance of Vagrant'* | \
+    *'machine because it is locked'* | *'requested Vagrant action is locked'* | *'Vagrant location already in progress'*) ;;
+  *) return 1 ;;
+  esac
+}
+
+# Waits up to ten minutes for another Vagrant command to end; fails if that isn't why this one failed.
+waits=120
+wait_for_others() {
+  if ! locked || [ $((waits -= 1)) -lt 0 ]; then
+    return 1
+  fi
+  say "waiting for another Vagrant command on the VM of '$name' to end"
+  sleep 5
+}
+
+# Prints the cause that $said tells, and what to do about it.
+# Sources: Vagrant, templates/locales/en.yml, and its issues 1778, 3522, 11325, 11847 and 12484; vagrant-libvirt,
+# locales/en.yml; VirtualBox, include/VBox/err.mac; libvirt, src/qemu/qemu_domain.c; QEMU, accel/kvm/kvm-all.c.
+cause() {
+  local home=${VAGRANT_HOME:-${HOME:-~}/.vagrant.d} provider
+  case $said in
+  *VERR_VMX_IN_VMX_ROOT_MODE* | *VERR_SVM_IN_USE*)
+    echo "another hypervisor, such as KVM, holds the processor's virtualization, which VirtualBox needs: end its VMs and" \
+      "unload it (sudo modprobe -r kvm_intel, or kvm_amd), or use it (VAGRANT_DEFAULT_PROVIDER=libvirt)"
+    ;;
+  *VERR_VMX_NO_VMX* | *VERR_VMX_MSR_* | *VERR_SVM_NO_SVM* | *VERR_SVM_DISABLED* | *VERR_NEM_* | *type=kvm* | \
+    *'access KVM kernel module'*)
+    echo "this machine's processor offers no virtualization (VT-x, AMD-V): switch it on in the firmware settings (BIOS); in" \
+      "a VM, allow nested virtualization; on Windows, switch Hyper-V off"
+    ;;
+  *'kernel module is not loaded'* | *'installation is incomplete'* | *VERR_VM_DRIVER_* | *rc=-1908*)
+    echo "VirtualBox's kernel module is not loaded: \`VBoxManage --version\` says how to build it for this kernel; with" \
+      "Secure Boot it has to be signed, too"
+    ;;
+  *'version of VirtualBox installed that is not supported'*)
+    echo "this Vagrant supports no VirtualBox as new as this one: install a newer Vagrant, or an older VirtualBox"
+    ;;
+  *'could not detect VirtualBox'* | *'"VBoxManage" command or one of its dependencies'* | *'No usable default provider'*)
+    echo "Vagrant has no provider here that works: install VirtualBox, or another one with its plugin, such as" \
+      "vagrant-libvirt"
+    ;;
+  *"The provider '"*"' could not be found"*)
+    provider=${said#*The provider \'}
+    provider=${provider%%\'*}
+    echo "Vagrant has no provider '$provider' here: install its plugin (vagrant plugin install vagrant-${provider//_/-})," \
+      "or correct VAGRANT_DEFAULT_PROVIDER"
+    ;;
+  *'connecting to '[Ll]ibvirt*[Pp]'ermission denied'* | *'connecting to '[Ll]ibvirt*[Aa]uthentication*)
+    echo "this user may not use libvirt: sudo usermod -aG libvirt \$USER, then log in again"
+    ;;
+  *'connecting to '[Ll]ibvirt*)
+    echo "libvirt does not answer: start it (sudo systemctl start libvirtd)"
+    ;;
+  *'o space left'* | *VERR_DISK_FULL* | *'Failed writing body'* | *'failed to unpackage'*'rite failed'* | *'quota exceeded'*)
+    echo "the disk is full: make room where Vagrant keeps its boxes ($home) and the provider its VMs"
+    ;;
+  *'could not be found or could not be accessed'*'returned error: 404'*)
+    echo "there is no box '$box', or it is private: correct hosts.$name.vagrant.box"
+    ;;
+  *'could not be found or could not be accessed'* | *'error occurred while downloading'* | *'an error while downloading'*)
+    echo "the box '$box' can't be downloaded, for the reason above: behind a proxy set HTTPS_PROXY; without a network add" \
+      "the box's file (vagrant box add --name '$box' FILE)"
+    ;;
+  *"doesn't support the provider"* | *"doesn't support the requested architecture"* | *'no available version that matches'*)
+    echo "the box '$box' is not for this provider, or not for this machine's processor: set hosts.$name.vagrant.box to one" \
+      "that is, or choose another provider (VAGRANT_DEFAULT_PROVIDER)"
+    ;;
+  *'VM with that name already exists'* | *'about to create is already taken'* | *'for domain is already created'*)
+    echo "a VM named $vm is there already, whose folder was removed, as by \`git clean -x\`: remove it in VirtualBox" \
+      "(VBoxManage unregistervm $vm --delete) or libvirt (virsh undefine $vm --remove-all-storage)"
+    ;;
+  *'within the allowed ranges'* | *EnableStaticIPConfig*)
+    echo "VirtualBox refuses the address of a host-only network, which is none of Watchpost's: take one of 192.168.56.0/21" \
+      "in $home/Vagrantfile, or allow it in /etc/vbox/networks.conf"
+    ;;
+  *VERR_NO_MEMORY* | *'annot allocate memory'* | *'ot enough memory'*)
+    echo "this machine has no $memory MiB of memory left: lower hosts.$name.vagrant.memory, or end something else"
+    ;;
+  *'Timed out while waiting for the machine to boot'* | *'invalid state while waiting for it to boot'*)
+    echo "the VM did not come up: look at its screen in the provider's window; if this machine is only slow, raise" \
+      "config.vm.boot_timeout in $home/Vagrantfile"
+    ;;
+  *"created with a user that doesn't match"*)
+    echo "the VM belongs to another user: run Pulumi as that one"
+    ;;
+  *'error loading a Vagrantfile'* | *'syntax error in the following Vagrantfile'* | *'errors in the configuration of this machine'*)
+    echo "a Vagrantfile has the error above: correct $home/Vagrantfile, or take another box"
+    ;;
+  *'plugins failed to '*)
+    echo "Vagrant's plugins don't fit its version: vagrant plugin expunge --reinstall"
+    ;;
+  *'home directory you specified is not accessible'* | *'@ dir_s_mkdir'*)
+    echo "Vagrant can't write to $home: correct VAGRANT_HOME, or the folder's owner"
+    ;;
+  *) if locked; then echo "another Vagrant command has been at work for ten minutes: end it"; else echo "see above"; fi ;;
+  esac
 }
 
 # Makes first starts wait for each other, since Vagrant lets two VMs download the same box at once.
 take_turn() {
-  local holder
+  local holder told=''
   turn=$PWD/.vagrant/vms/.turn
   until ln -s "$$" "$turn" 2>/dev/null; do
     holder=$(readlink "$turn") || continue
@@ -92,14 +212,21 @@ take_turn() {
     if ! kill -0 "$holder" 2>/dev/null && mkdir "$turn.$holder" 2>/dev/null; then
       [ "$(readlink "$turn")" != "$holder" ] || rm -f "$turn"
       rmdir "$turn.$holder"
+    elif [ -z "$told" ]; then
+      say "waiting for another VM of this clone to be created"
+      told=yes
     fi
     sleep 1
   done
   trap 'rm -f "$turn"' EXIT
 }
 
+has_vagrant() {
+  [ -x "$(command -v vagrant)" ]
+}
+
 needs_vagrant() {
-  if [ ! -x "$(command -v vagrant)" ]; then
+  if ! has_vagrant; then
     fail "Vagrant is not installed here, which host '$name' asks for; install Vagrant and VirtualBox (or another" \
       "provider of Vagrant), or give the host an address"
   fi
@@ -125,41 +252,63 @@ take_along() {
   fi
 }
 
+# Prints the name under which Vagrant knows the VM of this folder; nothing if there is no VM.
+known_as() {
+  local id
+  id=$(noted "$folder" | head -n 1)
+  id=${id%/*/id}
+  printf '%s' "${id##*/}"
+}
+
 # Writes what the Vagrantfile reads. The VM keeps its original name.
 write_settings() {
   local made
-  if [ -f "$folder/settings.json" ]; then
-    made=$(field vm <"$folder/settings.json")
-    vm=${made:-$vm}
+  made=$(known_as)
+  vm=${made:-$vm}
+  if [ -n "$made" ] && [ -f "$folder/settings.json" ]; then
     made=$(field box <"$folder/settings.json")
-    if [ -n "$(noted "$folder")" ] && [ "$made" != "$box" ]; then
+    if [ -n "$made" ] && [ "$made" != "$box" ]; then
       fail "a VM of the box $made is still in $folder, and host '$name' asks for $box: remove it with" \
         "\`cd '$folder' && vagrant destroy\`"
     fi
   fi
+  # Not in place: on a full disk the old files stay.
   printf '{"vm": %s, "hostname": %s, "box": %s, "memory": %d, "cpus": %d}\n' \
-    "$(quoted "$vm")" "$(quoted "$name")" "$(quoted "$box")" "$memory" "$cpus" >"$folder/settings.json"
-  tr -d '\r' <files/vagrant/Vagrantfile >"$folder/Vagrantfile"
+    "$(quoted "$vm")" "$(quoted "$name")" "$(quoted "$box")" "$memory" "$cpus" >"$folder/settings.json.new"
+  tr -d '\r' <files/vagrant/Vagrantfile >"$folder/Vagrantfile.new"
+  mv "$folder/settings.json.new" "$folder/settings.json"
+  mv "$folder/Vagrantfile.new" "$folder/Vagrantfile"
 }
 
-# Starts the VM, or restarts it if its settings have changed, which apply at a start.
+# Fails if the key that Vagrant made for the VM is gone: it would try others until its time for a boot is over.
+check_key() {
+  local id key
+  id=$(noted "$folder" | head -n 1)
+  key=$(field private_key_file 2>/dev/null <"$folder/vm.json") || true
+  if [ -n "$id" ] && [[ $key == */.vagrant/machines/*/private_key ]] && [ ! -f "${id%/id}/private_key" ]; then
+    lost_key "${id%/id}/private_key"
+  fi
+}
+
+lost_key() {
+  fail "the key of the VM of '$name', $1, is gone; make the VM anew:" \
+    "pulumi up --replace '**$name-vagrant' --replace '**$name-vm'"
+}
+
+# Starts the VM, or restarts it if its settings have changed, which apply at a start, but not when it is resumed.
 bring_up() {
-  local wanted running
+  local wanted state=''
   wanted=$(cat "$folder/settings.json" "$folder/Vagrantfile" | cksum)
-  running=''
   if [ -z "$(noted "$folder")" ]; then
     take_turn
-  elif [ "$wanted" != "$(cat "$folder/applied" 2>/dev/null)" ]; then
-    running=$(vagrant_here status --machine-readable | tr -d '\r' | sed -n 's/^[0-9]*,[^,]*,state,running$/yes/p')
+  elif [ "$wanted" != "$(cat "$folder/applied" 2>/dev/null)" ] && ask status "$vm" --machine-readable 3>/dev/null; then
+    state=$(tr -d '\r' <<<"$answer" | sed -n "s/^[0-9]*,$vm,state,//p")
   fi
-  if [ -n "$running" ]; then
-    say "restarting the VM of '$name' (vagrant reload), so that its changed settings count"
-    set -- reload
-  else
-    set -- up
-  fi
-  change "$1" || fail "\`vagrant $1\` failed for host '$name', see above; the next \`pulumi up\` goes on with its VM," \
-    "and \`pulumi destroy\` removes it"
+  case $state in
+  running) restart ;;
+  saved | paused | suspended | pmsuspended) start_vm && restart ;;
+  *) start_vm ;;
+  esac
   rm -f "${turn:-}"
   printf '%s\n' "$wanted" >"$folder/applied"
   provider=$(noted "$folder" | head -n 1)
@@ -171,9 +320,50 @@ bring_up() {
   esac
 }
 
+# Without --no-install-provider, Vagrant would install an old VirtualBox on macOS and Windows, even beside another
+# provider. If none works, the attempt with VirtualBox tells why that doesn't.
+start_vm() {
+  if ! change up "$vm" --no-install-provider; then
+    if [[ $said == *'No usable default provider'* ]] && change up "$vm" --no-install-provider --provider=virtualbox; then
+      return
+    fi
+    gave_up up
+  fi
+}
+
+restart() {
+  say "restarting the VM of '$name' (vagrant reload), so that its changed settings count"
+  change reload "$vm" || gave_up reload
+}
+
+gave_up() {
+  fail "\`vagrant $1\` failed for host '$name': $(cause); then run \`pulumi up\` again, or \`pulumi destroy\` to remove" \
+    "what there is of the VM"
+}
+
+# Restores what `vagrant destroy` reads, if somebody removed it: Vagrant would look for a Vagrantfile in the folders above.
+restore_settings() {
+  local made
+  made=$(known_as)
+  if [ -z "$(field vm 2>/dev/null <"$folder/settings.json")" ]; then
+    printf '{"vm": %s}\n' "$(quoted "${made:-$vm}")" >"$folder/settings.json"
+  fi
+  vm=${made:-$(field vm <"$folder/settings.json")}
+  tr -d '\r' <files/vagrant/Vagrantfile >"$folder/Vagrantfile"
+}
+
+not_destroyed() {
+  fail "\`vagrant destroy\` failed for host '$name': $(cause); then run \`pulumi destroy\` again. If the VM is gone for good," \
+    "remove its folder first: rm -r '$1'"
+}
+
+make_folder() {
+  mkdir -p "$1" || fail "the folder of the VM of '$name', $1, can't be made: let this user write there"
+}
+
 # All values of a key in `vagrant ssh-config`.
 values() {
-  tr -d '\r' <<<"$config" | sed -n "s/^[[:blank:]]*$1[[:blank:]]\{1,\}//p" | sed 's/[[:blank:]]*$//; s/^"\(.*\)"$/\1/'
+  tr -d '\r' <<<"$answer" | sed -n "s/^[[:blank:]]*$1[[:blank:]]\{1,\}//p" | sed 's/[[:blank:]]*$//; s/^"\(.*\)"$/\1/'
 }
 
 # Chooses the key that logs in, if there are several.
@@ -189,8 +379,7 @@ choose_key() {
     fail "the VM of '$name' gives no key to log in with, as Watchpost does: take a box that has Vagrant's key" \
       "(config.ssh.insert_key)"
   elif [ ${#found[@]} = 0 ]; then
-    fail "the key of the VM of '$name', $given, is gone; make the VM anew:" \
-      "pulumi up --replace '**$name-vagrant' --replace '**$name-vm'"
+    lost_key "$given"
   fi
   private_key=${found[0]}
   if [ ${#found[@]} -gt 1 ]; then
@@ -206,17 +395,17 @@ choose_key() {
 
 # Reads the host keys over Vagrant's own connection, amid what a profile prints; chooses one that sshd offers.
 choose_host_key() {
-  local said shown kind key
-  said=$(vagrant_here ssh -c 'cat /etc/ssh/ssh_host_*_key.pub') || true
+  local shown kind key
+  ask ssh "$vm" -c 'cat /etc/ssh/ssh_host_*_key.pub' || true
   shown=$(ssh-keyscan -T 10 -p "$port" "$address" 2>/dev/null) || true
   for kind in $HOST_KEYS; do
-    key=$(grep -oE "$kind AAAA[A-Za-z0-9+/]+=*" <<<"$said" | head -n 1) || continue
+    key=$(grep -oE "$kind AAAA[A-Za-z0-9+/]+=*" <<<"$answer" | head -n 1) || continue
     if [ -z "$shown" ] || grep -qF "$key" <<<"$shown"; then
       host_key=$key
       return
     fi
   done
-  fail "the host key of the VM of '$name' can't be read (\`vagrant ssh\` said: $(tail -n 1 <<<"$said" | tr -d '\r'));" \
+  fail "the host key of the VM of '$name' can't be read (\`vagrant ssh\` said: $(tail -n 1 <<<"$answer" | tr -d '\r'));" \
     "the next \`pulumi up\` tries again. Look with: cd '$folder' && vagrant status"
 }
 
@@ -225,9 +414,9 @@ own)
   : "${vm:?}"
   needs_vagrant
   folder=$PWD/.vagrant/vms/$vm
-  mkdir -p "$PWD/.vagrant/vms"
+  make_folder "$PWD/.vagrant/vms"
   take_along
-  mkdir -p "$folder"
+  make_folder "$folder"
   printf '{"folder": %s, "machine": %s}\n' "$(quoted "$folder")" "$(quoted "$(uname -n)")"
   ;;
 apply)
@@ -240,15 +429,20 @@ apply)
     fail "the Vagrant VM of '$name' is on $there: run Pulumi there, give the host an \`address\`, or make another VM" \
       "here: pulumi up --replace '**$name-vm'"
   fi
-  mkdir -p "$folder"
+  make_folder "$folder"
   write_settings
+  check_key
   bring_up
-  config=$(vagrant_here ssh-config)
+  ask ssh-config "$vm" || gave_up ssh-config
   address=$(values HostName | head -n 1)
   port=$(values Port | head -n 1)
   user=$(values User | head -n 1)
   if [ -z "$address" ] || [ -z "$user" ] || [[ ! $port =~ ^[0-9]+$ ]]; then
-    fail "\`vagrant ssh-config\` tells no address, port and user of the VM of '$name'; it says: $(tr -s '\r\n' ' ' <<<"$config")"
+    fail "\`vagrant ssh-config\` tells no address, port and user of the VM of '$name'; it says: $(tr -s '\r\n' ' ' <<<"$answer")"
+  fi
+  if [ -n "$(values ProxyCommand)" ]; then
+    fail "the VM of '$name' is on another machine, which Vagrant reaches by a ProxyCommand and Watchpost doesn't: run" \
+      "Pulumi there, or give the host that VM's \`address\` and a \`proxy\`"
   fi
   choose_key
   choose_host_key
@@ -259,20 +453,21 @@ apply)
   cat "$folder/vm.json"
   ;;
 remove)
-  if [ -z "${vm:-}" ]; then
+  if [ -z "$vm" ]; then
     folder=$PWD/files/vagrant
     export VAGRANT_DOTFILE_PATH=$PWD/.vagrant/$name
     needs_vagrant
-    change destroy --force
+    change destroy --force || not_destroyed "$VAGRANT_DOTFILE_PATH"
     rm -rf "$VAGRANT_DOTFILE_PATH"
     exit
   fi
   folder=$PWD/.vagrant/vms/$vm
   [ -d "$folder" ] || folder=$(before folder)
   there=$(before machine)
-  if [ -d "$folder/.vagrant/machines" ]; then
+  if [ -n "$(noted "$folder")" ] || { [ -d "$folder/.vagrant/machines" ] && has_vagrant; }; then
     needs_vagrant
-    change destroy --force || fail "\`vagrant destroy\` failed for host '$name', see above; \`pulumi destroy\` tries again"
+    restore_settings
+    change destroy "$vm" --force || not_destroyed "$folder"
   elif [ -n "$there" ] && [ "$there" != "$(uname -n)" ]; then
     fail "the Vagrant VM of '$name' is on $there: run \`pulumi destroy\` there. If that machine is no more, take the VM" \
       "off the stack: pulumi state delete 'URN of $name-vagrant'"

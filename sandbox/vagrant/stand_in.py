@@ -2,7 +2,8 @@
 
 Both were recorded with Vagrant 2.3.4 and vagrant-libvirt 0.11.2, whose states (``shutoff``, ``not_created``) it uses
 too. It knows the commands and options that ``files/vagrant/vm.sh`` uses and a person types, and refuses any other.
-Instead of a Vagrantfile's Ruby it reads the ``settings.json`` that ours reads. A box is a folder in ``$VAGRANT_HOME``,
+Instead of a Vagrantfile's Ruby it reads the ``settings.json`` that ours reads, in the next folder above that has a
+Vagrantfile. A box is a folder in ``$VAGRANT_HOME``,
 as in the real one, and may be empty. A VM has the memory and CPUs of its last start, as a real one has.
 """
 
@@ -51,7 +52,7 @@ box on HashiCorp's Vagrant Cloud, please verify you're logged in via
 `vagrant login`. Also, please double-check the name. The expanded
 URL and error message are shown below:
 
-URL: ["https://vagrantcloud.com/{box}"]
+URL: ["https://vagrantcloud.com/api/v2/vagrant/{box}"]
 Error: Could not resolve host: vagrantcloud.com"""
 NO_VAGRANTFILE = """\
 A Vagrant environment or target machine is required to run this
@@ -59,6 +60,13 @@ command. Run `vagrant init` to create a new Vagrant environment. Or,
 get an ID of a target machine from `vagrant global-status` to run
 this command on. A final option is to change to a directory with a
 Vagrantfile and to try again."""
+NO_SUCH_MACHINE = """\
+The machine with the name '{name}' was not found configured for
+this Vagrant environment."""
+BOOT_TIMEOUT = """\
+Timed out while waiting for the machine to boot. This means that
+Vagrant was unable to communicate with the guest machine within
+the configured ("config.vm.boot_timeout" value) time period."""
 LONG_STATES = {
     "running": "The Libvirt domain is running. To stop this machine, you can run\n"
     "`vagrant halt`. To destroy the machine, you can run `vagrant destroy`.",
@@ -80,15 +88,27 @@ class Vm:
     """The VM of a folder with a Vagrantfile: its settings, Vagrant's data on it there, and its machine."""
 
     def __init__(self, folder: Path, home: Path) -> None:
-        if not (folder / "Vagrantfile").exists():
+        found = next((each for each in (folder, *folder.parents) if (each / "Vagrantfile").exists()), None)
+        if found is None:
             raise VagrantError(NO_VAGRANTFILE)
+        folder = found
         self.home = home
         self.settings: dict[str, Any] = json.loads((folder / "settings.json").read_text())
         self.name: str = self.settings["vm"]
         self.notes = folder / ".vagrant" / "machines" / self.name / PROVIDER
-        self.key_file = self.notes / "private_key"
+        self.own_key_file = self.notes / "private_key"
         self.id_file = self.notes / "id"
         self.machine = Machine(self.settings["hostname"], home / "machines" / self.name)
+
+    @property
+    def key_file(self) -> Path:
+        """The key that it inserted into the VM; if that is gone, the one that every box has."""
+        return self.own_key_file if self.own_key_file.exists() else self.home / "insecure_private_key"
+
+    @property
+    def has_inserted(self) -> Path:
+        """Marks a machine that takes only the inserted key."""
+        return self.machine.folder / "key-inserted"
 
     @property
     def started_with(self) -> Path:
@@ -119,9 +139,12 @@ class Vm:
     def start(self) -> None:
         """Boot it with the current settings."""
         self.machine.start()
-        if not self.key_file.exists():
+        if not self.own_key_file.exists():
+            if self.has_inserted.exists():
+                raise VagrantError(BOOT_TIMEOUT)
             # As the real one, which inserts its key at the next start if the first was interrupted before that.
-            shutil.copy(self.machine.private_key_file, self.key_file)
+            shutil.copy(self.machine.private_key_file, self.own_key_file)
+        self.has_inserted.touch()
         self.started_with.parent.mkdir(exist_ok=True)
         self.started_with.write_text(json.dumps(self.settings))
         self.say("Machine booted and ready!")
@@ -193,7 +216,7 @@ def destroy(vm: Vm) -> None:
         vm.machine.stop()
         vm.say("Deleting the machine folder")
         vm.started_with.unlink(missing_ok=True)
-        vm.key_file.unlink(missing_ok=True)
+        vm.own_key_file.unlink(missing_ok=True)
         vm.id_file.unlink(missing_ok=True)
 
 
@@ -237,6 +260,9 @@ def ssh(vm: Vm, command: str) -> None:
         raise VagrantError(NOT_CREATED)
     if vm.state() != "running":
         raise VagrantError(NOT_RUNNING)
+    if not vm.own_key_file.exists():
+        print(f"{vm.machine.user}@{vm.machine.address}: Permission denied (publickey).", file=sys.stderr)
+        sys.exit(255)
     done = subprocess.run([*vm.machine.ssh(), "--", f"bash -l -c {shlex.quote(command)}"], check=False)
     if done.returncode:
         sys.exit(done.returncode)
@@ -244,6 +270,7 @@ def ssh(vm: Vm, command: str) -> None:
 
 COMMANDS: dict[tuple[str, ...], Callable[[Vm], None]] = {
     ("up",): up,
+    ("up", "--no-install-provider"): up,
     ("halt",): halt,
     ("reload",): reload,
     ("destroy", "--force"): destroy,
@@ -253,13 +280,22 @@ COMMANDS: dict[tuple[str, ...], Callable[[Vm], None]] = {
 }
 
 
+ELSEWHERE = ("VAGRANT_CWD", "VAGRANT_DOTFILE_PATH", "VAGRANT_VAGRANTFILE")
+"""Variables that make the real one read and write elsewhere."""
+
+
 def main(words: list[str]) -> None:
-    """Act as ``vagrant WORDS``."""
+    """Act as ``vagrant WORDS``, where the VM's name may follow the command."""
+    if given := [name for name in ELSEWHERE if name in os.environ]:
+        sys.exit(f"the stand-in for Vagrant does not know: {', '.join(given)}")
     vm = Vm(Path.cwd(), Path(os.environ["VAGRANT_HOME"]))
-    if len(words) == 3 and words[:2] == ["ssh", "-c"]:
-        ssh(vm, words[2])
-    elif tuple(words) in COMMANDS:
-        COMMANDS[tuple(words)](vm)
+    known = list(words)
+    if len(known) > 1 and not known[1].startswith("-") and (name := known.pop(1)) != vm.name:
+        raise VagrantError(NO_SUCH_MACHINE.format(name=name))
+    if len(known) == 3 and known[:2] == ["ssh", "-c"]:
+        ssh(vm, known[2])
+    elif tuple(known) in COMMANDS:
+        COMMANDS[tuple(known)](vm)
     else:
         sys.exit(f"the stand-in for Vagrant does not know: vagrant {shlex.join(words)}")
 

@@ -102,3 +102,10 @@ def test_a_state_that_cannot_be_read_is_one_sentence_with_the_way_out(printed: s
 def test_a_key_that_is_not_here_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(pulumi.RunError, match=r"host vm, a Vagrant VM, .* is not here: run Pulumi on the machine that"):
         vagrant.connection("vm", {**VM, "private_key_file": str(tmp_path / "nowhere")})
+
+
+def test_a_key_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(
+        pulumi.RunError, match=r"host vm, a Vagrant VM, .* can't be read \(Is a directory\): run Pulumi as"
+    ):
+        vagrant.connection("vm", {**VM, "private_key_file": str(tmp_path)})

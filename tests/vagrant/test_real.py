@@ -160,7 +160,8 @@ def test_another_box_is_another_vm(stack: VagrantStack) -> None:
     key = json.loads(stack.state()["vm-vm"]["outputs"]["stdout"])["host_key"]
     stack.settle(box=BOXES[1])
     done = timed_up("up with another box", stack, *TARGETS)
-    assert done.names("replace") == {"vm-vagrant", "vm-vm"}
+    # Pulumi replaces resources along with the VM that they are `deletedWith`:
+    assert done.names("replace") == {"vm-vagrant", "vm-vm", "vm-ready"}
     assert json.loads(stack.state()["vm-vm"]["outputs"]["stdout"])["host_key"] != key
 
 
