@@ -180,7 +180,7 @@ cause() {
       "in $home/Vagrantfile, or allow it in /etc/vbox/networks.conf"
     ;;
   *VERR_NO_MEMORY* | *'annot allocate memory'* | *'ot enough memory'*)
-    echo "this machine has no $memory MiB of memory left: lower hosts.$name.vagrant.memory, or end something else"
+    echo "this machine hasn't $memory MiB of memory left: lower hosts.$name.vagrant.memory, or end something else"
     ;;
   *'Timed out while waiting for the machine to boot'* | *'invalid state while waiting for it to boot'*)
     echo "the VM did not come up: look at its screen in the provider's window; if this machine is only slow, raise" \
@@ -218,7 +218,15 @@ take_turn() {
     fi
     sleep 1
   done
-  trap 'rm -f "$turn"' EXIT
+  trap end_turn EXIT
+}
+
+# By the end of the script, the turn may be another one's.
+end_turn() {
+  if [ -n "${turn:-}" ]; then
+    rm -f "$turn"
+    turn=''
+  fi
 }
 
 has_vagrant() {
@@ -309,7 +317,7 @@ bring_up() {
   saved | paused | suspended | pmsuspended) start_vm && restart ;;
   *) start_vm ;;
   esac
-  rm -f "${turn:-}"
+  end_turn
   printf '%s\n' "$wanted" >"$folder/applied"
   provider=$(noted "$folder" | head -n 1)
   provider=${provider%/id}

@@ -607,11 +607,20 @@ def test_two_vms_are_not_made_at_once(programs: Path) -> None:
     assert sorted(path.name for path in (programs.parent / ".vagrant" / "vms").iterdir()) == ["one", "three", "two"]
 
 
+def test_a_turn_that_another_one_has_by_now_is_left_to_it(programs: Path) -> None:
+    turn = programs.parent / ".vagrant" / "vms" / ".turn"
+    text = VAGRANT.format(folder=programs.parent)
+    stand_in(programs, "vagrant", f'[ "$1" != ssh-config ] || ln -s 1 {turn} || exit 1\n{text}')
+    applied(programs)
+    assert str(turn.readlink()) == "1"
+
+
 def test_of_those_that_find_a_killed_ones_turn_one_has_the_next(tmp_path: Path) -> None:
     script_text = (paths.ROOT / "files" / "vagrant" / "vm.sh").read_text()
-    taking = re.search(r"^take_turn\(\) \{.*?^\}$", script_text, re.MULTILINE | re.DOTALL)
-    assert taking
-    one = f"{taking[0].replace('sleep 1', 'sleep 0.01')}\ntake_turn; mkdir at-work || exit 1; sleep 0.02; rmdir at-work"
+    functions = re.findall(r"^(?:say|take_turn|end_turn)\(\) \{.*?^\}$", script_text, re.MULTILINE | re.DOTALL)
+    assert len(functions) == 3
+    taking = "\n".join(functions).replace("sleep 1", "sleep 0.01")
+    one = f"name=vm\n{taking}\ntake_turn; mkdir at-work || exit 1; sleep 0.02; rmdir at-work"
     turn = tmp_path / ".vagrant" / "vms" / ".turn"
     turn.parent.mkdir(parents=True)
     for _ in range(20):
