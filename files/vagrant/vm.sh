@@ -121,7 +121,8 @@ wait_for_others() {
 
 # Prints the cause that $said tells, and what to do about it.
 # Sources: Vagrant, templates/locales/en.yml, and its issues 1778, 3522, 11325, 11847 and 12484; vagrant-libvirt,
-# locales/en.yml; VirtualBox, include/VBox/err.mac; libvirt, src/qemu/qemu_domain.c; QEMU, accel/kvm/kvm-all.c.
+# locales/en.yml; VirtualBox, include/VBox/err.mac; libvirt, src/qemu/qemu_domain.c and
+# src/network/bridge_driver_linux.c; QEMU, accel/kvm/kvm-all.c.
 cause() {
   local home=${VAGRANT_HOME:-${HOME:-~}/.vagrant.d} provider
   case $said in
@@ -178,6 +179,13 @@ cause() {
   *'within the allowed ranges'* | *EnableStaticIPConfig*)
     echo "VirtualBox refuses the address of a host-only network, which is none of Watchpost's: take one of 192.168.56.0/21" \
       "in $home/Vagrantfile, or allow it in /etc/vbox/networks.conf"
+    ;;
+  *'Network is already in use by interface'*)
+    echo "another network here has the addresses of libvirt's: set libvirt.management_network_address in $home/Vagrantfile"
+    ;;
+  *'already listening on these ports'*)
+    echo "another program has taken the VM's forwarded port, which a suspended VM can't change: end that program, or restart" \
+      "the VM (cd '$folder' && vagrant reload)"
     ;;
   *VERR_NO_MEMORY* | *'annot allocate memory'* | *'ot enough memory'*)
     echo "this machine hasn't $memory MiB of memory left: lower hosts.$name.vagrant.memory, or end something else"

@@ -503,7 +503,8 @@ DOMAIN = "Error while creating domain: Error saving the server: Call to virDomai
 
 
 # What Vagrant says: templates/locales/en.yml of hashicorp/vagrant, and as 2.3.4 was seen to; its issues 1778, 3522,
-# 11325, 12484. vagrant-libvirt: locales/en.yml. VirtualBox: include/VBox/err.mac, and issue 180.
+# 11325, 12484. vagrant-libvirt: locales/en.yml. libvirt: src/qemu/qemu_domain.c, src/network/bridge_driver_linux.c.
+# VirtualBox: include/VBox/err.mac, and issue 180.
 @pytest.mark.parametrize(
     ("said", "cause"),
     [
@@ -569,6 +570,15 @@ DOMAIN = "Error while creating domain: Error saving the server: Call to virDomai
             "The IP address configured for the host-only network is not within the\nallowed ranges. Please update",
             "VirtualBox refuses the address of a host-only network",
         ),
+        (
+            "Error while activating network: internal error: Network is already in use by interface eth0.",
+            "another network here has the addresses of libvirt's",
+        ),
+        (
+            "would collide with some other application that is already listening\non these ports.",
+            "another program has taken the VM's forwarded port",
+        ),
+        (VBOXMANAGE + "Failed to allocate (VERR_NO_MEMORY)", "this machine hasn't 1024 MiB of memory left"),
         (
             "Timed out while waiting for the machine to boot. This means that\nVagrant was unable to communicate",
             "the VM did not come up",
