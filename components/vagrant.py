@@ -103,8 +103,13 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
         known: dict[str, Any] = json.loads((folder / "vm.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    needed = {"start", "address", "port", "host_key", "private_key_file"}
-    return known if isinstance(known, dict) and needed <= known.keys() else None
+    texts = ("start", "address", "host_key", "private_key_file")
+    usable = isinstance(known, dict) and "port" in known and all(_is_text(known.get(name)) for name in texts)
+    return known if usable else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _has_key(known: Mapping[str, Any]) -> bool:

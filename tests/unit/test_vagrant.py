@@ -72,7 +72,10 @@ def test_a_vm_whose_key_is_gone_is_looked_at_by_vagrant(folder: Path) -> None:
     assert started(folder) != "fake-start"
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "5", "{}", "not JSON"])
+DAMAGED = {"start": "x", "address": "127.0.0.1", "port": 2222, "host_key": "", "private_key_file": 5}
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "5", "{}", "not JSON", json.dumps(DAMAGED)])
 def test_a_folder_that_knows_no_vm_starts_one(folder: Path, text: str | None) -> None:
     (folder / "vm.json").unlink()
     if text is not None:
