@@ -441,7 +441,8 @@ apply)
   folder=$PWD/.vagrant/vms/$vm
   take_along
   there=$(before machine)
-  if [ -n "$there" ] && [ "$there" != "$(uname -n)" ] && [ -z "$(noted "$folder")" ]; then
+  # A machine may be renamed: what knows the VM's folder is the same one.
+  if [ -n "$there" ] && [ "$there" != "$(uname -n)" ] && [ -z "$(noted "$folder")" ] && [ ! -f "$folder/vm.json" ]; then
     fail "the Vagrant VM of '$name' is on $there: run Pulumi there, give the host an \`address\`, or make another VM" \
       "here: pulumi up --replace '**$name-vm'"
   fi

@@ -716,6 +716,13 @@ def test_a_vm_on_another_machine_is_said_to_be_there(programs: Path, verb: str) 
     assert calls(programs) == []
 
 
+def test_a_machine_that_was_renamed_is_still_the_vms(programs: Path) -> None:
+    applied(programs)
+    before = json.dumps({"folder": str(vm_folder(programs)), "machine": "its-name-before"})
+    shutil.rmtree(vm_folder(programs) / ".vagrant")  # as `vagrant destroy` leaves it
+    applied(programs, PULUMI_COMMAND_STDOUT=before)
+
+
 def test_a_vm_of_another_box_that_was_left_behind_is_not_taken_for_this_one(programs: Path) -> None:
     applied(programs)
     done = script(programs, "apply", box="debian/bookworm64")
