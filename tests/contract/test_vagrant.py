@@ -455,8 +455,7 @@ def locked(programs: Path, command: str, text: str) -> Path:
     return file
 
 
-@pytest.mark.parametrize("text", LOCKED)
-@pytest.mark.parametrize("command", ["up", "ssh-config"])
+@pytest.mark.parametrize(("command", "text"), [*(("up", text) for text in LOCKED), ("ssh-config", LOCKED[2])])
 def test_a_vm_that_another_vagrant_works_on_is_waited_for(programs: Path, command: str, text: str) -> None:
     stand_in(programs, "sleep", f"rm {locked(programs, command, text)}")
     done = script(programs, "apply")
