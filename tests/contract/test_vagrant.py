@@ -756,7 +756,7 @@ WARNING: The character device /dev/vboxdrv does not exist.
     ("version", "cause"),
     [
         (NO_MODULE, "VirtualBox's kernel module is not loaded"),
-        ("99.1.6r167084", "this Vagrant supports no VirtualBox as new as this one"),
+        pytest.param("99.1.6r167084", "this Vagrant supports no VirtualBox as new as this one", marks=pytest.mark.long),
     ],
 )
 def test_a_virtualbox_that_vagrant_cannot_use_is_told_with_the_reason(programs: Path, version: str, cause: str) -> None:
