@@ -307,7 +307,7 @@ check_key() {
 }
 
 lost_key() {
-  fail "the key of the VM of '$name', $1, is gone; make the VM anew:" \
+  fail "the key of the VM of '$name', $1, is ${2:-gone}; make the VM anew:" \
     "pulumi up --replace '**$name-vagrant' --replace '**$name-vm'"
 }
 
@@ -421,6 +421,9 @@ choose_host_key() {
       return
     fi
   done
+  if [[ $answer == *'Permission denied ('* ]]; then
+    lost_key "$private_key" 'not accepted there'
+  fi
   fail "the host key of the VM of '$name' can't be read (\`vagrant ssh\` said: $(tail -n 1 <<<"$answer" | tr -d '\r'));" \
     "the next \`pulumi up\` tries again. Look with: cd '$folder' && vagrant status"
 }

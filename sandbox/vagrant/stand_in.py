@@ -98,7 +98,7 @@ class Vm:
         self.notes = folder / ".vagrant" / "machines" / self.name / PROVIDER
         self.own_key_file = self.notes / "private_key"
         self.id_file = self.notes / "id"
-        self.machine = Machine(self.settings["hostname"], home / "machines" / self.name)
+        self.machine = Machine(self.settings.get("hostname", "watchpost"), home / "machines" / self.name)
 
     @property
     def key_file(self) -> Path:
@@ -303,9 +303,11 @@ def main(words: list[str]) -> None:
 def install(folder: Path, boxes: list[str]) -> dict[str, str]:
     """Install this stand-in as ``vagrant`` in ``folder``, with ``boxes``; return the environment to use it."""
     programs, home = folder / "bin", folder / "home"
-    programs.mkdir(parents=True, exist_ok=True)
+    for each in (programs, home):
+        each.mkdir(parents=True, exist_ok=True)
     for box in boxes:
         (home / "boxes" / box.replace("/", "-VAGRANTSLASH-")).mkdir(parents=True, exist_ok=True)
+    (home / "insecure_private_key").write_text("no machine of the sandbox takes this key\n")
     program = programs / "vagrant"
     python = shlex.join([f"PYTHONPATH={paths.ROOT}", sys.executable, "-m", "sandbox.vagrant.stand_in"])
     program.write_text(f'#!/bin/sh\n# A stand-in for Vagrant.\nexec env {python} "$@"\n')

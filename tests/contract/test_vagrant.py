@@ -279,6 +279,13 @@ def test_a_host_key_that_cannot_be_read_is_one_sentence_with_what_was_said(progr
     )
 
 
+def test_a_key_that_the_vm_refuses_is_said_so(programs: Path) -> None:
+    (programs.parent / "host-keys").write_text("vagrant@127.0.0.1: Permission denied (publickey).\r\n")
+    done = script(programs, "apply")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "my projects/private_key, is not accepted there; make the VM anew: " in done.stderr.splitlines()[-1]
+
+
 def test_a_carriage_return_in_the_ssh_config_is_no_part_of_a_value(programs: Path) -> None:
     config = programs.parent / "ssh-config"
     before = applied(programs)
