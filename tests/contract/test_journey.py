@@ -90,23 +90,29 @@ class Shop:
         return sorted(spans, key=lambda span: span["start"])
 
 
+@pytest.fixture(scope="module")
+def agent_port(agent_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a test agent for all shops."""
+    port, folder = free_port(), tmp_path_factory.mktemp("agent")
+    agent: list[str | Path] = [agent_python.with_name("ddapm-test-agent"), "--port", str(port)]
+    with running(agent, folder / "agent.log", port=port, env={}, cwd=folder):
+        yield port
+
+
 @pytest.fixture
-def shop(app_python: Path, agent_python: Path, tmp_path: Path) -> Iterator[Shop]:
-    """The app as its unit starts it, except for its ports and folder."""
+def shop(app_python: Path, agent_port: int, tmp_path: Path) -> Iterator[Shop]:
+    """The app as its unit starts it, except for its ports and folder; its agent has forgotten the ones before."""
     for name in ("app.py", "journey.py"):
         (tmp_path / name).write_text((FILES / name).read_text())
     (tmp_path / "pseudonym-key").write_text(SECRET)
     text = unit()
     start = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)[0]
     command = shlex.split(start.replace("/opt/watchpost-app/venv/bin", str(app_python.parent)))
-    port, agent_port, log = free_port(), free_port(), tmp_path / "app.log"
+    port, log = free_port(), tmp_path / "app.log"
     environment = unit_environment(text) | {"APP_PORT": str(port), "DD_TRACE_AGENT_PORT": str(agent_port)}
     environment |= {"CREDENTIALS_DIRECTORY": str(tmp_path)}
-    agent: list[str | Path] = [agent_python.with_name("ddapm-test-agent"), "--port", str(agent_port)]
-    with (
-        running(agent, tmp_path / "agent.log", port=agent_port, env={}, cwd=tmp_path),
-        running(command, log, port=port, env=environment, cwd=tmp_path) as process,
-    ):
+    assert get(f"http://127.0.0.1:{agent_port}/test/session/clear")[0] == 200
+    with running(command, log, port=port, env=environment, cwd=tmp_path) as process:
         yield Shop(port=port, agent_port=agent_port, log=log, process=process)
 
 
