@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from components import templates
+from sandbox import paths
 from sandbox.datadog.handling import STORE, parsed
 from sandbox.datadog.store import Store
 
@@ -27,7 +27,7 @@ _STATE = "desk"
 
 @functools.cache
 def _decisions() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("desk_decisions", templates.FILES / "customer_experience" / "desk.py")
+    spec = importlib.util.spec_from_file_location("desk_decisions", paths.ROOT / "files/customer_experience/desk.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
