@@ -114,7 +114,7 @@ def _use_proxy(configuration: Configuration, url: str) -> None:
     proxy = key_check.proxy_for(url)
     if not proxy:
         return
-    if not proxy.startswith(("http://", "https://")):
+    if urlsplit(proxy).scheme not in ("http", "https"):
         variable = f"{urlsplit(url).scheme.upper()}_PROXY"
         raise AccountError(
             f"Datadog's API at {shown(url)} can't be reached through {shown(proxy)} ({variable}):"

@@ -200,9 +200,10 @@ def test_an_address_that_is_none_is_told(address: str) -> None:
     assert str(told(address)).startswith(f"'{address}' is not the address of Datadog's API: ")
 
 
-def test_the_environment_s_proxy_is_used_as_by_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["http", "HTTP"])
+def test_the_environment_s_proxy_is_used_as_by_the_provider(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with served((200, b"[]", {})) as proxy:
-        monkeypatch.setenv("http_proxy", f"http://me:pass%20word@127.0.0.1:{proxy.server_port}")
+        monkeypatch.setenv("http_proxy", f"{scheme}://me:pass%20word@127.0.0.1:{proxy.server_port}")
         with client("http://api.datadog.invalid", *KEYS) as api:
             assert MonitorsApi(api).list_monitors() == []
         ((path, headers),) = proxy.asked

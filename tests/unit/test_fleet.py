@@ -165,6 +165,11 @@ def test_office_hours_need_no_quotes(tmp_path: Path) -> None:
     assert found["watchpost:appPort"] == 5051
 
 
+def test_a_host_may_be_called_by_a_number(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text("stack: prod\nshards: 1\nhosts: {10: {address: 192.0.2.10}}\n")
+    assert list(load(tmp_path / "fleet.yaml").hosts) == ["10"]
+
+
 def test_a_host_that_is_there_twice_is_told_with_its_line(tmp_path: Path) -> None:
     text = "stack: prod\nshards: 1\nhosts:\n  web-1: {address: a}\n  web-2: {address: b}\n  web-1: {address: c}\n"
     (tmp_path / "fleet.yaml").write_text(text)

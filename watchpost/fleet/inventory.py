@@ -37,7 +37,7 @@ class Inventory(BaseModel):
     settings file, and without a colon belong to Watchpost.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     stack: Annotated[str, AfterValidator(_stack_prefix)]
     shards: Annotated[int, Field(ge=1, le=256)]
