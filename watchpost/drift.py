@@ -1,9 +1,10 @@
 """Finds drift that the providers miss: on the hosts, and in the downtimes.
 
 On hosts, each step's command from the state is run with ``check``: its script reports drift and changes nothing.
-Downtimes are read from Datadog: a refresh takes a cancelled one for existing (``Read`` in
-datadog/fwprovider/resource_datadog_downtime_schedule.go of DataDog/terraform-provider-datadog checks no status), and
-skips schedules, which the program ignores once set. ``pulumi preview --refresh`` shows all other drift in Datadog.
+Downtimes are read from Datadog: a refresh takes a cancelled one for existing and keeps a message that is gone (``Read``
+and ``updateState`` in datadog/fwprovider/resource_datadog_downtime_schedule.go of
+DataDog/terraform-provider-datadog), and skips schedules, which the program ignores once set. ``pulumi preview
+--refresh`` shows other drift in Datadog, as far as the provider sees it.
 
 Source: https://docs.datadoghq.com/api/latest/downtimes/#get-a-downtime
 """
@@ -197,7 +198,7 @@ def _connect(connection: Mapping[str, Any], tunnel: "asyncssh.SSHClientConnectio
 
 
 def check_downtimes(datadog: "ApiClient", found: Sequence[Downtime]) -> list[Finding]:
-    """Compare downtimes with Datadog; return those that don't mute as the stack has them.
+    """Compare downtimes with Datadog; return those that differ from the stack's.
 
     Raises:
         ApiException: Datadog refused the request.
@@ -216,13 +217,16 @@ def check_downtimes(datadog: "ApiClient", found: Sequence[Downtime]) -> list[Fin
             if not is_missing(error):
                 raise
             attributes = {"status": "gone"}
-        if reason := unmuted(downtime, attributes):
+        if reason := deviation(downtime, attributes):
             findings.append(Finding(name=downtime.name, reason=reason, repair=repair_key(downtime.name)))
     return findings
 
 
-def unmuted(downtime: Downtime, attributes: Mapping[str, Any]) -> str | None:
-    """Explain why a downtime, by its ``attributes`` in Datadog, doesn't mute as intended; ``None`` if it does."""
+def deviation(downtime: Downtime, attributes: Mapping[str, Any]) -> str | None:
+    """Explain how a downtime, by its ``attributes`` in Datadog, differs from the stack's; ``None`` if it doesn't.
+
+    An edited message is left to a refresh.
+    """
     reason = {
         "canceled": "the downtime was cancelled in Datadog and mutes nothing any more",
         "ended": "the downtime has ended and mutes nothing any more",
@@ -234,9 +238,11 @@ def unmuted(downtime: Downtime, attributes: Mapping[str, Any]) -> str | None:
 
     # The name holds the schedule that the program set; a refresh may have overwritten the one in the state.
     found = identity_in_datadog(attributes.get("schedule") or {})
-    if found and downtime.name.endswith(f"-{found}"):
-        return None
-    return f"the downtime's schedule was changed in Datadog: it is {found or 'over'} now"
+    if not (found and downtime.name.endswith(f"-{found}")):
+        return f"the downtime's schedule was changed in Datadog: it is {found or 'over'} now"
+    if "message" in attributes and attributes["message"] is None:
+        return "the downtime's message was removed in Datadog"
+    return None
 
 
 def report(findings: Iterable[Finding]) -> str:
@@ -254,7 +260,7 @@ def command(stack: Stack, only: str | None, repair: bool, as_json: bool) -> None
 
     Exits with 1 if there is any. --repair records it in watchpost:repairs: the next `pulumi up` reruns the drifted
     steps, with the steps that depend on them, and recreates the downtimes. `pulumi preview --refresh` shows drift in
-    all other Datadog resources.
+    the other Datadog resources.
     """
     from settings.project import key
 

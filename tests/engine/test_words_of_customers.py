@@ -148,6 +148,17 @@ def test_a_webhook_goes_by_its_name_which_may_change(datadog: Plugin, account: A
     assert request(account, "GET", f"{HOOKS}/webhooks/second").status == 404
 
 
+def test_a_refresh_does_not_notice_that_a_webhook_s_headers_are_gone(datadog: Plugin, account: Account) -> None:
+    headers = '{"X-From": "watchpost"}'
+    webhook = Resource(datadog, WEBHOOK, GOOD[WEBHOOK] | {"name": "headers", "customHeaders": headers})
+    body = {"name": "headers", "url": "https://example.org", "custom_headers": None}
+    assert request(account, "PUT", f"{HOOKS}/webhooks/headers", body).json()["custom_headers"] is None
+    _, state, inputs = webhook.read()
+    assert (state["url"], state["customHeaders"]) == ("https://example.org", headers)
+    assert (inputs["url"], inputs["customHeaders"]) == ("https://example.org", headers)
+    webhook.delete()
+
+
 def test_webhooks_and_their_variables_are_created_one_after_another(datadog: Plugin, account: Account) -> None:
     """By ``webhookMutex`` of resource_datadog_webhook.go: of several, a kill can leave only one in doubt."""
     account.fault("POST", f"{HOOKS}/*", "late", seconds=1, times=2)

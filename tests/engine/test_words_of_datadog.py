@@ -286,6 +286,77 @@ def test_a_difference_of_the_sdkv2_half_names_the_entry(
     assert list(answer.detailedDiff) == ["dashboard"]
 
 
+def test_a_difference_in_a_set_names_who_left_and_who_came(monitor: Resource) -> None:
+    def named(*tags: str) -> dict[str, int]:
+        return {path: entry.kind for path, entry in monitor.diff(tags=list(tags)).detailedDiff.items()}
+
+    assert named("b:2", "a:1", "b:2") == {}
+    assert named("b:2") == {"tags[0]": 2}  # the state has them in order: a:1 is deleted
+    assert named("c:3", "a:1") == {"tags[0]": 0, "tags[1]": 2}
+    assert named() == {"tags": 2}
+
+
+def test_unknown_tags_are_not_expected_to_change(monitor: Resource) -> None:
+    assert monitor.diff(tags=UNKNOWN).changes == 1  # none
+    assert list(monitor.diff(tags=["a:1", UNKNOWN]).detailedDiff) == ["tags"]
+
+
+def test_unknown_thresholds_are_left_out_or_as_they_were_where_a_preview_checks_the_monitor(
+    account: Account, monitor: Resource
+) -> None:
+    monitor.diff(monitorThresholds={"critical": "800", "warning": UNKNOWN}, requireFullWindow=UNKNOWN)
+    options = account.requests()[-1]["body"]["options"]
+    assert (options["thresholds"], options["require_full_window"]) == ({"critical": 800}, False)
+    monitor.diff(monitorThresholds=UNKNOWN)
+    assert account.requests()[-1]["body"]["options"]["thresholds"] == {"critical": 800, "warning": 500}
+    error = failure(lambda: monitor.diff(monitorThresholds={"critical": UNKNOWN, "warning": "500"}))
+    assert "400 Bad Request" in error.text
+
+
+def test_a_refresh_leaves_inputs_that_the_sdkv2_half_normalizes(account: Account, monitor: Resource) -> None:
+    path = f"/api/v1/monitor/{monitor.id}"
+    found = request(account, "GET", path).json()
+    options = {**found["options"], "thresholds": {"critical": 800}}
+    assert request(account, "PUT", path, {"message": "by hand", "options": options, "tags": ["c:3"]}).status == 200
+    _, state, inputs = monitor.read()
+    assert (state["message"], inputs["message"]) == ("by hand", "text")
+    assert inputs["monitorThresholds"] == {"critical": "800", "warning": ""}
+    assert (state["tags"], inputs["tags"]) == (["c:3"], ["c:3"])
+    monitor.update()
+
+
+def test_a_refresh_adds_no_input_that_the_program_left_out(
+    datadog: Plugin, account: Account, monitor: Resource
+) -> None:
+    recurrence = {"rrule": "FREQ=DAILY;INTERVAL=1", "duration": "1h"}
+    inputs = {**a_downtime(monitor), "scope": "env:other", "recurringSchedule": {"recurrences": [recurrence]}}
+    mute = Resource(datadog, DOWNTIME, inputs)
+    start = mute.state["recurringSchedule"]["recurrences"][0]["start"]
+    longer = {"timezone": "UTC", "recurrences": [{**recurrence, "duration": "2h", "start": start}]}
+    data = {"type": "downtime", "id": mute.id, "attributes": {"schedule": longer}}
+    assert request(account, "PATCH", f"/api/v2/downtime/{mute.id}", {"data": data}).status == 200
+    _, state, inputs = mute.read()
+    assert state["recurringSchedule"] == longer
+    assert inputs["recurringSchedule"] == {"recurrences": [{**recurrence, "duration": "2h"}]}
+    mute.delete()
+
+
+def test_a_refresh_does_not_notice_that_a_downtime_s_message_is_gone(account: Account, downtime: Resource) -> None:
+    path = f"/api/v2/downtime/{downtime.id}"
+    for message, noticed in ((None, "text"), ("other", "other"), ("text", "text")):
+        data = {"type": "downtime", "id": downtime.id, "attributes": {"message": message}}
+        assert request(account, "PATCH", path, {"data": data}).status == 200
+        assert downtime.read()[1]["message"] == noticed
+
+
+def test_a_variable_of_an_embed_that_leaves_much_out_is_no_difference(datadog: Plugin, dashboard: Resource) -> None:
+    variable = {"name": "host", "prefix": "host", "defaultValues": ["a"], "visibleTags": ["a"]}
+    inputs = {"dashboardId": dashboard.id, "title": "with a variable", "selectableTemplateVars": [variable]}
+    embed = Resource(datadog, EMBED, inputs)
+    assert embed.diff().changes == 1  # none
+    embed.delete()
+
+
 def test_a_difference_of_the_framework_half_names_what_datadog_decides_besides(
     downtime: Resource, embed: Resource
 ) -> None:

@@ -23,7 +23,7 @@ from components.step_command import StepCommand
 from settings.office_hours import DAYS, OfficeHours
 from tests.unit.mocks import COMMAND, DOWNTIME, run_program
 from watchpost import drift
-from watchpost.drift import Downtime, HostStep, check_downtimes, check_hosts, downtimes, report, steps, unmuted
+from watchpost.drift import Downtime, HostStep, check_downtimes, check_hosts, deviation, downtimes, report, steps
 from watchpost.errors import WatchpostError
 from watchpost.stack import plain
 
@@ -90,6 +90,14 @@ def test_what_waits_to_be_deleted_is_not_looked_at() -> None:
     [
         ({"status": "active", "schedule": {"timezone": "Europe/Paris", "recurrences": [NIGHTS, ONCE]}}, None),
         ({"status": "scheduled", "schedule": {"timezone": "Europe/Paris", "recurrences": [NIGHTS]}}, None),
+        (
+            {
+                "status": "active",
+                "schedule": {"timezone": "Europe/Paris", "recurrences": [NIGHTS]},
+                "message": None,
+            },
+            "the downtime's message was removed in Datadog",
+        ),
         ({"status": "canceled"}, "the downtime was cancelled in Datadog and mutes nothing any more"),
         ({"status": "ended"}, "the downtime has ended and mutes nothing any more"),
         ({"status": "gone"}, "the downtime is not in Datadog any more"),
@@ -115,14 +123,14 @@ def test_what_waits_to_be_deleted_is_not_looked_at() -> None:
     ],
 )
 def test_a_downtime_that_does_not_mute_as_it_was_made_is_told(attributes: dict[str, Any], reason: str | None) -> None:
-    assert unmuted(Downtime(name=NAME, identifier="id"), attributes) == reason
+    assert deviation(Downtime(name=NAME, identifier="id"), attributes) == reason
 
 
 def test_the_schedule_that_the_program_makes_is_no_drift() -> None:
     (nights, closed) = run_program().of(DOWNTIME)
     for made in (nights, closed):
         assert (
-            unmuted(
+            deviation(
                 Downtime(name=made.name, identifier="id"),
                 {"status": "active", "schedule": made.inputs["recurringSchedule"]},
             )

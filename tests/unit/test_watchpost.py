@@ -54,8 +54,8 @@ def test_help_takes_no_provider_s_sdk_and_no_client(tmp_path: Path) -> None:
 
 def test_a_downtime_is_checked_without_the_provider_s_sdk_which_takes_seconds() -> None:
     look = (
-        "import sys\nfrom watchpost.drift import Downtime, unmuted\n"
-        "unmuted(Downtime(name='nights-1a2b3c4d-x', identifier='1'), {'schedule': {}})\n"
+        "import sys\nfrom watchpost.drift import Downtime, deviation\n"
+        "deviation(Downtime(name='nights-1a2b3c4d-x', identifier='1'), {'schedule': {}})\n"
         "from components.downtime_names import repair_key\n"
         "assert 'pulumi_datadog' not in sys.modules"
     )

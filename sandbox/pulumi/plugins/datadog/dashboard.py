@@ -61,6 +61,7 @@ class DashboardJson(Kind):
 
     shape: ClassVar[dict[str, Shape]] = {"dashboard": str, "dashboardLists": [int], "url": str}
     required = frozenset({"dashboard"})
+    normalized = frozenset({"dashboard"})
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
         if inputs.get("dashboardLists"):

@@ -175,39 +175,49 @@ class DowntimeSchedule(Kind):
             recurrences.append(recurrence)
         return {"recurrences": recurrences, "timezone": recurring.get("timezone", "")}
 
-    def _state(self, answer: Any) -> Properties:
+    def _state(self, answer: Any, kept: Properties) -> Properties:
+        """Return the outputs; what the answer lacks stays as ``kept``, so a message that is gone isn't noticed.
+
+        Source: updateState in datadog/fwprovider/resource_datadog_downtime_schedule.go of the provider
+        """
         attributes = answer["data"]["attributes"]
-        if "notify_end_states" not in attributes or "notify_end_types" not in attributes:
-            raise DiagnosticError("unexpected unknown property value")
-        outputs = {name: attributes[key] for name, key in NAMES.items() if attributes.get(key) is not None}
-        identifier, schedule = attributes["monitor_identifier"], attributes["schedule"]
+        outputs = {name: kept[name] for name in self.shape if kept.get(name) not in (None, UNKNOWN)}
+        outputs |= {name: attributes[key] for name, key in NAMES.items() if attributes.get(key) is not None}
+        outputs |= {"id": answer["data"].get("id", ""), "scope": attributes.get("scope", "")}
+        identifier, schedule = attributes["monitor_identifier"], attributes.get("schedule") or {}
         if "monitor_id" in identifier:
             outputs["monitorIdentifier"] = {"monitorId": identifier["monitor_id"]}
         else:
             outputs["monitorIdentifier"] = {"monitorTags": identifier["monitor_tags"]}
+        # A schedule of the other kind is added: the one of this kind stays.
         if "recurrences" in schedule:
-            recurrences = [
-                {name: recurrence[name] for name in ("duration", "rrule", "start")}
-                for recurrence in schedule["recurrences"]
-            ]
-            outputs["recurringSchedule"] = {"recurrences": recurrences, "timezone": schedule["timezone"]}
-        else:
-            moments = {"start": schedule.get("start"), "end": schedule.get("end")}
+            names = ("duration", "rrule", "start")
+            recurrences = [{name: found[name] for name in names if name in found} for found in schedule["recurrences"]]
+            zone = {"timezone": schedule["timezone"]} if "timezone" in schedule else {}
+            outputs["recurringSchedule"] = {"recurrences": recurrences, **zone}
+        elif schedule.get("start"):
+            moments = {"start": schedule["start"], "end": schedule.get("end")}
             outputs["oneTimeSchedule"] = {
                 name: moment.replace("+00:00", "Z") for name, moment in moments.items() if moment is not None
             }
         return outputs
 
+    def _written(self, answer: Any, planned: Properties) -> Properties:
+        """Return the outputs after a create or an update, in which Datadog has to decide what was left out."""
+        outputs = self._state(answer, planned)
+        if any(name not in outputs for name in COMPUTED):
+            raise DiagnosticError("unexpected unknown property value")
+        return outputs
+
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
         self._check(inputs)
         answer = self.ask(client, DOING, "POST", PATH, self._body(inputs, update=False))
-        return answer["data"]["id"], self._state(answer)
+        return answer["data"]["id"], self._written(answer, inputs)
 
     def read(self, client: Client, name: str, old: Properties) -> Properties:
         """Return its outputs; like the real plugin, finds a cancelled one as long as Datadog keeps it."""
-        del old
         try:
-            return self._state(self.ask(client, DOING, "GET", f"{PATH}/{name}"))
+            return self._state(self.ask(client, DOING, "GET", f"{PATH}/{name}"), old)
         except DiagnosticError as error:
             if isinstance(error.__cause__, DatadogError) and error.__cause__.status == 404:
                 raise MissingError from error
@@ -217,7 +227,7 @@ class DowntimeSchedule(Kind):
         del old
         self._check(inputs)
         body = self._body(inputs, update=True)
-        return self._state(self.ask(client, DOING, "PATCH", f"{PATH}/{name}", body))
+        return self._written(self.ask(client, DOING, "PATCH", f"{PATH}/{name}", body), inputs)
 
     @staticmethod
     def _check(inputs: Properties) -> None:

@@ -5,7 +5,15 @@ from typing import Any, ClassVar
 from pulumi.runtime.rpc import UNKNOWN
 
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError, StatusError, UnreadableError
-from sandbox.pulumi.plugins.datadog.kind import DiagnosticError, Kind, MissingError, Properties, Shape, snake
+from sandbox.pulumi.plugins.datadog.kind import (
+    DiagnosticError,
+    Kind,
+    MissingError,
+    Properties,
+    Shape,
+    snake,
+    snake_name,
+)
 
 LEFT_OUT: Properties = {
     "globalTimeLiveSpan": "1h",
@@ -23,6 +31,7 @@ VARIABLE: dict[str, Shape] = {
     "defaultValues": [str],
     "visibleTags": [str],
 }
+VARIABLE_NAMES = {snake_name(name): name for name in VARIABLE}
 
 
 class SecureEmbedDashboard(Kind):
@@ -51,10 +60,10 @@ class SecureEmbedDashboard(Kind):
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
         old = old or {}
         planned = LEFT_OUT | inputs | {name: old.get(name, UNKNOWN) for name in ("credential", "token")}
-        same = all(planned[name] == old.get(name) for name in self.shape)
-        planned["url"] = old.get("url", UNKNOWN) if same else UNKNOWN  # in the real plugin any change may affect it
         if planned["selectableTemplateVars"] != UNKNOWN:
             planned["selectableTemplateVars"] = [self._variable(given) for given in planned["selectableTemplateVars"]]
+        same = all(planned[name] == old.get(name) for name in self.shape)
+        planned["url"] = old.get("url", UNKNOWN) if same else UNKNOWN  # in the real plugin any change may affect it
         return planned
 
     @staticmethod
@@ -81,15 +90,15 @@ class SecureEmbedDashboard(Kind):
 
     def _state(self, answer: Any, dashboard: str, old: Properties) -> Properties:
         attributes = answer["data"]["attributes"]
-        names = {"default_values": "defaultValues", "visible_tags": "visibleTags"}
-        return {
-            "credential": attributes.get("credential") or old.get("credential"),
+        credential = attributes.get("credential") or old.get("credential")
+        return ({"credential": credential} if credential else {}) | {
             "dashboardId": dashboard,
             "globalTimeLiveSpan": attributes["global_time"]["live_span"],
             "globalTimeSelectable": attributes["global_time_selectable"],
+            "id": f"{dashboard}:{attributes['token']}",
             "selectableTemplateVars": [
-                self._variable({names.get(name, name): value for name, value in variable.items()})
-                for variable in attributes.get("selectable_template_vars", [])
+                self._variable({key: variable[name] for name, key in VARIABLE_NAMES.items() if name in variable})
+                for variable in attributes.get("selectable_template_vars") or []
             ],
             "status": attributes["status"],
             "title": attributes["title"],
@@ -124,7 +133,7 @@ class SecureEmbedDashboard(Kind):
         path = f"/api/v2/dashboard/{dashboard}/shared/secure-embed"
         answer = self._write(client, "creat", "POST", path, self._body(inputs, "secure_embed_request"))
         outputs = self._state(answer, dashboard, {})
-        return f"{dashboard}:{outputs['token']}", outputs
+        return outputs["id"], outputs
 
     def read(self, client: Client, name: str, old: Properties) -> Properties:
         try:

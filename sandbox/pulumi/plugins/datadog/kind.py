@@ -93,7 +93,7 @@ class Kind(ABC):
     blocks: frozenset[str] = frozenset()
     """Required objects of the framework half."""
     sets: frozenset[str] = frozenset()
-    """Lists of objects in the framework half whose order doesn't count."""
+    """Lists whose order doesn't count."""
     conflicts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Inputs of the SDKv2 half, each with those that exclude it."""
     defaults: ClassVar[Mapping[str, Any]] = {}
@@ -104,8 +104,8 @@ class Kind(ABC):
     """Outputs that any change may affect; a diff then names them."""
     decided: frozenset[str] = frozenset()
     """Optional inputs of the framework half that Datadog sets if left out; they stay while nothing else changes."""
-    read_back: frozenset[str] = frozenset()
-    """Inputs that a refresh takes from Datadog even if they are equivalent."""
+    normalized: frozenset[str] = frozenset()
+    """Paths of inputs that the SDKv2 half normalizes for the state: a refresh leaves them as written."""
     secret: frozenset[str] = frozenset()
     """Outputs that are always secret."""
 

@@ -1,5 +1,6 @@
 """``datadog:index/monitor:Monitor``."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from sandbox.pulumi.plugins.datadog.kind import (
     Shape,
     snake,
 )
-from sandbox.pulumi.plugins.serve import has_unknown
+from sandbox.pulumi.plugins.serve import PluginError, has_unknown
 
 THRESHOLDS = {
     "ok": "ok",
@@ -28,6 +29,8 @@ THRESHOLDS = {
     "criticalQuery": "critical_query",
     "criticalRecoveryQuery": "critical_recovery_query",
 }
+NULL_PANICS = frozenset({"ok", "unknown", "warning", "critical_recovery", "warning_recovery"})
+"""Thresholds that Datadog's client for Go lets be null, which the real plugin takes for numbers."""
 QUERIES = ("criticalQuery", "criticalRecoveryQuery")
 """Thresholds that are text, not numbers."""
 
@@ -62,9 +65,8 @@ KEPT = (
     "draftStatus", "forceDelete", "ignoreTagKeys", "message", "monitorThresholdWindows", "name", "priority", "query",
     "restrictedRoles", "schedulingOptions", "tags", "validate",
 )  # fmt: skip
-STAYING = ("newHostDelay", "noDataTimeframe", "notifyNoData")
+STAYING = ("newHostDelay", "noDataTimeframe", "notifyNoData", "renotifyStatuses")
 """Options that stay what they were where Datadog's answer lacks them."""
-SETS = ("notifyBies", "renotifyStatuses", "restrictedRoles", "tags")
 TYPES = Enum(
     "MonitorType",
     (
@@ -140,16 +142,16 @@ class Monitor(Kind):
         "requireFullWindow": True,
     }
     replaced_by = frozenset({"type"})
-    read_back = frozenset({"tags", "type"})
+    normalized = frozenset({"escalationMessage", "message", "query"})
+    sets = frozenset({"ignoreTagKeys", "notifyBies", "renotifyStatuses", "restrictedRoles", "tags"})
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
         thresholds = inputs.get("monitorThresholds")
         for name, value in thresholds.items() if isinstance(thresholds, dict) else ():
-            if value and name not in QUERIES and value != UNKNOWN:
-                try:
-                    float(value)
-                except ValueError:
-                    yield f"monitorThresholds.{name}", f"this stand-in takes only a number, not {value!r}"
+            if value and name not in QUERIES and value != UNKNOWN and not re.fullmatch(r"-?\d+(\.\d+)?", value):
+                yield f"monitorThresholds.{name}", f"this stand-in takes only a number, not {value!r}"
+        if (priority := inputs.get("priority")) not in (None, "", UNKNOWN) and not re.fullmatch(r"\d+", priority):
+            yield "priority", f"this stand-in takes only a number, not {priority!r}"
 
     def plan(self, inputs: Properties, old: Properties | None) -> Properties:
         given = self._given(inputs, old)
@@ -160,8 +162,10 @@ class Monitor(Kind):
             "type": given["type"],
             "variables": None,
         }
-        if isinstance(planned["tags"], list) and not has_unknown(planned["tags"]):
-            planned["tags"] = sorted(planned["tags"])
+        if planned["tags"] == UNKNOWN and old is not None:
+            planned["tags"] = old.get("tags")  # the real plugin doesn't see this change coming
+        elif planned["tags"] not in (None, UNKNOWN):
+            planned["tags"] = UNKNOWN if has_unknown(planned["tags"]) else sorted({*planned["tags"]})
         return planned
 
     @staticmethod
@@ -203,11 +207,11 @@ class Monitor(Kind):
             return bool(was == now) or {was, now} <= METRIC_TYPES
         if name == "validate" or (name == "noDataTimeframe" and not new.get("notifyNoData")):
             return True
-        if name in SETS:
-            return sorted(was or []) == sorted(now or [])
+        if name in self.sets:
+            return {*(was or ())} == {*(now or ())}
         if name == "monitorThresholds":
             return _thresholds(was or {}) == _thresholds(now or {})
-        if name in ("message", "query"):
+        if name in self.normalized:
             return str(was or "") == str(now or "").strip()
         return bool(was == now) or not (was or now)
 
@@ -232,7 +236,7 @@ class Monitor(Kind):
             "priority": int(inputs["priority"]) if inputs.get("priority") else None,
             "query": inputs["query"],
             "restricted_roles": sorted(inputs["restrictedRoles"]) if inputs.get("restrictedRoles") else None,
-            "tags": sorted(inputs.get("tags") or []),
+            "tags": sorted({*(inputs.get("tags") or ())}),
             "type": inputs["type"],
         }
         if inputs.get("assets"):
@@ -251,23 +255,28 @@ class Monitor(Kind):
             for name, (key, default) in OPTIONS.items()
         }
         outputs |= {name: bool(options.get(OPTIONS[name][0])) for name in ("includeTags", "requireFullWindow")}
-        outputs |= {name: options.get(OPTIONS[name][0], kept.get(name)) for name in STAYING}
+        staying = {name: options.get(OPTIONS[name][0]) for name in STAYING}
+        outputs |= {name: kept.get(name) if value in (None, []) else value for name, value in staying.items()}
+        if options.get("no_data_timeframe", 0) is None:
+            outputs["noDataTimeframe"] = 0
         outputs |= {
             "assets": answer.get("assets") or [],
-            "draftStatus": answer["draft_status"],
-            "message": answer["message"],
+            "draftStatus": answer.get("draft_status") or "published",
+            "message": answer.get("message") or "",
             "monitorThresholdWindows": kept.get("monitorThresholdWindows"),
             "monitorThresholds": kept.get("monitorThresholds"),
-            "name": answer["name"],
-            "priority": str(answer["priority"] or ""),
+            "name": answer.get("name") or "",
+            "priority": "" if answer.get("priority") is None else str(answer["priority"]),
             "query": answer["query"],
             "restrictedRoles": answer.get("restricted_roles") or [],
             "schedulingOptions": kept.get("schedulingOptions"),
-            "tags": sorted(answer["tags"]),
+            "tags": sorted({*(answer.get("tags") or ())}),
             "type": answer["type"],
             "variables": None,
             **{name: kept.get(name) for name in ("forceDelete", "ignoreTagKeys", "validate")},
         }
+        if any(thresholds[key] is None for key in thresholds.keys() & NULL_PANICS):
+            raise PluginError("the real plugin panics where one of these thresholds is null")
         if thresholds:
             outputs["monitorThresholds"] = {
                 name: ""
@@ -285,11 +294,11 @@ class Monitor(Kind):
         return outputs
 
     def validate(self, client: Client, inputs: Properties, name: str | None, old: Properties | None) -> None:
-        if inputs.get("validate") is False or UNKNOWN in (inputs.get("query"), inputs.get("type")):
+        if inputs.get("validate") is False or {inputs.get("query"), inputs.get("type")} & {"", UNKNOWN}:
             return
         path = f"{PATH}/{name}/validate" if name else f"{PATH}/validate"
         decided = {key: value for key in COMPUTED if (value := (old or {}).get(key)) is not None}
-        self.ask(client, "error validating monitor", "POST", path, self._body(known(decided | inputs)))
+        self.ask(client, "error validating monitor", "POST", path, self._body(known(decided | inputs, old or {})))
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
         given = self._given(inputs, None)
@@ -322,11 +331,17 @@ class Monitor(Kind):
         self.ask(client, "error deleting monitor", "DELETE", f"{PATH}/{name}{force}")
 
 
-def known(inputs: Properties) -> Properties:
-    """Return inputs as the real plugin validates them in a preview: unknowns left out, unknown texts empty."""
-    empty: Properties = {"message": "", "name": ""}
-    return {
-        name: empty.get(name) if has_unknown(value) else value
-        for name, value in inputs.items()
-        if not has_unknown(value) or name in empty
-    }
+def known(inputs: Properties, old: Properties) -> Properties:
+    """Return inputs as the real plugin validates them in a preview: unknowns empty or left out.
+
+    Of thresholds, only the unknown ones are left out; if all are, they are those of the ``old`` outputs.
+    """
+    empty: Properties = {"message": "", "name": "", **dict.fromkeys(("includeTags", "requireFullWindow"), False)}
+    given = {name: value for name, value in inputs.items() if not has_unknown(value)}
+    given |= {name: value for name, value in empty.items() if has_unknown(inputs.get(name))}
+    thresholds = inputs.get("monitorThresholds")
+    if thresholds == UNKNOWN:
+        given["monitorThresholds"] = old.get("monitorThresholds")
+    elif thresholds:
+        given["monitorThresholds"] = {name: value for name, value in thresholds.items() if value != UNKNOWN}
+    return given

@@ -4,7 +4,7 @@ Source: datadog/resource_datadog_service_level_objective.go in
 https://github.com/DataDog/terraform-provider-datadog/tree/v4.19.0
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from pulumi.runtime.rpc import UNKNOWN
@@ -49,6 +49,8 @@ class ServiceLevelObjective(Kind):
         | {"type"}
     )
     replaced_by = frozenset({"type"})
+    sets = frozenset({"tags"})
+    normalized = frozenset({"description", "query.denominator", "query.numerator", "tags[]"})
 
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
         if inputs.get("type", UNKNOWN) not in (UNKNOWN, "metric"):
@@ -64,14 +66,16 @@ class ServiceLevelObjective(Kind):
                 self._threshold(threshold, None if old is None else was[number] if number < len(was) else {})
                 for number, threshold in enumerate(thresholds)
             ]
-        tags = inputs.get("tags", UNKNOWN if old is None else old.get("tags", []))
+        tags = inputs.get("tags", UNKNOWN)
+        if tags == UNKNOWN and old is not None:
+            tags = old.get("tags", [])  # the real plugin doesn't see this change coming
         return dict.fromkeys(EMPTY) | {
             **{name: UNKNOWN if old is None else old.get(name) for name in DECIDED},
             "description": inputs.get("description"),
             "forceDelete": inputs.get("forceDelete"),
             "name": inputs["name"],
             "query": inputs["query"],
-            "tags": tags if has_unknown(tags) else sorted(tag.lower() for tag in tags or ()),
+            "tags": UNKNOWN if has_unknown(tags) else sorted({*_small(tags or ())}),
             "thresholds": thresholds,
             "type": inputs["type"],
         }
@@ -91,9 +95,11 @@ class ServiceLevelObjective(Kind):
         if has_unknown(now):
             return False
         if name == "tags":
-            return sorted(was or []) == sorted(now or [])
+            return {*_small(was or ())} == {*_small(now or ())}
         if name == "description":
             return str(was or "").strip() == str(now or "").strip()
+        if name == "query":
+            return _trimmed(was) == _trimmed(now)
         if name == "thresholds":
             return _essence(was) == _essence(now)
         return bool(was == now) or not (was or now)
@@ -104,7 +110,7 @@ class ServiceLevelObjective(Kind):
         if inputs.get("description"):
             body["description"] = inputs["description"]
         if inputs.get("tags"):
-            body["tags"] = list(dict.fromkeys(tag.lower() for tag in inputs["tags"]))
+            body["tags"] = list(dict.fromkeys(_small(inputs["tags"])))
         body["thresholds"] = [
             {name: value for name, value in threshold.items() if value} for threshold in inputs["thresholds"]
         ]
@@ -116,8 +122,8 @@ class ServiceLevelObjective(Kind):
             "description": answer.get("description") or "",
             "forceDelete": kept.get("forceDelete"),
             "name": answer["name"],
-            "query": answer["query"],
-            "tags": sorted(answer.get("tags") or []),
+            "query": {name: answer["query"][name] for name in ("denominator", "numerator")},
+            "tags": sorted({*_small(answer.get("tags") or ())}),
             "thresholds": [
                 {
                     "target": threshold["target"],
@@ -161,6 +167,15 @@ class ServiceLevelObjective(Kind):
     def delete(self, client: Client, name: str, old: Properties) -> None:
         force = "?force=true" if old.get("forceDelete") else ""
         self.ask(client, "error deleting service level objective", "DELETE", f"{PATH}/{name}{force}")
+
+
+def _small(tags: Iterable[str]) -> list[str]:
+    """Return tags as the real plugin compares them."""
+    return [tag.strip().lower() for tag in tags]
+
+
+def _trimmed(query: Any) -> dict[str, str]:
+    return {name: str(text).strip() for name, text in (query or {}).items()}
 
 
 def _essence(thresholds: Any) -> list[tuple[str, float, float]]:

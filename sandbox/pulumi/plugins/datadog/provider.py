@@ -140,9 +140,18 @@ def _without_notes(value: Any) -> Any:
     return [_without_notes(entry) for entry in value] if isinstance(value, list) else value
 
 
+def _members(path: str, old: list[str], new: list[str]) -> dict[str, tuple[bool, bool]]:
+    """Return the paths where two sets differ: a removed member by its place in the old, an added one in the new."""
+    removed = {f"{path}[{number}]" for number, member in enumerate(old) if member not in new}
+    added = {f"{path}[{number}]" for number, member in enumerate(new) if member not in old}
+    return {place: (place in removed, place in added) for place in sorted(removed | added)}
+
+
 def _leaves(path: str, old: Any, new: Any) -> dict[str, tuple[bool, bool]]:
     """Return the paths where two values differ, as the SDKv2 half names them, each with: was there, is there now."""
     found: dict[str, tuple[bool, bool]] = {}
+    if (isinstance(old, list) or isinstance(new, list)) and not (old and new):
+        return {path: (bool(old), bool(new))} if old or new else {}
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in sorted(old.keys() | new.keys()):
             found |= _leaves(f"{path}.{name}", old.get(name), new.get(name))
@@ -154,6 +163,29 @@ def _leaves(path: str, old: Any, new: Any) -> dict[str, tuple[bool, bool]]:
         return found
     was, now = old is not None, new not in (None, "")
     return {} if old == new or not (was or now) else {path: (was, now)}
+
+
+def _named(kind: Kind, name: str, inputs: Properties, old: Properties, new: Properties) -> dict[str, tuple[bool, bool]]:
+    """Return the paths where the property ``name`` of the SDKv2 half differs."""
+    was, now = old.get(name), new.get(name)
+    if name in kind.sets and was and now and now != UNKNOWN:
+        return _members(name, was, inputs.get(name) or now)
+    return _leaves(name, was, now)
+
+
+def _followed(given: Any, now: Any, kind: Kind, path: str) -> Any:
+    """Return an input after a refresh: what Datadog has now, without what the program left out.
+
+    Source: extractInputs in pkg/tfbridge/schema.go of pulumi-terraform-bridge, which keeps an input with a StateFunc
+    """
+    if path in kind.normalized:
+        return given
+    if isinstance(given, Mapping) and isinstance(now, Mapping):
+        return {name: _followed(given[name], now.get(name), kind, f"{path}.{name}") for name in given}
+    inside = f"{path}[]"
+    if isinstance(given, list) and isinstance(now, list) and (path not in kind.sets or inside in kind.normalized):
+        return [_followed(*pair, kind, inside) for pair in zip(given, now, strict=False)]
+    return now
 
 
 def _pruned(value: Any) -> Any:
@@ -228,6 +260,10 @@ class Datadog(Provider):
             verb = doing or "creating"
             reason = f"{verb} {urn}: {await self._log_error(kind, urn, error)}"
             raise HalfDoneError(reason, error.name, _outputs(kind, error.outputs)) from error
+        except (AttributeError, KeyError, TypeError) as error:
+            raise PluginError(
+                f"this stand-in doesn't know what the real plugin makes of such an answer: {error!r}"
+            ) from error
         except DiagnosticError as error:
             said = await self._log_error(kind, urn, error)
             raise PluginError(f"{doing} {urn}: {said}" if doing and not kind.framework else said) from error
@@ -249,7 +285,7 @@ class Datadog(Provider):
         leaves = {
             path: (*there, name in replaces)
             for name in names
-            for path, there in (_leaves(name, old.get(name), planned.get(name)) or {name: (True, True)}).items()
+            for path, there in (_named(kind, name, inputs, old, planned) or {name: (True, True)}).items()
         }
         answer = changes(leaves)
         answer.diffs, answer.replaces, answer.stables = names, replaces, sorted(kind.replaced_by - {*replaces})
@@ -271,15 +307,16 @@ class Datadog(Provider):
             )
         except MissingError:
             return ReadResponse(None)
-        kept = dict(request.inputs)
-        if given:  # a refresh: an input stays as written, unless Datadog has something else now
-            planned = kind.plan(given, outputs)
-            moved = {name for name in given if not kind.same(name, outputs, planned) or name in kind.read_back}
+        if given:  # a refresh
+            found = {name: _followed(given[name], outputs.get(name), kind, name) for name in given}
         else:  # an import
-            moved = {name for name in kind.shape if outputs.get(name) not in (None, "", [], {})}
-        fresh = _outputs(kind, {name: _pruned(outputs.get(name)) for name in moved})
-        inputs = {name: value for name, value in (kept | fresh).items() if value.value is not None}
-        return ReadResponse(request.resource_id, _outputs(kind, outputs | {"id": request.resource_id}), inputs)
+            found = {name: _pruned(outputs.get(name)) for name in kind.shape}
+            found = {name: value for name, value in found.items() if value not in ("", [], {}, kind.defaults.get(name))}
+        if not kind.framework:
+            found[DEFAULTS] = plain_map(request.inputs).get(DEFAULTS, [])
+        identity = outputs.get("id", request.resource_id)
+        inputs = {name: value for name, value in _outputs(kind, found).items() if value.value is not None}
+        return ReadResponse(identity, _outputs(kind, outputs | {"id": identity}), inputs)
 
     async def update(self, request: UpdateRequest) -> UpdateResponse:
         kind, inputs, old = _kind(request.urn), _plain(request.news), _plain(request.olds)

@@ -135,7 +135,8 @@ class SpansMetric(NewerKind):
             "compute": {
                 name: attributes["compute"][key] for key, name in names.items() if key in attributes["compute"]
             },
-            "filter": attributes["filter"],
+            "filter": {"query": attributes["filter"]["query"]},
+            "id": data["id"],
             "name": data["id"],
         }
         # The real plugin doesn't notice that all groups are gone.
@@ -246,16 +247,21 @@ class ApmRetentionFilter(NewerKind):
     @staticmethod
     def _state(answer: Any, kept: Properties) -> Properties:
         attributes = answer["data"]["attributes"]
-        precision = len(str(kept.get("rate", "")).partition(".")[2])
+        _, point, decimals = str(kept.get("rate", "")).partition(".")
+
+        def with_its_precision(rate: float) -> str:
+            return f"{rate:.{len(decimals)}f}" if point else f"{rate:g}"
+
         outputs = {
             "enabled": attributes["enabled"],
-            "filter": attributes["filter"],
+            "filter": {"query": attributes["filter"]["query"]},
             "filterType": attributes["filter_type"],
+            "id": answer["data"]["id"],
             "name": attributes["name"],
-            "rate": f"{attributes['rate']:.{precision}f}" if precision else f"{attributes['rate']:g}",
+            "rate": with_its_precision(attributes["rate"]),
         }
         if attributes.get("trace_rate"):
-            outputs["traceRate"] = f"{attributes['trace_rate']:.{precision or 1}f}"
+            outputs["traceRate"] = with_its_precision(attributes["trace_rate"])
         return outputs
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:

@@ -71,24 +71,25 @@ class Webhook(WebhookKind):
         return body | ({"payload": inputs["payload"]} if inputs.get("payload") else {})
 
     @staticmethod
-    def _state(answer: Any) -> Properties:
+    def _state(answer: Any, kept: Properties) -> Properties:
+        """Return the outputs; what the answer lacks stays as ``kept``, so a payload that is gone isn't noticed."""
         names = {"custom_headers": "customHeaders", "encode_as": "encodeAs", "payload": "payload"}
-        outputs = {name: answer[key] for key, name in names.items() if answer.get(key) is not None}
+        outputs = {name: kept[name] for name in names.values() if kept.get(name) not in (None, UNKNOWN)}
+        outputs |= {name: answer[key] for key, name in names.items() if answer.get(key) is not None}
         return outputs | {"name": answer["name"], "url": answer["url"], "id": answer["name"]}
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
         doing = "error creating webhooks custom variable"  # the real plugin says this of a webhook too
-        outputs = self._state(self.ask(client, doing, "POST", f"{PATH}/webhooks", self._body(inputs)))
+        outputs = self._state(self.ask(client, doing, "POST", f"{PATH}/webhooks", self._body(inputs)), inputs)
         return outputs["name"], outputs
 
     def read(self, client: Client, name: str, old: Properties) -> Properties:
-        return self._state(
-            self.read_at(client, "error getting webhook", f"{PATH}/webhooks/{quote(old.get('name') or name)}")
-        )
+        path = f"{PATH}/webhooks/{quote(old.get('name') or name)}"
+        return self._state(self.read_at(client, "error getting webhook", path), old)
 
     def update(self, client: Client, name: str, inputs: Properties, old: Properties) -> Properties:
         path = f"{PATH}/webhooks/{quote(old.get('name') or name)}"
-        return self._state(self.ask(client, "error updating webhook", "PUT", path, self._body(inputs)))
+        return self._state(self.ask(client, "error updating webhook", "PUT", path, self._body(inputs)), inputs)
 
     def delete(self, client: Client, name: str, old: Properties) -> None:
         self.delete_at(client, "error deleting webhook", f"{PATH}/webhooks/{quote(old.get('name') or name)}")
@@ -115,7 +116,7 @@ class WebhookCustomVariable(WebhookKind):
 
     @staticmethod
     def _state(answer: Any, kept: Properties) -> Properties:
-        value = answer.get("value", kept.get("value"))
+        value = kept.get("value") if answer.get("value") is None else answer["value"]
         return {"isSecret": answer["is_secret"], "name": answer["name"], "value": value, "id": answer["name"]}
 
     def create(self, client: Client, inputs: Properties) -> tuple[str, Properties]:
