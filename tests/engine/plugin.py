@@ -70,6 +70,16 @@ class Plugin:
         )
         self._call("Configure", request)
 
+    def check_settings(self, **settings: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Return the checked configuration of the provider, and the failures in order."""
+        provider = "urn:pulumi:dev::watchpost::pulumi:providers:datadog::datadog"
+        answer = self._call("CheckConfig", provider_pb2.CheckRequest(urn=provider, news=struct(settings)))
+        return plain(answer.inputs), sorted((failure.property, failure.reason) for failure in answer.failures)
+
+    def cancel(self) -> None:
+        """Ask it to end what it does, as the engine on Ctrl-C."""
+        self._call("Cancel", empty_pb2.Empty())
+
     def check(self, kind: str, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """Return the checked inputs, and the failures in order: each with its property, which may be empty."""
         request = provider_pb2.CheckRequest(urn=urn(kind), news=struct(inputs), olds=struct({}))

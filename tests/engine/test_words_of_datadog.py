@@ -7,6 +7,7 @@ pkg/pf/tfbridge/provider_diagnostics.go); and answers observed of the plugin bui
 """
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from sandbox.datadog import API_KEY, APP_KEY, Account
 from sandbox.datadog.account import Fault
 from sandbox.testing.account import request
+from sandbox.testing.processes import wait_until
 from tests.engine.datadog_plugin import (
     DASHBOARD,
     DOWNTIME,
@@ -109,6 +111,48 @@ def test_the_environment_is_looked_into_in_this_order(account: Account, second: 
     }
     with plugin("datadog", variables) as fresh:
         fresh.configure()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("validate", "no", 'expected validate to be one of ["true" "false"], got no'),
+        ("httpClientRetryEnabled", "0", 'expected http_client_retry_enabled to be one of ["true" "false"], got 0'),
+        ("httpClientRetryMaxRetries", "0", "Max retries must be between 0 and 5"),
+        ("httpClientRetryMaxRetries", "6", "Max retries must be between 0 and 5"),
+        ("httpClientRetryBackoffBase", "0", "Backoff base must be greater than 0."),
+        ("httpClientRetryBackoffMultiplier", "0", "Backoff multiplier must be greater than 0."),
+        ("nonsense", "x", "Invalid or unknown key"),
+    ],
+)
+def test_a_setting_of_the_provider_that_does_not_do(datadog: Plugin, name: str, value: str, fault: str) -> None:
+    _, failures = datadog.check_settings(apiKey=API_KEY, appKey=APP_KEY, **{name: value})
+    assert failures == [
+        ("", f"could not validate provider configuration: {fault}. Examine values at 'datadog.{name}'.")
+    ]
+    if name != "nonsense":
+        with plugin("datadog") as fresh:
+            failure(
+                lambda: fresh.configure(apiKey=API_KEY, appKey=APP_KEY, apiUrl="http://127.0.0.1:1", **{name: value})
+            )
+
+
+def test_keys_are_made_secret_and_a_path_of_the_api_is_ignored(account: Account) -> None:
+    with plugin("datadog") as fresh:
+        checked, failures = fresh.check_settings(apiKey=API_KEY, appKey=APP_KEY, apiUrl=account.url)
+        assert (checked["apiKey"], checked["appKey"], failures) == (secret(API_KEY), secret(APP_KEY), [])
+        fresh.configure(apiKey=API_KEY, appKey=APP_KEY, apiUrl=f"{account.url}/path/")
+    assert account.requests()[-1]["path"] == "/api/v1/validate"
+
+
+def test_what_is_under_way_is_finished_though_the_engine_asks_to_end(datadog: Plugin, account: Account) -> None:
+    account.fault("POST", "/api/v1/dashboard", "late", seconds=1)
+    before = len(account.dashboards())
+    with ThreadPoolExecutor() as pool:
+        made = pool.submit(datadog.create, DASHBOARD, A_DASHBOARD)
+        wait_until(lambda: len(account.dashboards()) > before, "the dashboard is made")
+        datadog.cancel()
+        assert made.result()[0] == account.dashboards()[-1]["id"]
 
 
 @pytest.mark.parametrize(

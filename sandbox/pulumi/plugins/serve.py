@@ -35,6 +35,12 @@ PROVIDERS = {
 }
 """Stand-ins by plugin name."""
 
+CANCELLING = {"command"}
+"""Plugins that end their running calls on Cancel. Those of the Terraform bridge, as Datadog's, wait for them.
+
+Source: Cancel in pkg/tfbridge/provider.go of https://github.com/pulumi/pulumi-terraform-bridge/tree/v3.135.0
+"""
+
 ASSET = "$asset"
 """Marks an asset or an archive among plain values: a mapping with its kind under this key, its path, text or uri, and
 its content's hash."""
@@ -217,10 +223,11 @@ def _mark_all(message: Any, mark: str, unmark: str) -> None:
 class _Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Intercepts calls: keeps assets whole, and sends a `PluginError` as a sentence without a traceback.
 
-    On Cancel, which the engine sends on Ctrl-C, cancels running calls.
+    On Cancel, which the engine sends on Ctrl-C, ends running calls if the plugin ``cancels`` them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, cancels: bool) -> None:
+        self._cancels = cancels
         self._running: set[asyncio.Task[Any]] = set()
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
@@ -230,7 +237,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         async def answer(request: Any, context: Any) -> Any:
             if details.method.endswith("/Cancel"):
-                for task in self._running:
+                for task in self._running if self._cancels else ():
                     task.cancel()
                 return await handler.unary_unary(request, context)
             _mark_all(request, ASSET, SIGNATURE)
@@ -265,7 +272,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 async def _serve(package: str, address: str, say: Callable[[str], object], lives: Callable[[], bool]) -> None:
     limits = [("grpc.max_receive_message_length", MESSAGE_LIMIT), ("grpc.max_send_message_length", MESSAGE_LIMIT)]
-    server = grpc.aio.server(options=limits, interceptors=[_Interceptor()])
+    server = grpc.aio.server(options=limits, interceptors=[_Interceptor(cancels=package in CANCELLING)])
     made = provider(package)(Engine(address))
     servicer = ProviderServicer([], version(package), made, address)
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,12 +26,20 @@ from pulumi.provider.experimental.provider import (
 )
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.pulumi.plugins.datadog.checks import checked
+from sandbox.pulumi.plugins.datadog.checks import checked, examine
 from sandbox.pulumi.plugins.datadog.client import Client, DatadogError
 from sandbox.pulumi.plugins.datadog.dashboard import DashboardJson
 from sandbox.pulumi.plugins.datadog.downtime import DowntimeSchedule
 from sandbox.pulumi.plugins.datadog.embed import SecureEmbedDashboard
-from sandbox.pulumi.plugins.datadog.kind import DiagnosticError, Kind, MissingError, PartlyCreatedError, Properties
+from sandbox.pulumi.plugins.datadog.kind import (
+    DiagnosticError,
+    Kind,
+    MissingError,
+    PartlyCreatedError,
+    Properties,
+    go_text,
+    snake_name,
+)
 from sandbox.pulumi.plugins.datadog.monitor import Monitor
 from sandbox.pulumi.plugins.datadog.objective import ServiceLevelObjective
 from sandbox.pulumi.plugins.datadog.spans import ApmRetentionFilter, SpansMetric
@@ -42,7 +50,6 @@ from sandbox.pulumi.plugins.serve import (
     PluginError,
     boxed,
     changes,
-    check_names,
     has_unknown,
     plain_map,
 )
@@ -63,21 +70,27 @@ ENVIRONMENT = {
     "apiKey": ("DD_API_KEY", "DATADOG_API_KEY"),
     "appKey": ("DD_APP_KEY", "DATADOG_APP_KEY"),
     "apiUrl": ("DD_HOST", "DATADOG_HOST"),
+    "httpClientRetryEnabled": ("DD_HTTP_CLIENT_RETRY_ENABLED",),
+    "httpClientRetryMaxRetries": ("DD_HTTP_CLIENT_RETRY_MAX_RETRIES",),
+    "httpClientRetryBackoffBase": ("DD_HTTP_CLIENT_RETRY_BACKOFF_BASE",),
+    "httpClientRetryBackoffMultiplier": ("DD_HTTP_CLIENT_RETRY_BACKOFF_MULTIPLIER",),
 }
 """Variables that supply settings missing from the configuration, in this order.
 
 Source: https://github.com/DataDog/terraform-provider-datadog/blob/v4.19.0/datadog/internal/utils/utils.go
 """
 
-SETTINGS = {
-    *ENVIRONMENT,
-    "validate",
-    "httpClientRetryEnabled",
-    "httpClientRetryMaxRetries",
-    "httpClientRetryBackoffBase",
-    "httpClientRetryBackoffMultiplier",
-    "httpClientRetryTimeout",
+SETTINGS = {*ENVIRONMENT, "validate", "httpClientRetryTimeout"}
+KEYS = {"apiKey", "appKey"}
+"""Settings that the plugin makes secret."""
+SWITCHES = ("validate", "httpClientRetryEnabled")
+"""Settings that are ``true`` or ``false``, as text."""
+LEAST_ONE = {
+    "httpClientRetryMaxRetries": ("Max retries must be between 0 and 5", 5),
+    "httpClientRetryBackoffBase": ("Backoff base must be greater than 0.", None),
+    "httpClientRetryBackoffMultiplier": ("Backoff multiplier must be greater than 0.", None),
 }
+"""Whole numbers from 1 to a limit, if there is one, each with what is said of another."""
 ENGINES_OWN = {"version", "pluginDownloadURL"}
 """Inputs that the engine adds to a provider."""
 
@@ -203,8 +216,16 @@ class Datadog(Provider):
         self._client: Client | None = None
 
     async def check_config(self, request: CheckRequest) -> CheckResponse:
-        failures = check_names("the stand-in datadog provider", request.new_inputs, known=SETTINGS | ENGINES_OWN)
-        return CheckResponse(request.new_inputs, failures)
+        given = plain_map(request.new_inputs)
+        for name in {*LEAST_ONE, "httpClientRetryTimeout"} & given.keys():
+            if given[name] != UNKNOWN and not str(given[name]).lstrip("-").isdigit():
+                raise PluginError(f"this stand-in doesn't know what the real plugin says of {name}: {given[name]}")
+        told = [
+            CheckFailure("", f"could not validate provider configuration: {examine(fault, 'datadog', name)}")
+            for name, fault in _setting_faults(given)
+        ]
+        boxes = {name: value.with_secret(name in KEYS or value.is_secret) for name, value in request.new_inputs.items()}
+        return CheckResponse(boxes, told)
 
     async def configure(self, request: ConfigureRequest) -> ConfigureResponse:
         settings = plain_map(request.args)
@@ -213,6 +234,9 @@ class Datadog(Provider):
             if found and not settings.get(name):
                 settings[name] = found[0]
         if not has_unknown(settings):
+            for name, fault in _setting_faults(settings, switches=("true", "false")):
+                if name in {*SWITCHES, *LEAST_ONE}:
+                    raise PluginError(f"this stand-in refuses {name}: {fault}")
             validate = str(settings.get("validate", True)).lower() != "false"
             if validate and not (settings.get("apiKey") and settings.get("appKey")):
                 await self._engine.log("", f"[ERROR] : {NO_KEYS}", severity="error")
@@ -337,10 +361,31 @@ class Datadog(Provider):
         await self._call(kind, request.urn, "deleting", kind.delete, *arguments)
 
 
+def _setting_faults(
+    given: Properties, switches: Collection[str] = ("true", "false", "True", "False", "TRUE", "FALSE")
+) -> Iterator[tuple[str, str]]:
+    """Yield settings and faults, in the words of the real plugin's check.
+
+    Source: https://github.com/DataDog/terraform-provider-datadog/blob/v4.19.0/datadog/provider.go
+    """
+    for name, value in given.items():
+        if name not in SETTINGS | ENGINES_OWN:
+            yield name, "Invalid or unknown key"
+        elif value == UNKNOWN:
+            continue
+        elif name in SWITCHES and go_text(value) not in switches:
+            yield name, f'expected {snake_name(name)} to be one of ["true" "false"], got {value}'
+        elif name in LEAST_ONE:
+            fault, limit = LEAST_ONE[name]
+            if int(value) < 1 or (limit and int(value) > limit):
+                yield name, fault
+
+
 def _client(settings: Properties) -> Client:
+    address = urlsplit(settings.get("apiUrl") or DEFAULT_URL)
     enabled = str(settings.get("httpClientRetryEnabled", True)).lower() != "false"
     return Client(
-        url=settings.get("apiUrl") or DEFAULT_URL,
+        url=f"{address.scheme}://{address.netloc}",  # a path is ignored
         api_key=settings.get("apiKey", ""),
         app_key=settings.get("appKey", ""),
         retries=int(settings.get("httpClientRetryMaxRetries", 3)) if enabled else 0,
