@@ -86,6 +86,7 @@ PRESETS = Enum(
 )  # fmt: skip
 METRIC_TYPES = {"metric alert", "query alert"}
 PATH = "/api/v1/monitor"
+NUMBER = r"-?\d+(\.\d+)?(e[+-]?\d+)?"
 
 
 def _number(value: float) -> str:
@@ -148,7 +149,7 @@ class Monitor(Kind):
     def problems(self, inputs: Properties) -> Iterator[tuple[str, str]]:
         thresholds = inputs.get("monitorThresholds")
         for name, value in thresholds.items() if isinstance(thresholds, dict) else ():
-            if value and name not in QUERIES and value != UNKNOWN and not re.fullmatch(r"-?\d+(\.\d+)?", value):
+            if value and name not in QUERIES and value != UNKNOWN and not re.fullmatch(NUMBER, value):
                 yield f"monitorThresholds.{name}", f"this stand-in takes only a number, not {value!r}"
         if (priority := inputs.get("priority")) not in (None, "", UNKNOWN) and not re.fullmatch(r"\d+", priority):
             yield "priority", f"this stand-in takes only a number, not {priority!r}"
