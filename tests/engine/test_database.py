@@ -469,7 +469,8 @@ def test_each_server_of_a_cluster_has_its_own_user(server: Server) -> None:
     def replicated() -> str:
         return server.sql("SHOW STATUS LIKE 'wsrep_last_committed'")
 
-    server.configured(f"wsrep_on = ON\nwsrep_provider = {library}\nwsrep_cluster_address = gcomm://")
+    cluster = f"wsrep_on = ON\nwsrep_provider = {library}\nwsrep_cluster_address = gcomm://"
+    server.configured(f"{cluster}\nbinlog_format = ROW")
     before = replicated()
     server.sql("CREATE USER 'somebody'@'localhost'; DROP USER 'somebody'@'localhost'")
     between = replicated()
