@@ -677,7 +677,7 @@ ZONES = (
     "Australia/Lord_Howe",
     "Asia/Kolkata",
     "America/Santiago",
-    "America/Havana",
+    "Asia/Beirut",
     "Africa/Cairo",
     "Antarctica/Troll",
 )

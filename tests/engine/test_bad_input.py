@@ -158,9 +158,6 @@ def test_an_update_killed_while_dpkg_unpacks_leaves_a_lock_and_a_pending_operati
 
 def test_the_next_one_waits_for_another_apt_and_ends_in_order_on_ctrl_c(stack: Stack) -> None:
     machine = stack.machines["vm"]
-    # From now on MySQL's port is taken, by a server of an install script that installs nothing.
-    machine.run("mkdir /srv/other && echo true >/srv/other/install.sh")
-    service(machine, "other", "python3 -m http.server --bind 127.0.0.1 --directory /srv/other 3306")
     service(machine, "other-apt", f"python3 -c '{HOLD_APT}'")
     stack.start()
     done = steered(
@@ -173,6 +170,10 @@ def test_the_next_one_waits_for_another_apt_and_ends_in_order_on_ctrl_c(stack: S
 
 def test_a_failing_step_ends_with_the_reason(stack: Stack) -> None:
     stack.start()
+    machine = stack.machines["vm"]
+    # MySQL's port is taken while it is stopped, by a server of an install script that installs nothing.
+    machine.run("systemctl stop mariadb || true; mkdir /srv/other && echo true >/srv/other/install.sh")
+    service(machine, "other", "python3 -m http.server --bind 127.0.0.1 --directory /srv/other 3306")
     url = yaml.safe_load(stack.stack_file.read_text())["config"]["watchpost:installScriptUrl"]
     stack.configure(installScriptUrl="http://127.0.0.1:3306/install.sh")
     done = up(stack)
