@@ -61,7 +61,7 @@ types: $(READY)  ## Check types, strictly
 	$(RUN) $(BIN)/mypy
 
 unit: $(READY)  ## Test the program on Pulumi's mocks, in seconds
-	$(RUN) $(BIN)/python -m pytest tests/unit -q -n 2
+	$(RUN) $(BIN)/python -m pytest tests/unit -q -n 3
 
 contract: $(READY)  ## Test against Datadog's own libraries
 	$(RUN) $(BIN)/python -m pytest tests/contract -q -n 2 -m "not long"

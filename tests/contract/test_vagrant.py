@@ -775,6 +775,7 @@ def test_a_virtualbox_that_vagrant_cannot_use_is_told_with_the_reason(programs: 
 
 
 @REAL
+@pytest.mark.long
 def test_vagrant_itself_works_in_the_locale_c_and_beside_a_users_own_vms(programs: Path) -> None:
     """A VirtualBox whose only VM runs; the clone is in a folder with letters beyond ASCII and another Vagrantfile."""
     clone = programs.parent / "Projekte für 'uns' 100%"

@@ -22,16 +22,18 @@ def pytest_configure(config: pytest.Config) -> None:
 LONGEST = (
     "test_faults",
     "test_life",
-    "test_vagrant",
-    "test_database",
     "test_secrets",
     "test_bad_input",
+    "test_vagrant",
     "test_install",
-    "test_packages",
+    "test_database",
     "test_hostile",
-    "test_downtimes",
-    "test_pages",
+    "test_customer_experience",
     "test_public_link",
+    "test_interrupted",
+    "test_pages",
+    "test_downtimes",
+    "test_packages",
 )
 """The modules that take a minute or more, the longest first."""
 

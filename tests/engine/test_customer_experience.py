@@ -246,6 +246,7 @@ def delete_what_others_are_made_of(stack: Stack) -> None:
         call(stack, "DELETE", f"/api/v1/{path}?force=true")
 
 
+@pytest.mark.long
 def test_what_was_deleted_or_renamed_by_hand_is_recreated_and_the_renamed_left_alone(stack: Stack) -> None:
     switch_on(stack)
     assert up(stack).code == 0
@@ -276,6 +277,7 @@ def test_switched_off_all_of_it_is_gone_and_nothing_else_is_touched(stack: Stack
     assert {request["method"] for request in asked} <= {"GET", "DELETE"}
 
 
+@pytest.mark.long
 def test_recover_finds_webhooks_which_no_api_lists(stack: Stack) -> None:
     stack.configure(customerExperience={})
     assert up(stack).code == 0

@@ -288,6 +288,7 @@ def test_a_user_that_was_there_before_is_there_again_and_its_neighbours_untouche
     server.sql("DROP USER 'datadog'@'127.0.0.1', 'datadog'@'10.%'; DROP DATABASE shop")
 
 
+@pytest.mark.long
 def test_the_usual_rules_for_passwords_take_the_one_that_is_made(server: Server) -> None:
     server.sql(SOMEBODY_ELSES + POLICIES[server.flavor])
     users = server.users()
@@ -481,6 +482,7 @@ def test_each_server_of_a_cluster_has_its_own_user(server: Server) -> None:
     server.configured("")
 
 
+@pytest.mark.long
 def test_a_server_whose_socket_root_s_client_does_not_know_is_found_and_stays_stopped_where_somebody_stopped_it(
     server: Server,
 ) -> None:

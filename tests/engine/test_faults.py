@@ -293,6 +293,7 @@ def test_of_two_runs_at_once_one_is_refused_with_the_way_out(stack: Stack) -> No
     assert up(stack, "--expect-no-changes").code == 0
 
 
+@pytest.mark.long
 def test_two_stacks_of_one_name_on_one_account_leave_each_other_alone(stack: Stack) -> None:
     _whole(stack)
     for other in datadog_side(stack.folder.with_name("test_faults_other")):

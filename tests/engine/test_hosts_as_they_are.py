@@ -73,7 +73,8 @@ def _apt(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    "shell", [pytest.param(shell, marks=pytest.mark.long) if shell in ("zsh", "ksh") else shell for shell in SHELLS]
+    "shell",
+    [pytest.param(shell, marks=pytest.mark.long) if shell in ("tcsh", "zsh", "ksh") else shell for shell in SHELLS],
 )
 def test_a_step_reaches_bash_whole_through_any_login_shell(stack: Stack, shell: str, life: Callable[..., Life]) -> None:
     machine = stack.machines["vm"]

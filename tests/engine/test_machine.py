@@ -43,6 +43,7 @@ def test_its_user_has_sudo_and_systemd_is_up(machines: tuple[Machine, Machine]) 
     assert first.private_key_file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.long
 def test_apt_works_inside(machines: tuple[Machine, Machine]) -> None:
     first, _ = machines
     first.run("apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends tree")

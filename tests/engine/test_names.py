@@ -44,6 +44,7 @@ def owner(machine: Machine) -> str:
     return machine.run("cat /var/lib/watchpost/owner", check=False).stdout.strip().rpartition("/")[2]
 
 
+@pytest.mark.long
 def test_a_second_name_for_one_machine_is_told_and_nothing_of_the_first_is_touched(stack: Stack) -> None:
     one, two = stack.machines["one"], stack.machines["two"]
     made = steps(stack, {"a": one, "b": two})

@@ -124,6 +124,7 @@ DPkg::Lock::Timeout "0"; DPkg::Options { "--force-confnew"; };
 """Somebody's options, which count for more than those by APT_CONFIG."""
 
 
+@pytest.mark.long
 def test_nothing_of_others_goes_and_no_lock_is_in_the_way_whatever_apt_s_options_are(
     machine: Machine, bare: set[str]
 ) -> None:
@@ -162,6 +163,7 @@ def test_a_server_of_another_name_will_do_and_no_package_is_taken_away_for_anoth
     assert left_over(machine, bare) == []
 
 
+@pytest.mark.long
 def test_a_broken_source_is_told_and_matters_only_where_it_is_needed(machine: Machine, bare: set[str]) -> None:
     mirror = machine.run("apt-get indextargets --format '$(SITE)' | head -n 1").stdout.strip()
     machine.run(f"echo 'deb {mirror} of-nobody main' >/etc/apt/sources.list.d/theirs.list")
@@ -190,6 +192,7 @@ def test_a_package_of_others_that_can_not_be_configured_is_told_and_is_no_obstac
     assert left_over(machine, bare) == []
 
 
+@pytest.mark.long
 def test_a_server_that_holds_somebody_s_databases_stays_and_says_so(machine: Machine, bare: set[str]) -> None:
     package(machine, "a-server", postinst="mkdir -p /var/lib/a-server/mysql && touch /var/lib/a-server/mysql/user.ibd")
     machine.run(

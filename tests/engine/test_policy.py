@@ -51,6 +51,7 @@ def test_the_program_obeys(stack: Stack, pack: Path) -> None:
     assert "[mandatory]" not in output
 
 
+@pytest.mark.long
 def test_a_host_without_host_key_is_refused_unless_it_is_accepted(stack: Stack, pack: Path) -> None:
     code, output = preview(stack, pack, UNCHECKED)
     assert code != 0

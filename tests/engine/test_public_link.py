@@ -87,6 +87,7 @@ def test_a_link_that_somebody_revoked_is_drift_and_another_is_made(stack: Stack)
     assert stack.outputs()["sharedDashboard"] == share(stack)["public_url"]
 
 
+@pytest.mark.long
 def test_a_link_of_the_same_dashboard_that_a_person_made_stays(stack: Stack) -> None:
     link = share(stack)
     theirs = {"dashboard_id": link["dashboard_id"], "dashboard_type": "custom_timeboard", "title": "theirs"}

@@ -205,6 +205,7 @@ def test_a_vm_whose_first_coming_up_failed_is_taken_over_by_the_next_up(neighbou
     assert status(folder) == "running (libvirt)"
 
 
+@pytest.mark.long
 def test_an_up_that_was_interrupted_while_the_vm_came_up_is_gone_on_with(neighbour: Stack) -> None:
     neighbour.pulumi("destroy", "--yes", "--skip-preview", "--stack", neighbour.name)
     # Ctrl-C; Vagrant itself continues.
