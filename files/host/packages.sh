@@ -261,8 +261,10 @@ remove)
     remove_ours marks "${places[@]}"
     [ -z "$made" ] || remove_made <<<"$made"
     # What an apt that was killed since the machine was claimed has left, where none is at work.
-    grep -qsxE 'apt|apt-get|aptitude|dpkg|unattended-upgr' /proc/[0-9]*/comm ||
+    grep -qsxE 'apt|apt-get|aptitude|dpkg|unattended-upgr' /proc/[0-9]*/comm || {
       find /tmp -maxdepth 1 -user root -type d -name 'apt-dpkg-install-??????' -newer "${claim:?}" -exec rm -rf {} +
+      rm -rf /var/lib/dpkg/tmp.ci
+    }
     drop_folder "$kept"
   elif [ -e "$undo_folder/packages" ]; then
     echo "keeping all packages on $(hostname): of which this step brought isn't known any more ($kept is gone)"

@@ -29,7 +29,7 @@ def claimed(command: str) -> str:
     shared = base64.b64encode(gzip.compress(library().encode())).decode()
     keep = shlex.quote(templates.text("host/library.sh").replace(step_command.LIBRARY, LIBRARY))
     return (
-        f"echo {OWNER} | sudo -n tee /run/systemd/tests-owner >/dev/null\n"
+        f"[ -e /run/systemd/tests-owner ] || echo {OWNER} | sudo -n tee /run/systemd/tests-owner >/dev/null\n"
         f"[ -e {LIBRARY}/{step_command.library_name(step_command.SHARED[-1])} ] ||"
         f" echo {shared} | base64 -d | gunzip | sudo -n env LC_ALL=C.UTF-8 bash -c {keep} library apply\n"
         + command.replace("claim=/var/lib/watchpost/owner", "claim=/run/systemd/tests-owner", 1).replace(

@@ -278,10 +278,11 @@ def test_a_killed_step_is_undone_when_the_stack_lets_go(machine: Machine, bare: 
     in_background(
         machine,
         "killer",
-        "until pgrep -f [d]pkg.*--unpack; do sleep 0.02; done;"
-        " pkill -KILL -f host/packages.sh; pkill -KILL '^(apt-get|dpkg)$'",
+        "until compgen -G '/usr/bin/gpgconf*'; do sleep 0.02; done;"
+        " pkill -KILL -f [h]ost/packages.sh; pkill -KILL '^(apt-get|dpkg)$'",
     )
     done = step(machine, SCRIPT, "apply", WANTED)
     assert done.returncode != 0
+    assert machine.run("dpkg --audit", check=False).stdout, "nothing is half done"
     went_well(step(machine, "host/ready.sh", "remove", {}))
     assert left_over(machine, bare) == []
