@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pulumi
-from pulumi.runtime.config import CONFIG, get_config_env, get_config_secret_keys_env, is_config_secret
+from pulumi.runtime.config import get_config_secret_keys_env, is_config_secret
 
 from settings import agent_options
-from settings.credentials import Credentials
+from settings.credentials import Credentials, whole_configuration
 from settings.faults import LISTS, STRUCTURED, SettingsError, validate
 from settings.model import CustomerExperience, HostSettings, JourneyStep, Rehearsal, Settings
 from settings.project import PROJECT, key
@@ -54,7 +54,7 @@ def load() -> tuple[Settings, Credentials]:
 
 def in_plain_text(settings: Settings) -> list[str]:
     """List the secrets that the stack's settings file holds unencrypted, by their keys for ``pulumi config set``."""
-    configuration, encrypted = {**get_config_env(), **CONFIG.get()}, get_config_secret_keys_env()
+    configuration, encrypted = whole_configuration(), get_config_secret_keys_env()
 
     def plain(setting: str) -> bool:  # a map counts as one secret as soon as anything in it is
         return setting not in encrypted and not is_config_secret(setting)
@@ -73,10 +73,8 @@ def in_plain_text(settings: Settings) -> list[str]:
 
 def configured() -> dict[str, Any]:
     """Read the project's raw configuration, keyed without namespace; structured settings are parsed."""
-    # `pulumi.Config` reads one key at a time, and can't list those that are unknown.
     prefix = f"{PROJECT}:"
-    found = {**get_config_env(), **CONFIG.get()}
-    raw = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+    raw = {name.removeprefix(prefix): value for name, value in whole_configuration().items() if name.startswith(prefix)}
     return {name: parsed(name, value) for name, value in raw.items()}
 
 

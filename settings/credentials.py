@@ -111,6 +111,11 @@ def of_environment(name: str) -> tuple[str, str]:
     return next(((v, os.environ[v]) for v in VARIABLES[name] if os.environ.get(v)), (VARIABLES[name][0], ""))
 
 
+def whole_configuration() -> dict[str, str]:
+    """Return the stack's configuration, secrets in plain text; `pulumi.Config` reads only one key, and lists none."""
+    return {**get_config_env(), **CONFIG.get()}
+
+
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
@@ -131,4 +136,4 @@ def _key(name: str) -> key_check.Key | None:
 
 def _of_stack(name: str) -> str:
     """Return a key of the stack's configuration, in plain text; empty if there is none."""
-    return str({**get_config_env(), **CONFIG.get()}.get(f"datadog:{name}") or "").strip()
+    return str(whole_configuration().get(f"datadog:{name}") or "").strip()
