@@ -25,8 +25,10 @@ running_folder() {
 
 # Makes a temporary file, or folder (-d), in memory: the disk may be full.
 in_memory() {
-  local new words
-  new=$(running_folder 2>&1 && mktemp "${@:2}" "$running/$1.XXXXXX" 2>&1) && echo "$new" && return
+  local new words tries=0
+  # Another step that ends may take the folder away at any time.
+  until new=$(running_folder 2>&1 && mktemp "${@:2}" "$running/$1.XXXXXX" 2>&1) || [ $((++tries)) -gt 99 ]; do sleep 0.01; done
+  [ "$tries" -gt 99 ] || { echo "$new" && return; }
   words=${new##*$'\n'}
   echo "watchpost: root can't write to $running on $(hostname), where steps keep their output: ${words##*: }; fix that and run \`pulumi up\` again" >&2
   return 1

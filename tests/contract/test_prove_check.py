@@ -32,7 +32,9 @@ def programs(tmp_path: Path) -> Path:
     stand_in(folder, "getent", "")
     stand_in(folder, "id", "echo 998")
     stand_in(
-        folder, "setpriv", f'echo "$*" >{tmp_path}/called\nwhile [ "$1" != datadog-agent ]; do shift; done\nexec "$@"'
+        folder,
+        "setpriv",
+        f'echo "$*" >>{tmp_path}/called\nwhile [ "$1" != --no-new-privs ]; do shift; done\nshift\nexec "$@"',
     )
     return folder
 
@@ -58,6 +60,14 @@ def test_a_good_run_gives_value_tags_and_interval(programs: Path) -> None:
     assert called.endswith(" --no-new-privs datadog-agent check my_metric --json\n")
 
 
+def test_a_step_that_ends_meanwhile_takes_nothing_away(programs: Path) -> None:
+    ended = programs.parent / "ended"
+    gone = f"[ -e {ended} ] || {{ touch {ended}; exec ls /run/watchpost/none; }}"
+    stand_in(programs, "mktemp", f'{gone}\nexec /usr/bin/mktemp "$@"')
+    done = prove(programs, printed_by_agent(instance(metric(512))))
+    assert (done.returncode, ended.exists()) == (0, True), done.stderr
+
+
 def test_of_two_runs_the_last_value_counts(programs: Path) -> None:
     done = prove(programs, printed_by_agent(instance(metric(1), metric(7.5, tags=None))), twice="yes")
     assert json.loads(done.stdout)["value"] == 7.5
@@ -68,8 +78,7 @@ def test_a_check_that_raises_is_no_proof_although_the_command_succeeds(programs:
     error = json.dumps([{"message": "no such table", "traceback": "Traceback (most recent call last) ..."}])
     done = prove(programs, printed_by_agent(instance(metric(512), error=error)))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("watchpost: the check my_metric did not submit my_metric: ")
-    assert "no such table" in done.stderr
+    assert done.stderr == "watchpost: the check my_metric did not submit my_metric: no such table\n"
 
 
 def test_another_instance_that_fails_is_named_and_takes_nothing_from_the_proof(programs: Path) -> None:
@@ -82,7 +91,15 @@ def test_another_instance_that_fails_is_named_and_takes_nothing_from_the_proof(p
 def test_a_metric_that_is_missing_is_said_so(programs: Path, found: list[dict[str, Any]]) -> None:
     done = prove(programs, printed_by_agent(instance(*found)))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("watchpost: the check my_metric did not submit my_metric: ")
+    assert done.stderr.startswith("watchpost: the check my_metric did not submit my_metric: it gives no error, ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_processes_that_the_agent_can_not_see_are_the_cause(programs: Path) -> None:
+    stand_in(programs, "test", '[ "$*" != "-r /proc/1/stat" ]')
+    done = prove(programs, printed_by_agent(instance(metric(1, metric="other"))))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "mount -o remount,gid=$(id -g dd-agent) /proc`" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -100,6 +117,14 @@ def test_a_run_with_hundreds_of_metrics_is_read(programs: Path) -> None:
     done = prove(programs, printed_by_agent(instance(*others, metric(512))))
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["value"] == 512
+
+
+@pytest.mark.parametrize("cut", ["[\n", '[\n  {"runner": '])
+def test_a_result_that_is_cut_off_is_said_in_a_sentence(programs: Path, cut: str) -> None:
+    done = prove(programs, cut)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("watchpost: the check my_metric did not submit my_metric: it printed no result: ")
 
 
 @pytest.mark.parametrize("before", ["2026-11-23 | CORE | WARN | (pkg/x.go:1 in f) | [deprecated] setting\n", "=== \n"])

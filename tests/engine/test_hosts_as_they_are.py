@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -299,3 +300,37 @@ def test_a_host_of_root_without_sudo_and_with_a_tight_umask_lives_like_any_other
     stack.configure(loadRequests=0, checkInterval=None, hosts={"vm": {**host_entry(machine), "user": "root"}})
     traits = life("user root", "login shell bash", "a login that talks", "umask 077")
     live(traits, stack, machine, also_changed=("/root/.bash_history",))
+
+
+@pytest.mark.long
+def test_a_host_hardened_as_benchmarks_advise_lives_like_any_other(stack: Stack, life: Callable[..., Life]) -> None:
+    machine = stack.machines["vm"]
+    machine.reset()
+    machine.run(
+        """
+        set -e
+        apt-get -q update >/dev/null
+        for folder in /tmp /var/tmp /dev/shm /home /run; do
+          mountpoint -q "$folder" || mount --bind "$folder" "$folder"
+          mount -o remount,bind,nosuid,nodev,noexec "$folder"
+        done
+        printf '%s\\n' 'Defaults use_pty' 'Defaults logfile="/var/log/sudo.log"' >/etc/sudoers.d/93-hardened
+        printf '%s\\n' '* hard core 0' '* hard nproc 400' >/etc/security/limits.d/hardened.conf
+        echo 'TMOUT=600; readonly TMOUT; export TMOUT' >/etc/profile.d/tmout.sh
+        """
+    )
+    stack.configure(loadRequests=0, checkInterval=None, hosts={"vm": host_entry(machine)})
+    traits = life("noexec", "sudo use_pty")
+    live(traits, stack, machine, also_changed=("/var/log/sudo.log",))
+
+    # Processes that the Agent doesn't see have no times.
+    machine.run("mount -o remount,hidepid=2 /proc")
+    stack.configure(loadRequests=0, checkInterval=None)
+    failed = up(stack)
+    assert failed.code != 0
+    (remount,) = set(
+        re.findall(r"watchpost: .* did not submit mysql.performance.user_time: .*run `(.*?)`", failed.text)
+    )
+    machine.run(remount)
+    assert up(stack).code == 0
+    stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
