@@ -20,22 +20,28 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 LONGEST = (
-    "test_faults",
     "test_life",
+    "test_faults",
+    "test_database",
     "test_secrets",
     "test_bad_input",
-    "test_vagrant",
     "test_install",
-    "test_database",
+    "test_vagrant",
     "test_hostile",
-    "test_customer_experience",
+    "test_pages",
+    "test_packages",
     "test_public_link",
     "test_interrupted",
-    "test_pages",
     "test_downtimes",
-    "test_packages",
+    "test_ends",
+    "test_customer_experience",
+    "test_hosts_as_they_are",
+    "test_agent_service",
+    "test_journey",
+    "test_pins",
+    "test_host_file",
 )
-"""The modules that take a minute or more, the longest first."""
+"""The modules that take 20 seconds or more, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -77,7 +77,14 @@ def test_what_people_are_mailed_is_as_little_as_datadog_allows(stack: Stack, clo
     assert clock.up("--expect-no-changes", "--refresh").code == 0
 
 
-@pytest.mark.parametrize(("weekday", "hour"), [(1, 22), (5, 12), (2, 11)], ids=["night", "Saturday", "office hours"])
+@pytest.mark.parametrize(
+    ("weekday", "hour"),
+    [
+        pytest.param(1, 22, id="night"),
+        pytest.param(5, 12, id="Saturday", marks=pytest.mark.long),
+        pytest.param(2, 11, id="office hours", marks=pytest.mark.long),
+    ],
+)
 def test_other_recipients_are_told_by_a_new_downtime_before_the_old_one_goes(
     stack: Stack, clock: Clock, weekday: int, hour: int
 ) -> None:

@@ -93,7 +93,13 @@ def test_what_passes_is_survived_within_one_run(stack: Stack) -> None:
             marks=pytest.mark.long,
         ),
         (DOWNTIME, 403, False, "error retrieving DowntimeSchedule: 403 Forbidden: "),
-        (EMBED, 403, False, "Error creating secure embed: API error (status 403): 403 Forbidden — "),
+        pytest.param(
+            EMBED,
+            403,
+            False,
+            "Error creating secure embed: API error (status 403): 403 Forbidden — ",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_create_that_fails_is_told_and_the_next_run_makes_one_of_each(
@@ -168,7 +174,7 @@ def test_an_account_that_may_not_be_looked_into_is_told(empty: Stack) -> None:
     assert content(empty.account) == ONE_OF_EACH
 
 
-@pytest.mark.parametrize("action", ["lost", 403])
+@pytest.mark.parametrize("action", ["lost", pytest.param(403, marks=pytest.mark.long)])
 def test_an_update_that_fails_is_made_by_the_next_run(stack: Stack, action: Fault) -> None:
     _whole(stack)
     threshold = stack.account.monitors()[0]["options"]["thresholds"]["critical"] - 10

@@ -156,17 +156,23 @@ def test_a_refresh_finds_no_drift(stack: Stack) -> None:
     stack.pulumi("refresh", "--yes", "--skip-preview", "--stack", stack.name, "--expect-no-changes")
 
 
-def test_another_interval_changes_one_file_and_restarts_the_agent_once(stack: Stack) -> None:
+def test_another_interval_and_other_host_tags_change_a_file_each_and_restart_the_agent_once(stack: Stack) -> None:
     machine = stack.machines["vm"]
     code, config, restarts = inode(machine, CHECK_CODE), inode(machine, CHECK_YAML), starts(machine, "datadog-agent")
-    stack.configure(checkInterval=20)
+    stack.configure(checkInterval=20, tags=["project:watchpost", "team:example"])
     done = up(stack)
     assert done.names("create", "delete", "replace") == set()
-    assert done.names("update") == {"vm-my-metric-conf.yaml", "vm-my-metric-proof", "vm-agent-service-restart"}
+    assert done.names("update") == {
+        "vm-my-metric-conf.yaml",
+        "vm-my-metric-proof",
+        "vm-agent-datadog.yaml",
+        "vm-agent-service-restart",
+    }
     assert inode(machine, CHECK_CODE) == code
     assert inode(machine, CHECK_YAML) != config
     assert starts(machine, "datadog-agent") == restarts + 1
     assert stack.outputs()["hosts"]["vm"]["proofs"]["my_metric"]["interval_s"] == 20
+    assert "team:example" in machine.run("cat /etc/datadog-agent/datadog.yaml").stdout
 
 
 def test_other_thresholds_change_the_monitor_and_the_timeboard_in_place(stack: Stack) -> None:
@@ -194,15 +200,6 @@ def test_other_office_hours_make_other_downtimes(stack: Stack) -> None:
     told = [downtime["attributes"]["schedule"]["recurrences"][0] for downtime in downtimes]
     assert {(each["start"][11:16], each["duration"]) for each in told} == {("17:30", "15h"), ("00:00", "24h")}
     assert logins(machine) == seen + 1
-
-
-def test_other_host_tags_change_datadog_yaml_and_restart_the_agent_once(stack: Stack) -> None:
-    machine = stack.machines["vm"]
-    restarts = starts(machine, "datadog-agent")
-    stack.configure(tags=["project:watchpost", "team:example"])
-    assert up(stack).names("update") == {"vm-agent-datadog.yaml", "vm-agent-service-restart"}
-    assert starts(machine, "datadog-agent") == restarts + 1
-    assert "team:example" in machine.run("cat /etc/datadog-agent/datadog.yaml").stdout
 
 
 def test_another_version_of_the_agent_is_installed_started_and_proven_in_the_same_run(stack: Stack) -> None:
