@@ -87,6 +87,7 @@ def test_every_link_of_the_outputs_opens(stack: Stack) -> None:
 @pytest.mark.long
 def test_a_browser_shows_something_at_every_link_and_asks_nobody_else(stack: Stack, tmp_path: Path) -> None:
     """Follow each link without an account: of the pages that it leads to, each has a title and no error."""
+    assert up(stack).code == 0
     faults: list[str] = []
     try:
         with browser.profile(tmp_path) as context:
