@@ -414,11 +414,29 @@ def back(path, kept):
         sys.exit(3)
     elif note["kind"] == "absent":
         drop(path)
+        forget_module(path)
     else:
         try:
             copied_back(path, original)
         except FileNotFoundError:
             print(f"keeping no {path}, whose folder is gone")
+
+
+def forget_module(path):
+    """Remove what Python has compiled of a module that is gone, and the folder for that if nothing else is in it.
+
+    Source: https://peps.python.org/pep-3147/
+    """
+    folder, name = os.path.split(path)
+    module, extension = os.path.splitext(name)
+    if extension != ".py":
+        return
+    with contextlib.suppress(OSError, Refused):
+        at, _ = walk(f"{folder}/__pycache__/")
+        for compiled in os.listdir(at):
+            if compiled.split(".")[0] == module and compiled.endswith(".pyc"):
+                os.unlink(compiled, dir_fd=at)
+        os.rmdir("__pycache__", dir_fd=walk(path)[0])
 
 
 def tidy(path):

@@ -205,6 +205,38 @@ def test_a_directory_that_was_there_or_is_used_by_others_stays(host: Host) -> No
     assert list(host.kept.iterdir()) == []
 
 
+def test_what_python_has_compiled_of_a_module_goes_with_it(host: Host) -> None:
+    path, compiled = host.files / "my_metric.py", host.files / "__pycache__"
+    ok(host.apply(path, "pass\n"))
+    compiled.mkdir()
+    for name in ("my_metric.cpython-311.pyc", "my_metric.cpython-313.opt-1.pyc", "my_metric_2.cpython-311.pyc"):
+        (compiled / name).touch()
+    ok(host.remove(path))
+    assert [each.name for each in compiled.iterdir()] == ["my_metric_2.cpython-311.pyc"]
+    (compiled / "my_metric_2.cpython-311.pyc").unlink()
+    ok(host.apply(path, "pass\n"))
+    ok(host.remove(path))
+    assert not compiled.exists()
+
+
+def test_what_python_has_compiled_of_a_module_of_somebody_s_stays(host: Host) -> None:
+    path, compiled = host.files / "my_metric.py", host.files / "__pycache__"
+    path.write_text("mine\n")
+    compiled.mkdir()
+    (compiled / "my_metric.cpython-311.pyc").touch()
+    ok(host.apply(path, "pass\n"))
+    ok(host.remove(path))
+    assert (compiled / "my_metric.cpython-311.pyc").exists()
+    # Nor does a link of the folder's owner lead to others' files.
+    path.unlink()
+    os.chown(host.files, NOBODY.pw_uid, NOBODY.pw_gid)
+    compiled.rename(host.files.with_name("elsewhere"))
+    compiled.symlink_to(host.files.with_name("elsewhere"))
+    ok(host.apply(path, "pass\n"))
+    ok(host.remove(path))
+    assert (compiled / "my_metric.cpython-311.pyc").exists()
+
+
 @pytest.mark.parametrize("existed", [True, False])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_that_is_killed_leaves_the_file_alone_and_the_next_one_works(

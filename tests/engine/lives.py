@@ -109,4 +109,5 @@ def live(
     with life.part("destroy"):
         stack.destroy()
         changes = sorted(before ^ host_state(machine))
-        assert [line for line in changes if not any(path in line for path in also_changed)] == []
+        left = [line for line in changes if not any(path in line for path in also_changed)]
+        assert not left, "\n".join(left)

@@ -334,3 +334,53 @@ def test_a_host_hardened_as_benchmarks_advise_lives_like_any_other(stack: Stack,
     machine.run(remount)
     assert up(stack).code == 0
     stack.pulumi("destroy", "--yes", "--skip-preview", "--stack", stack.name)
+
+
+BEFORE = {
+    "datadog.yaml": "api_key: fake-of-before\nsite: datadoghq.com\nlogs_enabled: true\ntags:\n- team:of-before\n",
+    "conf.d/mysql.d/conf.yaml": (
+        "init_config:\ninstances:\n- host: 127.0.0.1\n  port: 3399\n  username: theirs\n  password: fake-Password-2\n"
+    ),
+    "conf.d/theirs.d/conf.yaml": "instances:\n- {}\n",
+    "checks.d/theirs.py": (
+        "from datadog_checks.base import AgentCheck\n\n\nclass Theirs(AgentCheck):\n"
+        "    def check(self, instance):\n        self.gauge('theirs', 1)\n"
+    ),
+}
+"""What somebody has configured of their Agent, by path below ``/etc/datadog-agent``."""
+
+
+@pytest.mark.long
+def test_a_host_with_an_agent_of_somebody_s_lives_like_any_other(stack: Stack, life: Callable[..., Life]) -> None:
+    machine = stack.machines["vm"]
+    machine.reset()
+    url = f"http://{INSIDE}:{stack.account.port}/agent/install_script_agent7.sh"
+    machine.run(
+        "apt-get -q update >/dev/null && apt-get -q -y install curl gnupg >/dev/null\n"
+        f"cd /root && curl -fsS {url} -o agent.sh && DD_API_KEY=fake-of-before bash agent.sh >/dev/null\n"
+        "gpgconf --kill all; rm -rf agent.sh ddagent-install.log .gnupg /tmp/[A-Za-z]* /var/cache/apt/*.bin"
+    )
+    for name, text in BEFORE.items():
+        machine.run(
+            f"cd /etc/datadog-agent && mkdir -p {Path(name).parent} && cat >{name}"
+            f" && chown -R dd-agent: {Path(name).parts[0]}",
+            input=text,
+        )
+    machine.run("systemctl restart datadog-agent")
+    stack.configure(loadRequests=0, checkInterval=None, hosts={"vm": host_entry(machine)})
+
+    def theirs_goes_on() -> None:
+        merged = machine.run("cat /etc/datadog-agent/datadog.yaml /etc/datadog-agent/conf.d/mysql.d/conf.yaml").stdout
+        for text in ("logs_enabled: true", "3399", "fake-Password-2"):
+            assert text in merged
+        assert "theirs" in machine.run("datadog-agent check theirs --json").stdout
+
+    live(
+        life("an Agent of somebody's"),
+        stack,
+        machine,
+        once_up=theirs_goes_on,
+        also_changed=("/var/log/datadog/", "/opt/datadog-agent/run/"),
+    )
+    assert "fake-of-before" in machine.run("cat /etc/datadog-agent/datadog.yaml").stdout
+    assert machine.run("systemctl is-active datadog-agent").stdout == "active\n"
