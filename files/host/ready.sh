@@ -99,6 +99,17 @@ look_at_the_release() {
     "Watchpost needs $needed"
 }
 
+# Where packages, the Agent and the app have programs that are run.
+look_at_the_mounts() {
+  local folder mount options
+  for folder in /opt /usr /var/lib/dpkg; do
+    read -r mount options < <(findmnt -n -o TARGET,OPTIONS --target "$folder" 2>/dev/null) || continue
+    [[ ,$options, != *,noexec,* ]] ||
+      fail "no program in $folder can run on $(hostname), since $mount is mounted with noexec:" \
+        "run \`sudo mount -o remount,exec $mount\` there, and have /etc/fstab say so too"
+  done
+}
+
 [ -x "$(command -v apt-get)" ] || fail "$(hostname) is $PRETTY_NAME and has no apt-get: Watchpost needs $needed"
 [ -d /run/systemd/system ] || fail "$(hostname) does not run systemd, which the Agent's and the app's services need"
 # As steps call it: by a program that runs another one.
@@ -115,6 +126,7 @@ said=$(as_root env true 2>&1) || {
   fail "$(id -un) may not use sudo without a password on $(hostname): ${said##*$'\n'}$advice"
 }
 look_at_the_release
+look_at_the_mounts
 
 is_up() {
   [[ $(systemctl is-system-running) =~ ^(running|degraded)$ ]]

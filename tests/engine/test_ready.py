@@ -96,6 +96,16 @@ def test_a_machine_without_python_is_taken_for_what_apt_offers(machine: Machine,
     assert "python3 3.8 and" in refused[1]
 
 
+def test_programs_that_could_not_run_are_told_before_anything_is_changed(machine: Machine, ready: str) -> None:
+    machine.run("mount --bind /opt /opt && mount -o remount,bind,noexec /opt")
+    code, sentence, left = look(machine, ready)
+    assert (code, left) == (1, False)
+    assert sentence.startswith("watchpost: no program in /opt can run on vm, since /opt is mounted with noexec: ")
+    machine.run(sentence.split("`")[1])
+    assert look(machine, ready)[0] == 0
+    machine.run("umount /opt")
+
+
 @pytest.mark.parametrize("status", ["not run", "not started"])
 def test_a_cloud_init_that_never_ran_is_not_waited_for(machine: Machine, ready: str, status: str) -> None:
     text = f'#!/bin/sh\ncase "$*" in *--wait*) sleep 600 ;; esac\necho "status: {status}"\n'
