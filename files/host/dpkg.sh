@@ -141,18 +141,18 @@ safely() {
 
 # Repairs what an apt that was cut off has left, behind another one's lock.
 repair_packages() {
-  local name architecture file whole=0 cut=()
+  local name architecture file broken=0 cut=()
   # This waits for another apt, and fails where packages are half configured or half removed.
-  apt-get -q -o "DPkg::Lock::Timeout=$lock_wait" check || whole=1
+  apt-get -q -o "DPkg::Lock::Timeout=$lock_wait" check || broken=1
   # Of what dpkg was just unpacking nothing but the package itself tells the files; apt has left it in its folder.
   while read -r name architecture; do
     for file in "$archives/$name"_*_"$architecture".deb; do [ ! -e "$file" ] || cut+=("$file"); done
   done < <(dpkg-query -W -f '${db:Status-Status} ${Package} ${Architecture}\n' | sed -n 's/^half-installed //p')
   if [ ${#cut[@]} -gt 0 ]; then
-    whole=1
+    broken=1
     heard dpkg --force-depends --unpack "${cut[@]}" || echo "dpkg on $(hostname) can't unpack again what it was cut off in$(complaint)"
   fi
-  [ "$whole" = 0 ] || heard dpkg --configure -a ||
+  [ "$broken" = 0 ] || heard dpkg --configure -a ||
     give_up "dpkg on $(hostname) can't configure what is half installed$(complaint)" "$@"
 }
 
