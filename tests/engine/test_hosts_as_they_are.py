@@ -375,12 +375,7 @@ def test_a_host_with_an_agent_of_somebody_s_lives_like_any_other(stack: Stack, l
             assert text in merged
         assert "theirs" in machine.run("datadog-agent check theirs --json").stdout
 
-    live(
-        life("an Agent of somebody's"),
-        stack,
-        machine,
-        once_up=theirs_goes_on,
-        also_changed=("/var/log/datadog/", "/opt/datadog-agent/run/"),
-    )
+    traits = life("an Agent of somebody's")
+    live(traits, stack, machine, once_up=theirs_goes_on, also_changed=("/var/log/datadog/",))
     assert "fake-of-before" in machine.run("cat /etc/datadog-agent/datadog.yaml").stdout
     assert machine.run("systemctl is-active datadog-agent").stdout == "active\n"
